@@ -1,0 +1,1 @@
+"""edgeq takes a PyTorch model to an ARM board and proves what it does there."""

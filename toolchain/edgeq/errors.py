@@ -1,0 +1,99 @@
+"""Every error a user can act on, split by who can mend it.
+
+::
+
+    EdgeqError
+    |-- ConfigError      2  a file or an argument you can mend
+    |-- HostToolError    3  a program on this machine is missing or failed
+    |-- DeviceError      4  the board, or the emulator that stands for it
+    `-- LimitError       5  it ran and missed a limit: what a CI waits for
+
+Anything else that escapes is a bug of edgeq: a traceback and exit status 1.
+A message says what is wrong in one line; ``hint`` is the next step for the
+person who reads it; ``detail`` is evidence (the tail of a log, a value).
+Subclasses build their message themselves, so that the same fault reads the
+same wherever it is met; the command line alone prints it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class EdgeqError(Exception):
+    """The base of every error a user can act on."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.detail = detail
+
+
+class ConfigError(EdgeqError):
+    """A file or an argument that the user can mend."""
+
+    exit_code = 2
+
+
+class HostToolError(EdgeqError):
+    """A program on this machine is missing or failed."""
+
+    exit_code = 3
+
+
+class DeviceError(EdgeqError):
+    """The device, or the emulator that stands for it, failed."""
+
+    exit_code = 4
+
+
+class LimitError(EdgeqError):
+    """Everything ran, and a limit was missed."""
+
+    exit_code = 5
+
+
+class UnknownNameError(ConfigError):
+    """A name that is not one of a known set."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
+        names = sorted(known)
+        super().__init__(
+            f"{where + ': ' if where else ''}unknown {kind} {name!r}",
+            hint=did_you_mean(name, names) or f"known: {', '.join(names)}",
+        )
+
+
+class MissingToolError(HostToolError):
+    """A program that edgeq needs is not on this machine."""
+
+    def __init__(self, program: str, *, needed_for: str, package: str) -> None:
+        super().__init__(
+            f"{program} is not installed; {needed_for} needs it",
+            hint=f"install the Debian or Ubuntu package: sudo apt-get install {package}",
+        )
+
+
+class DiskFullError(ConfigError):
+    """There is no room left where edgeq writes."""
+
+    def __init__(self, path: object, *, needed_bytes: int | None = None) -> None:
+        need = f" ({needed_bytes:,} bytes were to be written)" if needed_bytes else ""
+        super().__init__(
+            f"no space left on the disk that holds {path}{need}",
+            hint="free some space, or choose another folder with --out (results) or EDGEQ_CACHE (cache); "
+            "what was finished before is still there",
+        )
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The nearest of ``known`` as a question, or an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,324 @@
+"""What edgeq writes to disk, so that each command can run on another day and machine.
+
+========================================  ==========================
+record                                    where
+========================================  ==========================
+:class:`Manifest` of :class:`Artifact`    BUILD/manifest.json
+:class:`Deployment`                       BUILD/deployments/DEVICE.json
+:class:`Measurement`                      BUILD/measurements.jsonl
+:class:`Report` of :class:`ReportRow`     BUILD/report.json
+========================================  ==========================
+
+Raw samples and counts are stored; medians, percentages and intervals are
+derived from them by :mod:`edgeq.stats`. Units are in the names. A value that
+was not measured is ``None``, never a guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Timing = Literal["hardware", "emulated", "host"]
+"""Whose clock ran: a real board's, an emulator's (no latency), or the build machine's."""
+
+Format = Literal["pte", "onnx"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """One input or output: its name, shape and numpy dtype name (``float32``)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undelegated:
+    """A node that runs outside the accelerated kernels, and why."""
+
+    node: str
+    op: str
+    reason: str
+    mac_share: float
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostScore:
+    """What the artifact did on the evaluation set, in its own runtime on the build machine.
+
+    ``agree`` counts the samples whose top-1 equals that of the fp32
+    artifact of the same format; ``sqnr_db`` compares its outputs with that
+    twin's (``None`` for the twin itself). ``correct`` is None when the data
+    has no labels.
+    """
+
+    metric: str
+    correct: int | None
+    total: int
+    agree: int | None
+    sqnr_db: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requires:
+    """What the artifact needs on a device."""
+
+    runtime: Literal["executorch", "onnxruntime"]
+    version: str
+    ops: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
+    glibc: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """One input and this artifact's output for it, kept as BUILD/golden/SHA256.bin (raw little-endian tensors, concatenated)."""
+
+    input_sha256: str
+    output_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """What an app must do to its image before the model: subtract ``mean``, divide by ``std``, in ``layout``."""
+
+    layout: Literal["NCHW", "NHWC"]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file for a runtime, and how it came to be."""
+
+    name: str
+    format: Format
+    recipe: str
+    sha256: str
+    size_bytes: int
+    macs: int
+    int8_mac_share: float
+    delegated_mac_share: float
+    partitions: int
+    undelegated: tuple[Undelegated, ...]
+    host: HostScore
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocess: Preprocess | None
+    requires: Requires
+    golden: Golden
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationData:
+    """A fingerprint of the samples the scales came from."""
+
+    sha256: str
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationData:
+    """The evaluation set as kept in the build.
+
+    ``inputs`` are .npy files of shape (samples, *input shape without its
+    batch dimension), one for each model input; ``labels`` an int64 .npy of
+    shape (samples,), or None; ``host_outputs`` maps an artifact's name to a
+    float32 .npy of its first output, (samples, ...). Paths are relative to
+    the build. ``note`` says in a sentence what the samples are.
+    """
+
+    samples: int
+    metric: str
+    inputs: tuple[str, ...]
+    labels: str | None
+    host_outputs: dict[str, str]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossCheck:
+    """How two artifacts of one recipe, one a format, agree on the host."""
+
+    recipe: str
+    agree: int
+    total: int
+    sqnr_db: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The table of contents of a build."""
+
+    schema: int = SCHEMA
+    model: str
+    target: str
+    created_at: str
+    tools: dict[str, str]
+    calibration: CalibrationData | None
+    evaluation: EvaluationData
+    artifacts: tuple[Artifact, ...]
+    cross_checks: tuple[CrossCheck, ...] = ()
+    findings: tuple[str, ...] = ()
+    limits: Limits | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a build or a measurement must meet; None is no limit."""
+
+    max_drop_pp: float | None = None
+    min_int8_mac_share: float | None = None
+    min_delegated_mac_share: float | None = None
+    never_slower: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceFacts:
+    """What a device said of itself; an empty string or None where it could not be read."""
+
+    model: str = ""
+    machine: str = ""
+    cpu: str = ""
+    features: tuple[str, ...] = ()
+    cores: int | None = None
+    kernel: str = ""
+    libc: str = ""
+    governor: str = ""
+    ram_bytes: int | None = None
+    emulated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """What lies where on a device.
+
+    ``files`` maps a name inside the deployment's folder to the sha256 of
+    its content. ``root`` is that folder's path on the device.
+    """
+
+    schema: int = SCHEMA
+    id: str
+    model: str
+    target: str
+    device: str
+    device_facts: DeviceFacts
+    root: str
+    files: dict[str, str]
+    artifacts: dict[str, str]
+    runners: dict[str, str]
+    deployed_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpTime:
+    """Time spent in one operator over one inference."""
+
+    name: str
+    ns: int
+    delegated: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One artifact, measured once on one device: raw.
+
+    ``latencies_ns`` holds every timed run in order; ``rounds`` says how
+    many of them each interleaved visit contributed. ``instructions`` is
+    retired user-space instructions for one inference (median), from the
+    PMU of an emulated core. ``correct`` of ``total`` counts the evaluation
+    samples run on the device; ``agreement_with_host`` those whose top-1
+    equals the host's for the same artifact.
+    """
+
+    schema: int = SCHEMA
+    id: str
+    artifact: str
+    artifact_sha256: str
+    device: str
+    device_facts: DeviceFacts
+    timing: Timing
+    threads: int
+    warmup: int
+    latencies_ns: tuple[int, ...]
+    rounds: tuple[int, ...]
+    load_ns: int
+    first_ns: int
+    instructions: int | None
+    peak_rss_bytes: int | None
+    planned_bytes: int | None
+    correct: int | None
+    agree_fp32: int | None
+    agreement_with_host: int | None
+    total: int
+    predictions: tuple[int, ...] = ()
+    ops: tuple[OpTime, ...] = ()
+    celsius: tuple[float | None, float | None] = (None, None)
+    throttled: bool | None = None
+    started_at: str
+    runner_sha256: str
+    session: str
+    """Rows of one session were measured interleaved and may be compared."""
+
+
+Verdict = Literal["faster", "slower", "same", "cannot tell"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speedup:
+    """Latency of the fp32 twin over this artifact's, from interleaved rounds, with a 95 % interval."""
+
+    ratio: float | None
+    low: float | None
+    high: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRow:
+    """One artifact on one device, as a person reads it."""
+
+    artifact: str
+    format: Format
+    recipe: str
+    device: str
+    timing: Timing
+    size_bytes: int
+    p50_ms: float | None
+    p90_ms: float | None
+    p99_ms: float | None
+    ci95_ms: tuple[float, float] | None
+    speedup_vs_fp32: Speedup
+    instructions: int | None
+    load_ms: float | None
+    first_ms: float | None
+    peak_rss_bytes: int | None
+    planned_bytes: int | None
+    accuracy: float | None
+    accuracy_ci95: tuple[float, float] | None
+    samples: int
+    drop_pp: float | None
+    drop_p_value: float | None
+    fp32_agreement: float | None
+    host_agreement: float | None
+    int8_mac_share: float
+    delegated_mac_share: float
+    verdicts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A view of measurements; it holds no facts of its own."""
+
+    schema: int = SCHEMA
+    model: str
+    target: str
+    created_at: str
+    rows: tuple[ReportRow, ...]
+    findings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())

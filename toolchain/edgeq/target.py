@@ -1,0 +1,86 @@
+"""Targets: facts of a board that everybody who owns one shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from edgeq.errors import UnknownNameError
+from edgeq.schema import from_data, read_toml
+
+_BESIDE_THE_SOURCES = Path(__file__).parents[2] / "targets"
+_IN_THE_PACKAGE = Path(__file__).parent / "targets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Emulation:
+    """How QEMU stands in for the board: ``cpu`` is QEMU's name of the core."""
+
+    cpu: str
+    machine: str = "virt"
+    ram_mib: int = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchDefaults:
+    """How to measure there unless the user says otherwise."""
+
+    threads: int
+    warmup: int = 10
+    repeats: int = 200
+    max_celsius: int = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeFacts:
+    """What a runtime's kernels take on this board: the dtype of quantized activations that they fuse."""
+
+    activations: Literal["int8", "uint8"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtimes:
+    """The runtimes edgeq knows, as they are on this board."""
+
+    executorch: RuntimeFacts
+    onnxruntime: RuntimeFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Facts of a board. ``sources`` says where each was read."""
+
+    name: str = ""
+    description: str
+    triple: Literal["aarch64-linux-gnu", "x86_64-linux-gnu"]
+    cpu: str
+    features: tuple[str, ...]
+    cores: int
+    ram_bytes: int
+    sources: tuple[str, ...]
+    runtimes: Runtimes
+    bench: BenchDefaults
+    emulation: Emulation | None = None
+
+
+def targets_dir() -> Path:
+    """The folder of the targets that come with edgeq."""
+    return _IN_THE_PACKAGE if _IN_THE_PACKAGE.is_dir() else _BESIDE_THE_SOURCES
+
+
+def known_targets() -> dict[str, Path]:
+    """The targets that come with edgeq, by name."""
+    return {path.stem: path for path in sorted(targets_dir().glob("*.toml"))}
+
+
+def load_target(name: str) -> Target:
+    """The target called ``name``, or the one in the file at that path."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        known = known_targets()
+        if name not in known:
+            raise UnknownNameError("target", name, known)
+        path = known[name]
+    target = from_data(Target, read_toml(path), where=str(path))
+    return replace(target, name=target.name or path.stem)

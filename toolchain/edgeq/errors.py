@@ -93,6 +93,87 @@ class DiskFullError(ConfigError):
         )
 
 
+class BadReferenceError(ConfigError):
+    """A ``file.py:function`` or ``package.module:function`` that leads nowhere."""
+
+    def __init__(self, reference: str, reason: str, hint: str = "") -> None:
+        super().__init__(
+            f"{reference!r} in edgeq.toml cannot be loaded: {reason}",
+            hint=hint or 'write "file.py:function" (beside edgeq.toml) or "package.module:function"',
+        )
+
+
+class UserCodeError(ConfigError):
+    """A function of the user's project raised."""
+
+    def __init__(self, reference: str, raised: str, line: str) -> None:
+        super().__init__(f"{reference} raised {raised}", hint="mend that function and run again", detail=line)
+
+
+class NotAModelError(ConfigError):
+    """A model factory gave something else."""
+
+    def __init__(self, reference: str, got: str) -> None:
+        super().__init__(
+            f"{reference} returned {got}, not a torch.nn.Module",
+            hint="a factory takes no argument and returns the module in eval mode",
+        )
+
+
+class NonFiniteWeightsError(ConfigError):
+    """A weight of the model is NaN or infinite."""
+
+    def __init__(self, reference: str, name: str) -> None:
+        super().__init__(
+            f"the model of {reference} has NaN or infinity in {name}",
+            hint="load a checkpoint that was saved before the training diverged",
+        )
+
+
+class ForwardError(ConfigError):
+    """The module does not take the inputs that edgeq.toml states."""
+
+    def __init__(self, reference: str, shapes: str, raised: str, line: str) -> None:
+        super().__init__(
+            f"the model of {reference} fails on inputs of shape {shapes}: {raised}",
+            hint="compare [model] inputs in edgeq.toml with what the module's forward takes",
+            detail=line,
+        )
+
+
+class EmptyDatasetError(ConfigError):
+    """A data function that yields nothing."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(f"{reference} yielded no sample", hint="check where it looks for its files")
+
+
+class SampleError(ConfigError):
+    """One sample that does not fit."""
+
+    def __init__(self, reference: str, index: int, what: str, hint: str = "") -> None:
+        super().__init__(
+            f"sample {index} of {reference} {what}", hint=hint or "compare it with [model] inputs in edgeq.toml"
+        )
+
+
+class UnlabelledError(ConfigError):
+    """A metric that needs labels, and an evaluation set without any."""
+
+    def __init__(self, reference: str, metric: str) -> None:
+        super().__init__(
+            f"{reference} gives no label, and the metric {metric!r} needs them",
+            hint="yield (inputs, label) with a class number for at least some of the samples",
+        )
+
+
+class NotABuildError(ConfigError):
+    """A folder that is not what ``edgeq build`` writes."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(f"{path} is not a build: there is no manifest.json", hint="run: edgeq build PROJECT")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The nearest of ``known`` as a question, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

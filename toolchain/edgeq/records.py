@@ -77,7 +77,10 @@ class Requires:
 
 @dataclass(frozen=True, kw_only=True)
 class Golden:
-    """One input and this artifact's output for it, kept as BUILD/golden/SHA256.bin (raw little-endian tensors, concatenated)."""
+    """One input and this artifact's output for it.
+
+    Kept as BUILD/golden/SHA256.bin: raw little-endian tensors, concatenated.
+    """
 
     input_sha256: str
     output_sha256: str

@@ -43,7 +43,7 @@ class Transport(Protocol):
     def get(self, remote: str, local: Path) -> None:
         """Copy a file from the device; ``local`` appears only when it is whole."""
 
-    def run(  # noqa: PLR0913  # a program has this many sides
+    def run(
         self,
         argv: Sequence[str],
         *,

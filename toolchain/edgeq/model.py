@@ -1,0 +1,239 @@
+"""The user's model and data: loaded from ``file.py:function`` or ``package.module:function``, and checked at the door.
+
+Whatever is wrong with them is said here, before minutes are spent on
+quantizing: a factory that raises, a shape that does not fit, NaN weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from edgeq import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from edgeq.project import InputSpec, Project
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A float32 module in eval mode and one set of example inputs (contiguous, batch of one). Never changed."""
+
+    name: str
+    module: torch.nn.Module
+    example_inputs: tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One sample: contiguous inputs with a batch dimension of one, and its label if it has one."""
+
+    inputs: tuple[torch.Tensor, ...]
+    label: int | None
+
+
+class Dataset:
+    """Samples from a user's function, checked one by one and never held together.
+
+    Iterating calls the function again, so a second pass sees the same data
+    as long as the function is deterministic. After a full pass ``samples``
+    and ``sha256`` (over the shapes and bytes of every input) are known.
+    """
+
+    def __init__(self, factory: Callable[[], Any], specs: tuple[InputSpec, ...], *, where: str, labelled: bool) -> None:
+        self._factory = factory
+        self._specs = specs
+        self._where = where
+        self._labelled = labelled
+        self.samples: int | None = None
+        self.sha256 = ""
+        self.note = str(getattr(factory, "note", ""))
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Every sample in order; ConfigError at the first that does not fit the model."""
+        digest = hashlib.sha256()
+        count = 0
+        iterator = _guarded(self._factory(), self._where)
+        for item in iterator:
+            sample = self._sample(item, count)
+            for tensor in sample.inputs:
+                digest.update(str(tuple(tensor.shape)).encode())
+                digest.update(tensor.numpy().tobytes())
+            count += 1
+            yield sample
+        if count == 0:
+            raise errors.EmptyDatasetError(self._where)
+        self.samples = count
+        self.sha256 = digest.hexdigest()
+
+    def _sample(self, item: object, index: int) -> Sample:
+        label: object = None
+        if self._labelled:
+            if not (isinstance(item, tuple | list) and len(item) == 2):  # noqa: PLR2004  # inputs and label
+                raise errors.SampleError(
+                    self._where, index, "is not a pair of inputs and a label", "yield ((tensor, ...), label)"
+                )
+            item, label = item
+        inputs = (item,) if isinstance(item, torch.Tensor) else item
+        if not isinstance(inputs, tuple | list) or not all(isinstance(part, torch.Tensor) for part in inputs):
+            raise errors.SampleError(
+                self._where, index, f"is {type(item).__name__}, not a tuple of tensors", "yield (tensor, ...)"
+            )
+        return Sample(inputs=self._fitting(tuple(inputs), index), label=self._label(label, index))
+
+    def _fitting(self, inputs: tuple[torch.Tensor, ...], index: int) -> tuple[torch.Tensor, ...]:
+        """The inputs, contiguous, if their number, shapes, dtypes and values fit."""
+        if len(inputs) != len(self._specs):
+            raise errors.SampleError(
+                self._where, index, f"has {len(inputs)} inputs where the model takes {len(self._specs)}"
+            )
+        for tensor, spec in zip(inputs, self._specs, strict=True):
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            if tuple(tensor.shape) != spec.shape or dtype != spec.dtype:
+                raise errors.SampleError(
+                    self._where,
+                    index,
+                    f"is {dtype} {list(tensor.shape)} where edgeq.toml says {spec.dtype} {list(spec.shape)}",
+                    "mend the data, or the shape under [model] inputs",
+                )
+            if not bool(torch.isfinite(tensor).all()):
+                raise errors.SampleError(self._where, index, "holds NaN or infinity", "leave such samples out")
+        return tuple(tensor.detach().contiguous() for tensor in inputs)
+
+    def _label(self, label: object, index: int) -> int | None:
+        if label is None:
+            return None
+        if isinstance(label, torch.Tensor) and label.numel() == 1:
+            label = label.item()
+        if hasattr(label, "__index__"):
+            return int(label.__index__())
+        raise errors.SampleError(
+            self._where, index, f"has a label of type {type(label).__name__}", "a label is a class number, or None"
+        )
+
+
+def load_model(project: Project) -> Model:
+    """Call the project's factory and check what it gives; ConfigError if it is no model that can be built."""
+    where = project.model.factory
+    factory = find_function(where, Path(project.root))
+    module = _called(factory, where)
+    if not isinstance(module, torch.nn.Module):
+        raise errors.NotAModelError(where, type(module).__name__)
+    module = module.eval()
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise errors.NonFiniteWeightsError(where, name)
+    generator = torch.Generator().manual_seed(0)
+    example = tuple(torch.rand(spec.shape, generator=generator) for spec in project.model.inputs)
+    _try_out(module, example, where)
+    return Model(name=project.model.name, module=module, example_inputs=example)
+
+
+def load_dataset(project: Project, function: str, *, labelled: bool) -> Dataset:
+    """The samples of ``function`` (a ``[data]`` entry of the project)."""
+    factory = find_function(function, Path(project.root))
+    return Dataset(factory, project.model.inputs, where=function, labelled=labelled)
+
+
+def find_function(reference: str, root: Path) -> Callable[[], Any]:
+    """The function named by ``file.py:function`` (below ``root``) or ``package.module:function``."""
+    source, colon, name = reference.partition(":")
+    if not colon or not name:
+        raise errors.BadReferenceError(reference, "it has no ':function' part")
+    module = _module_of_file(root / source, reference) if source.endswith(".py") else _imported(source, reference)
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise errors.BadReferenceError(
+            reference, f"there is no function {name!r} in {source}", errors.did_you_mean(name, known)
+        )
+    return function  # type: ignore[no-any-return]
+
+
+def _module_of_file(path: Path, reference: str) -> Any:  # noqa: ANN401  # a module's content is the user's
+    if not path.is_file():
+        raise errors.BadReferenceError(reference, f"{path} does not exist")
+    # One name for one file, so that a model and its data may import each other's module.
+    name = f"_edgeq_project_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise errors.BadReferenceError(reference, f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise errors.UserCodeError(reference, _told(error), _where_in_user_code(error)) from error
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def _imported(name: str, reference: str) -> Any:  # noqa: ANN401  # a module's content is the user's
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise errors.BadReferenceError(
+            reference, f"no module named {error.name!r}", "install it, or write file.py:function"
+        ) from error
+    except Exception as error:
+        raise errors.UserCodeError(reference, _told(error), _where_in_user_code(error)) from error
+
+
+def _called(factory: Callable[[], Any], reference: str) -> object:
+    try:
+        return factory()
+    except errors.EdgeqError:
+        raise
+    except Exception as error:
+        raise errors.UserCodeError(reference, _told(error), _where_in_user_code(error)) from error
+
+
+def _guarded(iterable: Any, reference: str) -> Iterator[object]:  # noqa: ANN401  # whatever the user's function gave
+    """The items of a user's iterable; what it raises becomes an error with the user's own line."""
+    try:
+        yield from iterable
+    except (errors.EdgeqError, GeneratorExit):
+        raise
+    except Exception as error:
+        raise errors.UserCodeError(reference, _told(error), _where_in_user_code(error)) from error
+
+
+def _try_out(module: torch.nn.Module, example: tuple[torch.Tensor, ...], reference: str) -> None:
+    """One forward pass, so that a shape that does not fit is said here and not by the exporter."""
+    try:
+        with torch.inference_mode():
+            module(*example)
+    except Exception as error:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in example)
+        raise errors.ForwardError(reference, shapes, _told(error), _where_in_user_code(error)) from error
+
+
+def _told(error: BaseException) -> str:
+    first_line = str(error).strip().splitlines()[:1]
+    return f"{type(error).__name__}: {first_line[0]}" if first_line else type(error).__name__
+
+
+def _where_in_user_code(error: BaseException) -> str:
+    """The innermost line of the traceback that lies neither in edgeq nor in an installed package."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = str(Path(__file__).parent)
+    outside = [f for f in frames if not f.filename.startswith((own, sys.prefix, sys.base_prefix, "<"))]
+    if not outside:
+        return ""
+    frame = outside[-1]
+    return f"{frame.filename}:{frame.lineno}: {frame.line}"

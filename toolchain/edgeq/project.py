@@ -1,0 +1,106 @@
+"""A user's project: what ``edgeq.toml`` says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from edgeq.errors import ConfigError, UnknownNameError
+from edgeq.recipe import named
+from edgeq.records import Format, Limits, Preprocess
+from edgeq.schema import from_data, read_toml
+
+FILE_NAME = "edgeq.toml"
+FORMATS: tuple[Format, ...] = ("pte", "onnx")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """One input of the model: ``shape`` with its batch dimension, and a torch dtype's name."""
+
+    shape: tuple[int, ...]
+    dtype: Literal["float32"] = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSection:
+    """``[model]``: its name, and the function that makes it."""
+
+    name: str
+    factory: str
+    inputs: tuple[InputSpec, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSection:
+    """``[data]``: the functions that yield the samples."""
+
+    evaluation: str
+    calibration: str = ""
+    metric: Literal["top1"] = "top1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSection:
+    """``[build]``: what is built unless the command line says otherwise."""
+
+    target: str = "rpi4"
+    formats: tuple[Format, ...] = FORMATS
+    recipes: tuple[str, ...] = ("fp32", "int8-static")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """The whole of ``edgeq.toml``; ``root`` is the folder it lies in."""
+
+    root: str = ""
+    model: ModelSection
+    data: DataSection
+    build: BuildSection = field(default_factory=BuildSection)
+    preprocess: Preprocess | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+def load_project(path: Path) -> Project:
+    """The project in the folder, or the ``edgeq.toml``, at ``path``."""
+    file = path if path.suffix == ".toml" else path / FILE_NAME
+    if not file.is_file():
+        raise ConfigError(
+            f"{path} is not a project: there is no {file}",
+            hint=f"name a folder with an {FILE_NAME}, such as examples/fashion_mnist",
+        )
+    data = read_toml(file)
+    if "root" in data:
+        raise ConfigError(f"{file}: unknown key 'root'", hint="a project's root is the folder of its file")
+    project = from_data(Project, {**data, "root": str(file.resolve().parent)}, where=str(file))
+    _check(project, file)
+    return project
+
+
+def _check(project: Project, file: Path) -> None:
+    """What types cannot say: names that exist, shapes that can be."""
+    name = project.model.name
+    if not name or name.startswith(".") or any(ch in name for ch in "/\\\0\n"):
+        raise ConfigError(
+            f"{file}: model.name {name!r} cannot be part of a file's name",
+            hint="use letters, digits, dots and dashes",
+        )
+    if not project.model.inputs:
+        raise ConfigError(f"{file}: model.inputs is empty", hint="state each input's shape and dtype")
+    for spec in project.model.inputs:
+        if not spec.shape or min(spec.shape) < 1:
+            raise ConfigError(
+                f"{file}: model.inputs: shape {list(spec.shape)} has a dimension below 1",
+                hint="give the full static shape with its batch dimension, such as [1, 3, 224, 224]",
+            )
+        if spec.shape[0] != 1:
+            raise ConfigError(
+                f"{file}: model.inputs: the batch dimension is {spec.shape[0]}; artifacts for a board take one sample",
+                hint=f"write shape = {[1, *spec.shape[1:]]}",
+            )
+    for recipe in project.build.recipes:
+        try:
+            named(recipe)
+        except UnknownNameError as error:
+            raise ConfigError(f"{file}: build.recipes: {error.message}", hint=error.hint) from None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edgeq.errors import ConfigError, UnknownNameError
 from edgeq.recipe import named
-from edgeq.records import Format, Limits, Preprocess
+from edgeq.records import FORMATS, Format, Limits, Preprocess
 from edgeq.schema import from_data, read_toml
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 FILE_NAME = "edgeq.toml"
-FORMATS: tuple[Format, ...] = ("pte", "onnx")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,8 @@ Timing = Literal["hardware", "emulated", "host"]
 
 Format = Literal["pte", "onnx"]
 
+FORMATS: tuple[Format, ...] = ("pte", "onnx")
+
 SCHEMA = 1
 
 
@@ -53,12 +55,14 @@ class HostScore:
 
     ``agree`` counts the samples whose top-1 equals that of the fp32
     artifact of the same format; ``sqnr_db`` compares its outputs with that
-    twin's (``None`` for the twin itself). ``correct`` is None when the data
-    has no labels.
+    twin's; both are None for the twin itself, and ``sqnr_db`` for identical
+    outputs. ``correct`` counts among the ``labelled`` of the ``total``
+    samples.
     """
 
     metric: str
     correct: int | None
+    labelled: int
     total: int
     agree: int | None
     sqnr_db: float | None
@@ -146,12 +150,12 @@ class EvaluationData:
 
 @dataclass(frozen=True, kw_only=True)
 class CrossCheck:
-    """How two artifacts of one recipe, one a format, agree on the host."""
+    """How the two formats of one recipe agree on the host; ``sqnr_db`` is None for identical outputs."""
 
     recipe: str
     agree: int
     total: int
-    sqnr_db: float
+    sqnr_db: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,9 +238,11 @@ class Measurement:
     ``latencies_ns`` holds every timed run in order; ``rounds`` says how
     many of them each interleaved visit contributed. ``instructions`` is
     retired user-space instructions for one inference (median), from the
-    PMU of an emulated core. ``correct`` of ``total`` counts the evaluation
-    samples run on the device; ``agreement_with_host`` those whose top-1
-    equals the host's for the same artifact.
+    PMU of an emulated core. ``total`` counts the evaluation samples run on
+    the device, ``correct`` those right among the ``labelled`` ones,
+    ``agree_fp32`` those whose top-1 equals the fp32 twin's, and
+    ``agreement_with_host`` those whose top-1 equals the host's for the same
+    artifact.
     """
 
     schema: int = SCHEMA
@@ -258,6 +264,7 @@ class Measurement:
     correct: int | None
     agree_fp32: int | None
     agreement_with_host: int | None
+    labelled: int
     total: int
     predictions: tuple[int, ...] = ()
     ops: tuple[OpTime, ...] = ()

@@ -1,0 +1,279 @@
+"""From a project to a build: every recipe in every format, scored in its own runtime, with a table of contents.
+
+A build is written beside its place and takes it when it is whole.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq import records, stats
+from edgeq.errors import ConfigError, UnlabelledError
+from edgeq.evaluation import UNLABELLED, EvaluationSet, GrowingArray
+from edgeq.files import atomic_folder, sha256_file, write_bytes, write_text
+from edgeq.host import HostRuntime
+from edgeq.lower import Coverage, lower
+from edgeq.model import Dataset, load_dataset, load_model
+from edgeq.quantize import quantize
+from edgeq.recipe import Recipe, named
+from edgeq.schema import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgeq.progress import Progress
+    from edgeq.project import Project
+    from edgeq.target import Target
+
+KEPT_FROM_AN_OLDER_BUILD = ("measurements.jsonl", "deployments")
+"""What a new build in the same place takes over: rows name the sha256 of what they measured."""
+
+_TOOLS = ("edgeq", "torch", "torchao", "executorch", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to build: decided before anything heavy is done."""
+
+    project: Project
+    target: Target
+    recipes: tuple[Recipe, ...]
+    formats: tuple[records.Format, ...]
+    threads: int
+
+
+def plan(
+    project: Project, target: Target, *, recipes: Sequence[str], formats: Sequence[records.Format], threads: int
+) -> Plan:
+    """Resolve names; the fp32 twin always comes first, as every other recipe is compared with it."""
+    chosen = [named(name) for name in dict.fromkeys(("fp32", *(recipes or project.build.recipes)))]
+    if any(recipe.quantized for recipe in chosen) and not project.data.calibration:
+        raise ConfigError(
+            f"{project.root}: [data] calibration is missing",
+            hint='static quantization observes real inputs: calibration = "data.py:calibration"',
+        )
+    return Plan(
+        project=project,
+        target=target,
+        recipes=tuple(chosen),
+        formats=tuple(dict.fromkeys(formats or project.build.formats)),
+        threads=threads,
+    )
+
+
+def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
+    """Build everything of the plan into the folder ``out`` and return its manifest."""
+    progress.step(f"loading {what.project.model.name}")
+    model = load_model(what.project)
+    calibration = None
+    if any(recipe.quantized for recipe in what.recipes):
+        calibration = load_dataset(what.project, what.project.data.calibration, labelled=False)
+    evaluation = load_dataset(what.project, what.project.data.evaluation, labelled=True)
+
+    with atomic_folder(out) as folder:
+        data = _keep_evaluation(evaluation, folder, what, progress=progress)
+        scorer = _Scorer(folder, data, what.threads)
+        artifacts: list[records.Artifact] = []
+        for recipe in what.recipes:
+            program = quantize(model, recipe, calibration, threads=what.threads, progress=progress)
+            for form in what.formats:
+                name = f"{model.name}.{recipe.name}.{form}"
+                progress.step(f"lowering {name}")
+                coverage = lower(program, form, what.target, folder / name)
+                artifacts.append(scorer.artifact(name, form, recipe, coverage, what.project, progress=progress))
+        manifest = records.Manifest(
+            model=model.name,
+            target=what.target.name,
+            created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            tools={tool: importlib.metadata.version(tool) for tool in _TOOLS},
+            calibration=_fingerprint(calibration),
+            evaluation=scorer.data(),
+            artifacts=tuple(artifacts),
+            cross_checks=scorer.cross_checks(artifacts),
+            limits=what.project.limits,
+        )
+        write_text(folder / "manifest.json", to_json(manifest, indent=2) + "\n")
+        _take_over(out, folder)
+    return manifest
+
+
+def _keep_evaluation(evaluation: Dataset, folder: Path, what: Plan, *, progress: Progress) -> records.EvaluationData:
+    """Copy the evaluation set into the build, one sample at a time."""
+    progress.step("reading the evaluation set")
+    specs = what.project.model.inputs
+    names = tuple(f"evaluation/input{index}.npy" for index in range(len(specs)))
+    labelled = 0
+    with ExitStack() as stack:
+        arrays = [
+            stack.enter_context(GrowingArray(folder / name, spec.shape[1:], spec.dtype))
+            for name, spec in zip(names, specs, strict=True)
+        ]
+        labels = stack.enter_context(GrowingArray(folder / "evaluation/labels.npy", (), "int64"))
+        count = 0
+        for sample in evaluation:
+            for array, tensor in zip(arrays, sample.inputs, strict=True):
+                array.append(tensor.numpy()[0])
+            labels.append(np.asarray(UNLABELLED if sample.label is None else sample.label))
+            labelled += sample.label is not None
+            count += 1
+            progress.advance(count)
+    if not labelled:
+        raise UnlabelledError(what.project.data.evaluation, what.project.data.metric)
+    return records.EvaluationData(
+        samples=count,
+        metric=what.project.data.metric,
+        inputs=names,
+        labels="evaluation/labels.npy",
+        host_outputs={},
+        note=evaluation.note,
+    )
+
+
+class _Scorer:
+    """Runs each artifact of one build on its evaluation set and remembers the outputs for the comparisons."""
+
+    def __init__(self, folder: Path, data: records.EvaluationData, threads: int) -> None:
+        self._folder = folder
+        self._data = data
+        self._set = EvaluationSet(folder, data)
+        self._threads = threads
+        self._host_outputs: dict[str, str] = {}
+
+    def artifact(  # noqa: PLR0913  # a record is made of this many facts
+        self,
+        name: str,
+        form: records.Format,
+        recipe: Recipe,
+        coverage: Coverage,
+        project: Project,
+        *,
+        progress: Progress,
+    ) -> records.Artifact:
+        """The record of a file just lowered: its score, its golden vectors, its hash."""
+        path = self._folder / name
+        runtime = HostRuntime(path, form, threads=self._threads)
+        self._run(runtime, name, progress=progress)
+        return records.Artifact(
+            name=name,
+            format=form,
+            recipe=recipe.name,
+            sha256=sha256_file(path),
+            size_bytes=path.stat().st_size,
+            macs=coverage.macs,
+            int8_mac_share=coverage.int8_mac_share,
+            delegated_mac_share=coverage.delegated_mac_share,
+            partitions=coverage.partitions,
+            undelegated=coverage.undelegated,
+            host=self._score(name, form, project),
+            inputs=coverage.inputs,
+            outputs=coverage.outputs,
+            preprocess=project.preprocess,
+            requires=coverage.requires,
+            golden=self._golden(runtime),
+        )
+
+    def data(self) -> records.EvaluationData:
+        """The evaluation set with the outputs of every artifact scored so far."""
+        return records.EvaluationData(
+            samples=self._data.samples,
+            metric=self._data.metric,
+            inputs=self._data.inputs,
+            labels=self._data.labels,
+            host_outputs=dict(self._host_outputs),
+            note=self._data.note,
+        )
+
+    def cross_checks(self, artifacts: Sequence[records.Artifact]) -> tuple[records.CrossCheck, ...]:
+        """Compare the two formats of each recipe: one graph, so the outputs must be near."""
+        by_recipe: dict[str, dict[str, str]] = {}
+        for artifact in artifacts:
+            by_recipe.setdefault(artifact.recipe, {})[artifact.format] = artifact.name
+        checks = []
+        for recipe, names in by_recipe.items():
+            if len(names) == len(records.FORMATS):
+                pte, onnx = (self._outputs(names[form]) for form in records.FORMATS)
+                checks.append(
+                    records.CrossCheck(
+                        recipe=recipe,
+                        agree=stats.agreements(pte, onnx),
+                        total=len(pte),
+                        sqnr_db=_finite(stats.sqnr_db(pte, onnx)),
+                    )
+                )
+        return tuple(checks)
+
+    def _run(self, runtime: HostRuntime, name: str, *, progress: Progress) -> None:
+        """Run every sample and keep the first output of each as a row of a .npy file."""
+        progress.step(f"scoring {name} on this machine")
+        file = f"evaluation/host/{name}.npy"
+        with ExitStack() as stack:
+            rows: GrowingArray | None = None
+            for index, inputs in enumerate(self._set):
+                output = runtime.run(inputs)[0][0]
+                if rows is None:
+                    rows = stack.enter_context(GrowingArray(self._folder / file, output.shape, "float32"))
+                rows.append(output)
+                progress.advance(index + 1, self._data.samples)
+        self._host_outputs[name] = file
+
+    def _outputs(self, name: str) -> np.ndarray:
+        outputs: np.ndarray = np.load(self._folder / self._host_outputs[name], mmap_mode="r")
+        return outputs
+
+    def _score(self, name: str, form: records.Format, project: Project) -> records.HostScore:
+        outputs = self._outputs(name)
+        twin_name = f"{project.model.name}.fp32.{form}"
+        labels = self._set.labels
+        labelled = labels is not None and labels[:] != UNLABELLED
+        correct = None if labels is None else int((stats.top1(outputs)[labelled] == labels[labelled]).sum())
+        twin = None if name == twin_name else self._outputs(twin_name)
+        return records.HostScore(
+            metric=project.data.metric,
+            correct=correct,
+            labelled=int(np.sum(labelled)),
+            total=len(outputs),
+            agree=None if twin is None else stats.agreements(twin, outputs),
+            sqnr_db=None if twin is None else _finite(stats.sqnr_db(twin, outputs)),
+        )
+
+    def _golden(self, runtime: HostRuntime) -> records.Golden:
+        inputs = self._set.sample(0)
+        outputs = runtime.run(inputs)
+        return records.Golden(
+            input_sha256=self._kept(b"".join(np.ascontiguousarray(array).tobytes() for array in inputs)),
+            output_sha256=self._kept(b"".join(np.ascontiguousarray(array).tobytes() for array in outputs)),
+        )
+
+    def _kept(self, data: bytes) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        write_bytes(self._folder / "golden" / f"{digest}.bin", data)
+        return digest
+
+
+def _finite(sqnr_db: float) -> float | None:
+    """None where two outputs are identical: JSON has no infinity."""
+    return sqnr_db if np.isfinite(sqnr_db) else None
+
+
+def _fingerprint(calibration: Dataset | None) -> records.CalibrationData | None:
+    if calibration is None or calibration.samples is None:
+        return None
+    return records.CalibrationData(sha256=calibration.sha256, samples=calibration.samples)
+
+
+def _take_over(old: Path, new: Path) -> None:
+    """Copy what outlives a rebuild from an older build at the same place."""
+    for name in KEPT_FROM_AN_OLDER_BUILD:
+        if (old / name).is_dir():
+            shutil.copytree(old / name, new / name)
+        elif (old / name).exists():
+            shutil.copy2(old / name, new / name)

@@ -174,6 +174,53 @@ class NotABuildError(ConfigError):
         super().__init__(f"{path} is not a build: there is no manifest.json", hint="run: edgeq build PROJECT")
 
 
+class FetchError(HostToolError):
+    """A package could not be fetched."""
+
+    def __init__(self, tool: str, what: str, problem: str, *, hint: str) -> None:
+        super().__init__(f"{tool} could not fetch {what}", hint=hint, detail=problem)
+
+
+class WrongHashError(HostToolError):
+    """A package came with other bytes than its lock says."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} as offered is not the file that edgeq was tested with: its sha256 differs from the lock",
+            hint="do not use it; try another mirror or index, and report it if it stays so",
+        )
+
+
+class PackageNotFoundError(HostToolError):
+    """The package index does not know a package."""
+
+    def __init__(self, name: str, suite: str) -> None:
+        super().__init__(
+            f"the mirror of Debian has no package {name} in {suite}",
+            hint=f"set EDGEQ_DEBIAN_MIRROR to a mirror of Debian that carries {suite}",
+        )
+
+
+class NoDebianMirrorError(HostToolError):
+    """This machine's apt knows no mirror of Debian."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the apt sources of this machine name no mirror of Debian, which edgeq takes packages for boards from",
+            hint="set EDGEQ_DEBIAN_MIRROR to the address of one near you, the part before /dists "
+            "(https://www.debian.org/mirror/list)",
+        )
+
+
+class DamagedPackageError(HostToolError):
+    """A package file cannot be unpacked."""
+
+    def __init__(self, path: object, problem: str) -> None:
+        super().__init__(
+            f"the package {path} cannot be unpacked: {problem}", hint="delete that file; it will be fetched again"
+        )
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The nearest of ``known`` as a question, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

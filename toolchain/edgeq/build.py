@@ -5,7 +5,7 @@ A build is written beside its place and takes it when it is whole.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
 import importlib.metadata
 import shutil
@@ -22,17 +22,17 @@ from edgeq.files import atomic_folder, sha256_file, write_bytes, write_text
 from edgeq.host import HostRuntime
 from edgeq.lower import Coverage, lower
 from edgeq.model import Dataset, load_dataset, load_model
+from edgeq.project import Project
 from edgeq.quantize import quantize
 from edgeq.recipe import Recipe, named
 from edgeq.schema import to_json
+from edgeq.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from edgeq.progress import Progress
-    from edgeq.project import Project
-    from edgeq.target import Target
 
 KEPT_FROM_AN_OLDER_BUILD = ("measurements.jsonl", "deployments")
 """What a new build in the same place takes over: rows name the sha256 of what they measured."""
@@ -93,7 +93,7 @@ def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
         manifest = records.Manifest(
             model=model.name,
             target=what.target.name,
-            created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             tools={tool: importlib.metadata.version(tool) for tool in _TOOLS},
             calibration=_fingerprint(calibration),
             evaluation=scorer.data(),
@@ -102,6 +102,7 @@ def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
             limits=what.project.limits,
         )
         write_text(folder / "manifest.json", to_json(manifest, indent=2) + "\n")
+        write_text(folder / "target.json", to_json(what.target, indent=2) + "\n")
         _take_over(out, folder)
     return manifest
 

@@ -1,0 +1,54 @@
+"""``edgeq bench``: measure a deployed build on its device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeq import pipeline
+from edgeq.cli import options
+from edgeq.report import terminal as shown
+from edgeq.schema import to_data
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeq.cli.terminal import Terminal
+
+
+@click.command(
+    epilog=options.examples(
+        "edgeq bench build/fashion-mnist/rpi4 --device ssh://pi@raspberrypi.local",
+        "edgeq bench build/fashion-mnist/rpi4 --device board --samples 1000",
+    )
+)
+@options.build_argument
+@click.option("--device", required=True, help=options.DEVICE_HELP)
+@options.artifact_option
+@options.samples_option
+@options.repeats_option
+@options.threads_option
+@options.shows
+def command(  # noqa: PLR0913  # the options of a command
+    terminal: Terminal,
+    build: Path,
+    device: str,
+    artifacts: tuple[str, ...],
+    samples: int | None,
+    repeats: int | None,
+    threads: int | None,
+) -> None:
+    """Measure BUILD on the device it was deployed to: latency, memory, accuracy. Appends rows to its measurements.
+
+    On an emulated board no latency is taken: its time says nothing about a
+    board. Retired instructions are counted there instead.
+    """
+    what = pipeline.read_build(build)
+    settings = pipeline.BenchOptions(artifacts=artifacts, samples=samples, repeats=repeats, threads=threads)
+    with terminal.progress() as progress, pipeline.connected(what, device, progress=progress) as transport:
+        rows = pipeline.bench(what, transport, settings, device=device, progress=progress)
+    terminal.result(
+        {"measurements": [to_data(row) for row in rows]},
+        lambda: shown.renderable(pipeline.summary([build])),
+    )

@@ -1,0 +1,98 @@
+"""``edgeq board``: emulated boards."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeq.cli.options import examples, shows
+from edgeq.device import board
+from edgeq.schema import to_data
+from edgeq.target import load_target
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgeq.cli.terminal import Terminal
+
+
+@click.group(
+    epilog=examples(
+        "edgeq board start rpi4",
+        "edgeq board ssh rpi4 -- uname -m",
+        "edgeq board list",
+        "edgeq board stop rpi4",
+    )
+)
+def command() -> None:
+    """Start, stop and enter emulated boards: real Linux and a real sshd on QEMU, reachable from this machine only."""
+
+
+@command.command(epilog=examples("edgeq board start rpi4", "edgeq board start rpi5 --name second"))
+@click.argument("target")
+@click.option("--name", help="What to call it; the target's name, if not given.")
+@shows
+def start(terminal: Terminal, target: str, name: str | None) -> None:
+    """Start the emulated board of TARGET, or say that it runs already."""
+    with terminal.progress() as progress:
+        running = board.start(load_target(target), name=name, progress=progress)
+    terminal.result(
+        to_data(running),
+        f"{running.name} is up on 127.0.0.1:{running.port}; enter it with: edgeq board ssh {running.name}",
+    )
+
+
+@command.command(epilog=examples("edgeq board stop rpi4", "edgeq board stop --all"))
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Stop every board.")
+@shows
+def stop(terminal: Terminal, name: str | None, everything: bool) -> None:  # noqa: FBT001  # click passes flags so
+    """Stop the board called NAME; nothing of it is left behind."""
+    if (name is None) != everything:
+        raise click.UsageError("name a board, or say --all")
+    names = [name] if name else [running.name for running in board.running()]
+    for one in names:
+        board.stop(one)
+    terminal.result({"stopped": names}, "stopped " + ", ".join(names) if names else "no board was running")
+
+
+@command.command("list", epilog=examples("edgeq board list", "edgeq board list --json"))
+@shows
+def list_(terminal: Terminal) -> None:
+    """List the boards that run."""
+    boards = board.running()
+    terminal.result([to_data(one) for one in boards], lambda: _table(boards))
+
+
+@command.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog=examples("edgeq board ssh rpi4", "edgeq board ssh rpi4 -- uname -m"),
+)
+@click.argument("name")
+@click.argument("remote", nargs=-1, type=click.UNPROCESSED)
+def ssh(name: str, remote: tuple[str, ...]) -> None:
+    """Open a shell on the board called NAME, or run a command there."""
+    argv = board.ssh_argv(name, remote)
+    os.execvp(argv[0], argv)  # noqa: S606  # the user's own terminal and signals go straight to ssh
+
+
+@command.command(epilog=examples("edgeq board logs rpi4"))
+@click.argument("name")
+def logs(name: str) -> None:
+    """Print the serial console of the board called NAME."""
+    click.echo(board.logs(name).read_text(encoding="utf-8", errors="replace"), nl=False)
+
+
+def _table(boards: tuple[board.RunningBoard, ...]) -> Table | str:
+    if not boards:
+        return "no board is running; start one with: edgeq board start rpi4"
+    from rich.table import Table  # noqa: PLC0415  # --json does without
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("name", "target", "address", "process"):
+        table.add_column(column)
+    for one in boards:
+        table.add_row(one.name, one.target, f"{one.user}@127.0.0.1:{one.port}", str(one.pid))
+    return table

@@ -1,0 +1,94 @@
+"""``edgeq build``: quantize and lower a project."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeq import pipeline
+from edgeq.cli import options
+from edgeq.schema import to_data
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.table import Table
+
+    from edgeq.cli.terminal import Terminal
+    from edgeq.records import Format, Manifest
+
+_MOST_THREADS = 4
+
+
+def default_jobs() -> int:
+    """All cores but one, at most four: more threads than free cores cost far more than they bring."""
+    return max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0)) - 1))
+
+
+@click.command(
+    epilog=options.examples(
+        "edgeq build examples/fashion_mnist --target rpi4",
+        "edgeq build PROJECT --target rpi5 --recipe int8-static --format pte --out out/",
+    )
+)
+@options.project_argument
+@options.target_option
+@options.recipe_option
+@options.format_option
+@options.out_option
+@options.max_drop_option
+@options.jobs_option
+@options.shows
+def command(  # noqa: PLR0913  # the options of a command
+    terminal: Terminal,
+    project: Path,
+    target: str | None,
+    recipes: tuple[str, ...],
+    formats: tuple[Format, ...],
+    out: Path | None,
+    max_drop_pp: float | None,
+    jobs: int | None,
+) -> None:
+    """Quantize and lower PROJECT; score every artifact in its own runtime here.
+
+    The fp32 twin is always built along: int8 is compared with it. Writes
+    build/MODEL/TARGET with the artifacts and manifest.json.
+    """
+    with terminal.progress() as progress:
+        built = pipeline.build(
+            project,
+            target=target,
+            recipes=recipes,
+            formats=formats,
+            out=out,
+            max_drop_pp=max_drop_pp,
+            threads=jobs or default_jobs(),
+            progress=progress,
+        )
+    terminal.result({"build": str(built.path), **to_data(built.manifest)}, lambda: _table(built.manifest))
+    if not terminal.as_json:
+        terminal.out.write(f"\nwritten to {built.path}; next: edgeq deploy {built.path} --device board\n")
+
+
+def _table(manifest: Manifest) -> Table:
+    from rich.table import Table  # noqa: PLC0415  # --json does without
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("artifact")
+    for column in ("size", "int8 MACs", "delegated", "partitions", "correct here", "as fp32", "SQNR"):
+        table.add_column(column, justify="right")
+    for artifact in manifest.artifacts:
+        host = artifact.host
+        table.add_row(
+            artifact.name,
+            f"{artifact.size_bytes / 1e6:.2f} MB",
+            f"{artifact.int8_mac_share:.1%}",
+            f"{artifact.delegated_mac_share:.1%}",
+            str(artifact.partitions),
+            "-" if host.correct is None else f"{host.correct} of {host.labelled}",
+            "-" if host.agree is None else f"{host.agree} of {host.total}",
+            "-" if host.sqnr_db is None else f"{host.sqnr_db:.1f} dB",
+        )
+    return table

@@ -1,0 +1,86 @@
+"""Options and arguments that several commands share, with their shell completion."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from edgeq.cli.terminal import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def shows(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``--json`` and ``-v`` and, as its first argument, the terminal they describe."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else there.")
+    @click.option("-v", "--verbose", is_flag=True, help="Also show what the libraries below say.")
+    @functools.wraps(function)
+    def wrapped(*args: object, as_json: bool, verbose: bool, **kwargs: object) -> None:
+        with terminal(as_json=as_json, verbose=verbose) as shown:
+            function(shown, *args, **kwargs)
+
+    return wrapped
+
+
+def examples(*lines: str) -> str:
+    """An epilog for ``--help`` with the examples one a line."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _complete_targets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from edgeq.target import known_targets  # noqa: PLC0415  # only the shell's Tab asks for it
+
+    return [CompletionItem(name) for name in known_targets() if name.startswith(incomplete)]
+
+
+def _complete_recipes(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from edgeq.recipe import RECIPES  # noqa: PLC0415  # only the shell's Tab asks for it
+
+    return [CompletionItem(r.name, help=r.description) for r in RECIPES.values() if r.name.startswith(incomplete)]
+
+
+project_argument = click.argument("project", type=click.Path(path_type=Path))
+build_argument = click.argument("build", type=click.Path(path_type=Path))
+target_option = click.option(
+    "--target",
+    shell_complete=_complete_targets,
+    help="A name that `edgeq targets` lists, or the path of your own TOML file; the project's, if not given.",
+)
+recipe_option = click.option(
+    "--recipe", "recipes", multiple=True, shell_complete=_complete_recipes, help="A recipe; may be repeated."
+)
+format_option = click.option(
+    "--format", "formats", multiple=True, type=click.Choice(["pte", "onnx"]), help="A format; may be repeated."
+)
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path), help="Where the build goes, instead of build/MODEL/TARGET."
+)
+max_drop_option = click.option(
+    "--max-drop",
+    "max_drop_pp",
+    type=click.FloatRange(min=0),
+    metavar="PP",
+    help="Accuracy that int8 may lose against fp32, in percentage points; exit 5 beyond.",
+)
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(min=1), help="CPU threads to use here; all cores but one, at most 4, if not given."
+)
+DEVICE_HELP = (
+    "`local`, `board` (the target's emulated board), `ssh://[user@]host[:port]`, "
+    "an alias of ~/.ssh/config, or a name in ~/.config/edgeq/devices.toml."
+)
+artifact_option = click.option("--artifact", "artifacts", multiple=True, help="Only this artifact; may be repeated.")
+samples_option = click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    help="Evaluation samples to run on the device; all, if not given, or on "
+    "an emulated board as many as about a minute an artifact allows.",
+)
+repeats_option = click.option("--repeats", type=click.IntRange(min=1), help="Timed inferences of each artifact.")
+threads_option = click.option("--threads", type=click.IntRange(min=1), help="Threads on the device.")

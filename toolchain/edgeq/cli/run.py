@@ -1,0 +1,74 @@
+"""``edgeq run``: build, deploy, bench and report in one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeq import pipeline
+from edgeq.cli import options
+from edgeq.cli.build import default_jobs
+from edgeq.report import terminal as shown
+from edgeq.schema import to_data
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeq.cli.terminal import Terminal
+    from edgeq.records import Format
+
+
+@click.command(
+    epilog=options.examples(
+        "edgeq run examples/efficientnet_lite0 --target rpi4",
+        "edgeq run PROJECT --target rpi5 --device ssh://pi@raspberrypi.local",
+        "edgeq run examples/fashion_mnist --target rpi4 --json",
+    )
+)
+@options.project_argument
+@options.target_option
+@click.option("--device", default="board", show_default=True, help=options.DEVICE_HELP)
+@options.recipe_option
+@options.format_option
+@options.out_option
+@options.max_drop_option
+@options.samples_option
+@options.repeats_option
+@options.threads_option
+@options.jobs_option
+@options.shows
+def command(  # noqa: PLR0913  # the options of a command
+    terminal: Terminal,
+    project: Path,
+    target: str | None,
+    device: str,
+    recipes: tuple[str, ...],
+    formats: tuple[Format, ...],
+    out: Path | None,
+    max_drop_pp: float | None,
+    samples: int | None,
+    repeats: int | None,
+    threads: int | None,
+    jobs: int | None,
+) -> None:
+    """Build PROJECT, deploy it, measure it on the device, and write the report."""
+    with terminal.progress() as progress:
+        written = pipeline.run(
+            project,
+            target=target,
+            recipes=recipes,
+            formats=formats,
+            out=out,
+            max_drop_pp=max_drop_pp,
+            build_threads=jobs or default_jobs(),
+            device=device,
+            settings=pipeline.BenchOptions(samples=samples, repeats=repeats, threads=threads),
+            progress=progress,
+        )
+    terminal.result(
+        {**to_data(written.report), "files": [str(path) for path in written.files]},
+        lambda: shown.renderable(written.report),
+    )
+    if not terminal.as_json:
+        terminal.out.write("\n" + "\n".join(f"written to {path}" for path in written.files) + "\n")

@@ -1,0 +1,239 @@
+"""What a person or a script sees: progress, errors, results, and the exit status.
+
+stdout carries results, stderr everything else. The libraries below edgeq
+print what they like on both; unless ``-v`` was given that goes to a log, so
+that ``--json`` is one document and a terminal stays readable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from edgeq.errors import ConfigError, EdgeqError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console, RenderableType
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+INTERRUPTED = 130
+_PLAIN_STEP_SECONDS = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terminal:
+    """Where one command's results and progress go."""
+
+    as_json: bool
+    verbose: bool
+    out: IO[str]
+    err: IO[str]
+
+    def result(self, data: object, shown: RenderableType | Callable[[], RenderableType]) -> None:
+        """Print a command's result: ``data`` as one JSON document, or ``shown`` for a person."""
+        if self.as_json:
+            self.out.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        else:
+            self.console(self.out).print(shown() if callable(shown) else shown, soft_wrap=isinstance(shown, str))
+        self.out.flush()
+
+    def console(self, stream: IO[str]) -> Console:
+        """A rich console on that stream; plain text when it is no terminal."""
+        from rich.console import Console  # noqa: PLC0415  # 40 ms that --help does without
+
+        width = None if stream.isatty() else 120
+        return Console(file=stream, highlight=False, width=width)
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[ShownProgress]:
+        """Show the steps of a long command while the block runs."""
+        shown = BarProgress(self.console(self.err)) if self.err.isatty() else LineProgress(self.err)
+        try:
+            yield shown
+        finally:
+            shown.close()
+
+
+class LineProgress:
+    """One line a step, for logs: a step that takes long says so now and then."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._said_at = time.monotonic()
+
+    def step(self, text: str) -> None:
+        """Print the step."""
+        self._say(text)
+
+    def advance(self, done: int, total: int | None = None) -> None:
+        """Print the count when the last line is some time ago."""
+        if time.monotonic() - self._said_at > _PLAIN_STEP_SECONDS:
+            self._say(f"  {done}" + (f" of {total}" if total else ""))
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+    def _say(self, text: str) -> None:
+        self._said_at = time.monotonic()
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+
+class BarProgress:
+    """A spinner, the step, its count and its time; finished steps stay as lines."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import (  # noqa: PLC0415  # 40 ms that --help does without
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        self._bars: Bars = Progress(
+            SpinnerColumn(finished_text="[green]✓[/]"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._task: TaskID | None = None
+        self._bars.start()
+
+    def step(self, text: str) -> None:
+        """End the step before and begin this one."""
+        self._finish()
+        self._task = self._bars.add_task(text, total=None)
+
+    def advance(self, done: int, total: int | None = None) -> None:
+        """Move the bar of the current step."""
+        if self._task is not None:
+            self._bars.update(self._task, completed=done, total=total)
+
+    def close(self) -> None:
+        """End the last step and give the terminal back."""
+        self._finish()
+        self._bars.stop()
+
+    def _finish(self) -> None:
+        if self._task is None:
+            return
+        task = self._bars.tasks[self._bars.task_ids.index(self._task)]
+        done = int(task.completed) or 1
+        self._bars.update(self._task, completed=done, total=done)
+        self._task = None
+
+
+ShownProgress = LineProgress | BarProgress
+
+
+def run(group: click.Group) -> int:
+    """Run the command line and return the exit status: the one place that catches."""
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    as_json = "--json" in sys.argv
+    try:
+        group.main(standalone_mode=False, prog_name="edgeq")
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _failed(
+            as_json, "interrupted", "nothing was left half-written; run the same command again", "", INTERRUPTED
+        )
+    except click.exceptions.NoArgsIsHelpError as wants_help:
+        click.echo(wants_help.ctx.get_help())
+        return ConfigError.exit_code
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "edgeq"
+        return _failed(as_json, error.format_message(), f"see: {command} --help", "", ConfigError.exit_code)
+    except EdgeqError as error:
+        return _failed(as_json, error.message, error.hint, error.detail, error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; the interpreter must not complain while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # noqa: BLE001  # a bug of edgeq, said as such
+        traceback.print_exc()
+        return _failed(as_json, "this is a bug of edgeq", "please report it with the lines above", "", 1)
+    return 0
+
+
+@contextlib.contextmanager
+def terminal(*, as_json: bool, verbose: bool) -> Iterator[Terminal]:
+    """The terminal of one command, with the chatter of libraries out of the way while the block runs.
+
+    File descriptors 1 and 2 are pointed at a log, as native libraries write
+    there without asking Python; edgeq keeps the real ones. The log is
+    removed when all went well.
+    """
+    if verbose:
+        # Chatter stays visible, and off stdout all the same.
+        with _redirected(1, 2) as out:
+            yield Terminal(as_json=as_json, verbose=True, out=out, err=sys.stderr)
+        return
+    with tempfile.NamedTemporaryFile(prefix="edgeq-", suffix=".log", delete=False) as log:
+        path = Path(log.name)
+        failed = True
+        try:
+            with _redirected(1, log.fileno()) as out, _redirected(2, log.fileno()) as err:
+                try:
+                    yield Terminal(as_json=as_json, verbose=False, out=out, err=err)
+                except BaseException as error:
+                    failed = not isinstance(error, (EdgeqError, KeyboardInterrupt, click.exceptions.Exit))
+                    raise
+            failed = False
+        finally:
+            if failed:
+                sys.stderr.write(f"edgeq: what the libraries said is in {path}\n")
+            else:
+                path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _redirected(descriptor: int, target: int) -> Iterator[IO[str]]:
+    """Point ``descriptor`` at ``target`` while the block runs; yields a stream on where it pointed before."""
+    (sys.stdout if descriptor == 1 else sys.stderr).flush()
+    kept = os.dup(descriptor)
+    try:
+        os.dup2(target, descriptor)
+        with os.fdopen(os.dup(kept), "w", encoding="utf-8", errors="replace") as stream:
+            yield stream
+    finally:
+        (sys.stdout if descriptor == 1 else sys.stderr).flush()
+        os.dup2(kept, descriptor)
+        os.close(kept)
+
+
+def _as_interrupt(_number: int, _frame: Any) -> None:  # noqa: ANN401  # the signature of a signal handler
+    """End as Ctrl-C ends: every ``finally`` runs, nothing is left half-written."""
+    raise KeyboardInterrupt
+
+
+def _failed(as_json: bool, message: str, hint: str, detail: str, status: int) -> int:  # noqa: FBT001  # one caller
+    """Say what went wrong: a line, evidence, the next step."""
+    if as_json:
+        document = {"error": {"message": message, "hint": hint, "detail": detail, "exit_code": status}}
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    red, dim, plain = ("\033[1;31m", "\033[2m", "\033[0m") if sys.stderr.isatty() else ("", "", "")
+    sys.stderr.write(f"{red}edgeq: {message}{plain}\n")
+    for line in detail.strip().splitlines():
+        sys.stderr.write(f"{dim}  | {line}{plain}\n")
+    if hint:
+        sys.stderr.write(f"  {hint}\n")
+    return status

@@ -1,0 +1,183 @@
+"""READ FIRST: the whole flow, one short function for each command.
+
+::
+
+    build    Project, Target                  -> BUILD/manifest.json and the artifacts
+    deploy   BUILD, device                    -> BUILD/deployments/DEVICE.json
+    bench    BUILD, device                    -> rows of BUILD/measurements.jsonl
+    report   BUILD...                         -> report.{json,md,html}
+    run      the four in one
+
+Each function reads what the one before wrote, so they can run on different
+days and machines. Only ``build`` imports torch.
+"""
+
+from __future__ import annotations
+
+import platform
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edgeq import bench as _bench
+from edgeq import deploy as _deploy
+from edgeq import report as _report
+from edgeq import runner
+from edgeq.device.inventory import open_device
+from edgeq.errors import NotABuildError
+from edgeq.project import load_project
+from edgeq.records import Manifest
+from edgeq.schema import from_json
+from edgeq.target import Target, load_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edgeq.device.transport import Transport
+    from edgeq.progress import Progress
+    from edgeq.records import Format, Measurement, Report
+
+ReportFormat = Literal["md", "html", "json", "junit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """A folder that ``edgeq build`` wrote, and what it says of itself."""
+
+    path: Path
+    manifest: Manifest
+    target: Target
+
+
+def read_build(path: Path) -> Build:
+    """The build in that folder; ConfigError if it is none or is damaged."""
+    file = path / "manifest.json"
+    if not file.is_file():
+        raise NotABuildError(path)
+    return Build(
+        path=path,
+        manifest=from_json(Manifest, file.read_bytes(), where=str(file)),
+        target=from_json(Target, (path / "target.json").read_bytes(), where=str(path / "target.json")),
+    )
+
+
+def build(  # noqa: PLR0913  # the options of a command
+    project: Path,
+    *,
+    target: str | None = None,
+    recipes: Sequence[str] = (),
+    formats: Sequence[Format] = (),
+    out: Path | None = None,
+    max_drop_pp: float | None = None,
+    threads: int,
+    progress: Progress,
+) -> Build:
+    """Quantize and lower a project for a target."""
+    read = load_project(project)
+    if max_drop_pp is not None:
+        read = replace(read, limits=replace(read.limits, max_drop_pp=max_drop_pp))
+    facts = load_target(target or read.build.target)
+    from edgeq import build as _build  # noqa: PLC0415  # brings torch, which no other command needs
+
+    plan = _build.plan(read, facts, recipes=recipes, formats=formats, threads=threads)
+    folder = out or Path("build") / read.model.name / facts.name
+    manifest = _build.build(plan, folder, progress=progress)
+    return Build(path=folder, manifest=manifest, target=facts)
+
+
+@contextmanager
+def connected(what: Build, device: str, *, progress: Progress) -> Iterator[Transport]:
+    """A way to the device while the block runs; the target's emulated board is started if it does not run."""
+    with open_device(device, what.target, progress=progress) as transport:
+        yield transport
+
+
+def deploy(what: Build, transport: Transport, *, device: str, progress: Progress) -> _deploy.DeployResult:
+    """Push what is missing on the device, verify it there, activate it."""
+    triple = _triple_of_this_machine() if device == "local" else what.target.triple
+    engines = sorted({artifact.requires.runtime for artifact in what.manifest.artifacts})
+    bundles = {engine: runner.bundle(engine, triple, progress=progress) for engine in engines}
+    return _deploy.deploy(what.path, what.manifest, what.target, transport, bundles, device=device, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """What a person may set of a measurement; None leaves it to the target and the kind of device."""
+
+    artifacts: tuple[str, ...] = ()
+    samples: int | None = None
+    repeats: int | None = None
+    threads: int | None = None
+
+
+def bench(
+    what: Build, transport: Transport, options: BenchOptions, *, device: str, progress: Progress
+) -> tuple[Measurement, ...]:
+    """Measure what was deployed; every artifact's row is on disk before the next begins."""
+    deployment = _deploy.read_deployment(what.path, device)
+    settings = _bench.settings(
+        what.target,
+        deployment,
+        artifacts=options.artifacts,
+        samples=options.samples,
+        repeats=options.repeats,
+        threads=options.threads,
+    )
+    return _bench.bench(what.path, what.manifest, deployment, transport, settings, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenReport:
+    """A report and the files it was written to."""
+
+    report: Report
+    files: tuple[Path, ...]
+
+
+def summary(builds: Sequence[Path]) -> Report:
+    """What was measured of those builds so far."""
+    read = [read_build(path) for path in builds]
+    return _report.summarise([(one.path, one.manifest, _bench.read_measurements(one.path)) for one in read])
+
+
+def report(builds: Sequence[Path], *, formats: Sequence[ReportFormat] = (), out: Path | None = None) -> WrittenReport:
+    """Write the report of what was measured, beside the first build unless ``out`` says otherwise."""
+    found = summary(builds)
+    files = _report.write(found, formats or ("md", "html", "json"), out or builds[0])
+    return WrittenReport(report=found, files=files)
+
+
+def run(  # noqa: PLR0913  # the options of a command
+    project: Path,
+    *,
+    target: str | None = None,
+    recipes: Sequence[str] = (),
+    formats: Sequence[Format] = (),
+    out: Path | None = None,
+    max_drop_pp: float | None = None,
+    build_threads: int,
+    device: str = "board",
+    settings: BenchOptions,
+    progress: Progress,
+) -> WrittenReport:
+    """From a project to a report: the other functions in a row."""
+    what = build(
+        project,
+        target=target,
+        recipes=recipes,
+        formats=formats,
+        out=out,
+        max_drop_pp=max_drop_pp,
+        threads=build_threads,
+        progress=progress,
+    )
+    with connected(what, device, progress=progress) as transport:
+        deploy(what, transport, device=device, progress=progress)
+        bench(what, transport, settings, device=device, progress=progress)
+    return report([what.path])
+
+
+def _triple_of_this_machine() -> str:
+    """The runner that fits ``local``, whatever board the build was made for."""
+    return f"{platform.machine()}-linux-gnu"

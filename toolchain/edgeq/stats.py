@@ -2,20 +2,223 @@
 
 Nothing here reads or writes anything. Every function takes arrays or counts
 and returns a number, an interval or a verdict; its docstring gives the
-formula and where it comes from. Intervals are 95 % unless ``confidence``
-says otherwise, and every random draw is seeded, so the same rows always give
-the same report.
+formula and where it comes from. Intervals are two-sided, 95 % unless
+``confidence`` says otherwise. Every random draw is seeded, so the same rows
+always give the same report. docs/measuring.md says it in prose.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+Rounds: TypeAlias = Sequence[Sequence[int]]
+"""Samples of one artifact, one sequence for each visit to it; visits to several artifacts take turns."""
+
+MIN_ROUNDS = 5
+"""Fewer rounds than this give no interval: the spread between them is what an interval is made of."""
+
+SAME_WITHIN = 0.02
+"""Two medians whose ratio certainly lies within 1 +- this are called the same."""
+
+NO_ANSWER = -2
+"""The top-1 of a sample whose scores hold NaN."""
+
+_CHUNK = 1 << 22
+_DRAWS = 4000
+_SEED = 20_260_101
+
+
+@dataclass(frozen=True, kw_only=True)
+class MedianRatio:
+    """Median of a reference over the median of a candidate: above 1, the candidate is faster.
+
+    ``low`` and ``high`` are None when there are too few rounds for an interval.
+    """
+
+    ratio: float
+    low: float | None
+    high: float | None
+    verdict: Literal["faster", "slower", "same", "cannot tell"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDrop:
+    """How much worse a candidate scores than a reference on the same samples.
+
+    ``drop_pp`` is in percentage points, positive when the candidate is
+    worse; ``low_pp`` and ``high_pp`` bound it. ``lost`` samples were right
+    in the reference alone, ``gained`` ones in the candidate alone.
+    ``p_value`` is the chance of a split at least this uneven when neither
+    is better.
+    """
+
+    drop_pp: float
+    low_pp: float
+    high_pp: float
+    p_value: float
+    lost: int
+    gained: int
+
+
+def percentile(samples: Sequence[int], percent: float) -> float | None:
+    """The value below which ``percent`` of the samples lie, linear between order statistics.
+
+    Hyndman and Fan (1996), definition 7, as in numpy. None when there are
+    fewer than ``100 / (100 - percent)`` samples: the tail that the figure
+    is about would then hold none of them.
+    """
+    if len(samples) * (100 - percent) < 100:  # noqa: PLR2004  # per cent
+        return None
+    return float(np.percentile(np.asarray(samples, dtype=np.float64), percent))
+
+
+def split_rounds(samples: Sequence[int], lengths: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Samples in the order they were taken, cut into rounds of ``lengths``.
+
+    Raises:
+        ValueError: the lengths do not add up to the number of samples.
+    """
+    if sum(lengths) != len(samples):
+        raise ValueError(f"rounds of {list(lengths)} do not make up {len(samples)} samples")
+    ends = np.cumsum(lengths, dtype=np.int64).tolist()
+    return tuple(tuple(samples[end - length : end]) for end, length in zip(ends, lengths, strict=True))
+
+
+def median_interval(rounds: Rounds, *, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Interval of the median of all samples in ``rounds``.
+
+    Samples of one round resemble each other (temperature, clock, layout of
+    memory), so whole rounds are drawn with replacement, never single
+    samples: the cluster bootstrap of Davison and Hinkley (1997, section
+    3.8), the top level of Kalibera and Jones (2013). The percentiles are
+    widened for the number of rounds as in Hesterberg (2015, "expanded
+    percentile interval"), since a plain one is too narrow for few.
+
+    Returns:
+        (low, high) in the unit of the samples, or None below MIN_ROUNDS rounds.
+
+    Raises:
+        ValueError: there is no round, or an empty one.
+    """
+    clusters = _Clusters.of(rounds)
+    if len(rounds) < MIN_ROUNDS:
+        return None
+    medians = [clusters.median(counts) for counts in _draw_rounds(len(rounds))]
+    return _expanded_percentiles(medians, len(rounds), confidence)
+
+
+def median_ratio(
+    reference: Rounds, candidate: Rounds, *, same_within: float = SAME_WITHIN, confidence: float = 0.95
+) -> MedianRatio:
+    """Ratio of medians of two artifacts that were measured in turn, round by round.
+
+    Round i of both happened side by side, so each draw takes the same
+    rounds of both: what drifts over a session cancels out. The interval is
+    that of :func:`median_interval`, of the ratio; Kalibera and Jones (2012)
+    on why an effect size with an interval and not a test.
+
+    The verdict is "same" when the whole interval lies within 1 +-
+    ``same_within``, else "faster" or "slower" when it lies on one side of
+    1, else "cannot tell".
+
+    Raises:
+        ValueError: the two have different numbers of rounds, or there is an empty round.
+    """
+    if len(reference) != len(candidate):
+        raise ValueError(f"{len(reference)} rounds against {len(candidate)}: not measured in turn")
+    first, second = _Clusters.of(reference), _Clusters.of(candidate)
+    count = len(reference)
+    once = np.ones(count, dtype=np.int64)
+    ratio = first.median(once) / second.median(once)
+    if count < MIN_ROUNDS:
+        return MedianRatio(ratio=ratio, low=None, high=None, verdict="cannot tell")
+    ratios = [first.median(counts) / second.median(counts) for counts in _draw_rounds(count)]
+    low, high = _expanded_percentiles(ratios, count, confidence)
+    verdict: Literal["faster", "slower", "same", "cannot tell"] = "cannot tell"
+    if 1 - same_within <= low and high <= 1 + same_within:
+        verdict = "same"
+    elif low > 1:
+        verdict = "faster"
+    elif high < 1:
+        verdict = "slower"
+    return MedianRatio(ratio=ratio, low=low, high=high, verdict=verdict)
+
+
+def wilson_interval(successes: int, total: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a proportion, ``successes`` of ``total``: the score interval of Wilson (1927).
+
+    ``(p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)``. It stays
+    within 0 and 1 and keeps its coverage near both ends and for small n,
+    where p +- z se does not (Brown, Cai and DasGupta 2001).
+
+    Raises:
+        ValueError: ``total`` is not positive or ``successes`` lies outside 0..total.
+    """
+    if not 0 <= successes <= total or total == 0:
+        raise ValueError(f"{successes} of {total} is no proportion")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    p = successes / total
+    centre = p + z * z / (2 * total)
+    half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    low = 0.0 if successes == 0 else (centre - half) / scale
+    high = 1.0 if successes == total else (centre + half) / scale
+    return low, high
+
+
+def mcnemar_p_value(lost: int, gained: int) -> float:
+    """Exact two-sided p-value that two classifiers, judged on the same samples, are equally good.
+
+    Of the ``lost + gained`` samples that only one of them got right, each
+    is as likely to be either's when they are equal: twice the smaller tail
+    of Binomial(n, 1/2), at most 1. McNemar (1947); Dietterich (1998) on its
+    use for classifiers. 1.0 when they never differ.
+    """
+    n, smaller = lost + gained, min(lost, gained)
+    term = tail = 1
+    for k in range(smaller):
+        term = term * (n - k) // (k + 1)
+        tail += term
+    return min(1.0, 2 * tail / (1 << n))
+
+
+def paired_drop(
+    reference_right: NDArray[np.bool_], candidate_right: NDArray[np.bool_], *, confidence: float = 0.95
+) -> PairedDrop:
+    """Compare two classifiers on the same samples; arrays of shape (samples,), true where right.
+
+    The interval of the drop is that of Agresti and Min (2005): half a
+    sample is added to each of the four cells, then
+    ``d +- z sqrt((b + c) - (b - c)^2 / n) / n`` with b lost and c gained.
+    It has width even when the two never differ, as it should.
+
+    Raises:
+        ValueError: the shapes differ, or there are no samples.
+    """
+    if reference_right.shape != candidate_right.shape or reference_right.size == 0:
+        raise ValueError(f"no pairs in shapes {reference_right.shape} and {candidate_right.shape}")
+    total = reference_right.size
+    lost = int((reference_right & ~candidate_right).sum())
+    gained = int((~reference_right & candidate_right).sum())
+    n = total + 2
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    centre = (lost - gained) / n
+    half = z * math.sqrt(lost + gained + 1 - (lost - gained) ** 2 / n) / n
+    return PairedDrop(
+        drop_pp=100 * (lost - gained) / total,
+        low_pp=100 * max(-1.0, centre - half),
+        high_pp=100 * min(1.0, centre + half),
+        p_value=mcnemar_p_value(lost, gained),
+        lost=lost,
+        gained=gained,
+    )
 
 
 def sqnr_db(reference: NDArray[np.generic], other: NDArray[np.generic]) -> float:
@@ -23,7 +226,7 @@ def sqnr_db(reference: NDArray[np.generic], other: NDArray[np.generic]) -> float
 
     ``10 log10(sum(reference^2) / sum((reference - other)^2))`` over all
     elements, in float64. Identical arrays have no noise and give
-    ``math.inf``; a record stores that as None, since JSON has no infinity.
+    ``math.inf``; JSON has no infinity, so a record stores None for that.
     NaN or infinite elements, and a silent reference that ``other`` does not
     match, give ``-math.inf``: no ratio can be claimed.
 
@@ -34,12 +237,108 @@ def sqnr_db(reference: NDArray[np.generic], other: NDArray[np.generic]) -> float
         raise ValueError(f"shapes differ: {reference.shape} and {other.shape}")
     if reference.size == 0:
         raise ValueError("no elements to compare")
-    signal = reference.astype(np.float64)
-    noise = signal - other.astype(np.float64)
-    if not (np.isfinite(signal).all() and np.isfinite(noise).all()):
-        return -math.inf
-    noise_power = float(np.square(noise).sum())
-    signal_power = float(np.square(signal).sum())
+    signal_power = noise_power = 0.0
+    flat, other_flat = reference.reshape(-1), other.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        signal = flat[start : start + _CHUNK].astype(np.float64)
+        compared = other_flat[start : start + _CHUNK].astype(np.float64)
+        if not (np.isfinite(signal).all() and np.isfinite(compared).all()):
+            return -math.inf
+        signal_power += float(np.square(signal).sum())
+        noise_power += float(np.square(signal - compared).sum())
     if noise_power == 0.0:
         return math.inf
     return 10 * math.log10(signal_power / noise_power) if signal_power else -math.inf
+
+
+def top1(outputs: NDArray[np.generic]) -> NDArray[np.int64]:
+    """The index of the largest score of each sample; ``outputs`` is (samples, ...), the result (samples,).
+
+    The first of equal scores wins, on every runtime alike. A sample with
+    NaN among its scores has NO_ANSWER, which equals no label.
+
+    Raises:
+        ValueError: the samples have no scores.
+    """
+    scores = outputs.reshape(len(outputs), math.prod(outputs.shape[1:]))
+    if scores.shape[1] == 0:
+        raise ValueError(f"no scores in outputs of shape {outputs.shape}")
+    best = scores.argmax(axis=1).astype(np.int64)
+    best[np.isnan(scores).any(axis=1)] = NO_ANSWER
+    return best
+
+
+def agreements(reference: NDArray[np.generic], other: NDArray[np.generic]) -> int:
+    """How many samples have the same top-1 in both outputs, each of shape (samples, ...).
+
+    Raises:
+        ValueError: the numbers of samples differ.
+    """
+    if len(reference) != len(other):
+        raise ValueError(f"{len(reference)} samples against {len(other)}")
+    first = top1(reference)
+    return int(((first == top1(other)) & (first != NO_ANSWER)).sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Clusters:
+    """Samples in ascending order, each with the round it came from: medians of redrawn rounds without re-sorting."""
+
+    ordered: NDArray[np.float64]
+    round_of: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rounds: Rounds) -> _Clusters:
+        if not rounds or min(map(len, rounds)) == 0:
+            raise ValueError("there is no round, or an empty one")
+        values = np.concatenate([np.asarray(samples, dtype=np.float64) for samples in rounds])
+        order = np.argsort(values, kind="stable")
+        round_of = np.repeat(np.arange(len(rounds)), [len(samples) for samples in rounds])
+        return cls(ordered=values[order], round_of=round_of[order])
+
+    def median(self, counts: NDArray[np.int64]) -> float:
+        """The median when round i is taken ``counts[i]`` times: the mean of the two middle samples."""
+        upto = counts[self.round_of].cumsum()
+        middle = upto[-1] / 2
+        lower = self.ordered[np.searchsorted(upto, middle, side="left")]
+        upper = self.ordered[np.searchsorted(upto, middle, side="right")]
+        return float((lower + upper) / 2)
+
+
+def _draw_rounds(count: int) -> Iterator[NDArray[np.int64]]:
+    """How often each of ``count`` rounds is taken, for each draw with replacement."""
+    generator = np.random.default_rng(_SEED)
+    yield from generator.multinomial(count, np.full(count, 1 / count), size=_DRAWS)
+
+
+def _expanded_percentiles(values: Sequence[float], rounds: int, confidence: float) -> tuple[float, float]:
+    """The percentiles of ``values`` that a t-interval over ``rounds`` rounds would reach to (Hesterberg 2015)."""
+    t = _student_t_quantile((1 + confidence) / 2, rounds - 1)
+    tail = NormalDist().cdf(-math.sqrt(rounds / (rounds - 1)) * t)
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _student_t_quantile(probability: float, freedom: int) -> float:
+    """Quantile of Student's t for whole degrees of freedom and ``probability`` above 1/2, by bisection."""
+    low, high = 0.0, 1.0
+    while _student_t_cdf(high, freedom) < probability:
+        high *= 2
+    while high - low > 1e-10 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_t_cdf(middle, freedom) < probability else (low, middle)
+    return high
+
+
+def _student_t_cdf(t: float, freedom: int) -> float:
+    """Distribution function of Student's t, a finite sum (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    cosine_squared = math.cos(angle) ** 2
+    odd = freedom % 2
+    term = math.cos(angle) if odd else 1.0
+    total = 0.0
+    for k in range(1 + odd, freedom, 2):
+        total += term
+        term *= cosine_squared * k / (k + 1)
+    inside = 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+    return 0.5 + inside / 2

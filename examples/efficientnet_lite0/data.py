@@ -186,7 +186,7 @@ def centre_crop(image: Image.Image) -> Image.Image:
 
 
 def random_crop(image: Image.Image, dice: random.Random) -> Image.Image:
-    """40 to 100 % of the photo's area at an aspect of 3:4 to 4:3, mirrored half of the time (GoogLeNet's training view)."""
+    """40 to 100 % of the photo's area at an aspect of 3:4 to 4:3, mirrored half of the time."""
     area = dice.uniform(0.4, 1.0) * image.width * image.height
     aspect = dice.uniform(3 / 4, 4 / 3)
     width = min((area * aspect) ** 0.5, image.width)

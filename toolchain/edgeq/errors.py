@@ -221,6 +221,121 @@ class DamagedPackageError(HostToolError):
         )
 
 
+class SshConfigError(ConfigError):
+    """A file of the user's SSH configuration cannot be read."""
+
+    def __init__(self, path: object, problem: str) -> None:
+        super().__init__(f"{path} cannot be understood: {problem}", hint="mend that line; `ssh -G HOST` shows what it says")
+
+
+class BadDeviceNameError(ConfigError):
+    """A device that is written like an address and is none."""
+
+    def __init__(self, device: str, problem: str) -> None:
+        super().__init__(f"device {device!r}: {problem}", hint="write ssh://[user@]host[:port]")
+
+
+class UnreachableError(DeviceError):
+    """No SSH connection to a device could be made."""
+
+    def __init__(self, device: str, where: str, problem: str, *, hint: str) -> None:
+        super().__init__(f"cannot connect to {device!r} ({where}): {problem}", hint=hint)
+
+
+class UnknownHostKeyError(DeviceError):
+    """A device whose host key was never accepted."""
+
+    def __init__(self, device: str, *, key_type: str, fingerprint: str, keyscan: str, ssh: str) -> None:
+        super().__init__(
+            f"the host key of {device!r} is not known here: {key_type} {fingerprint}",
+            hint="compare it with `ssh-keygen -lf` of /etc/ssh/ssh_host_*_key.pub on the device; if they are equal "
+            f"accept it with `{keyscan}`, or by answering yes to `{ssh}`",
+        )
+
+
+class ChangedHostKeyError(DeviceError):
+    """A device that shows another host key than before: another device, or somebody in between."""
+
+    def __init__(self, device: str, *, key_type: str, fingerprint: str, where: str, forget: str) -> None:
+        super().__init__(
+            f"the host key of {device!r} has changed: it is {key_type} {fingerprint} now, {where} has another",
+            hint=f"if you re-installed that device, forget the old key with `{forget}` and accept the new one; "
+            "if not, do not go on",
+        )
+
+
+class RevokedHostKeyError(DeviceError):
+    """A device that shows a key marked as revoked."""
+
+    def __init__(self, device: str, *, fingerprint: str, where: str) -> None:
+        super().__init__(
+            f"the host key {fingerprint} of {device!r} is marked @revoked in {where}",
+            hint="do not go on; give the device a new host key",
+        )
+
+
+class KeyRefusedError(DeviceError):
+    """A device that lets none of the user's keys in."""
+
+    def __init__(self, device: str, user: str, *, tried: Iterable[str], notes: Iterable[str], copy_id: str) -> None:
+        tried = list(tried)
+        what = f"refused the key{'s' if len(tried) > 1 else ''} {', '.join(tried)}" if tried else "was offered no key"
+        super().__init__(
+            f"{device!r} {what} for user {user!r}",
+            hint=f"put your key there with `{copy_id}`, or name the right one with IdentityFile in ~/.ssh/config",
+            detail="\n".join(notes),
+        )
+
+
+class ConnectionLostError(DeviceError):
+    """The way to a device broke while it was in use."""
+
+    def __init__(self, device: str, doing: str) -> None:
+        super().__init__(
+            f"the connection to {device!r} was lost while {doing}",
+            hint="check its power and network, then run the command again; what was finished before is kept",
+        )
+
+
+class DeviceSilentError(DeviceError):
+    """A program on a device moved nothing for too long."""
+
+    def __init__(self, device: str, program: str, seconds: float) -> None:
+        super().__init__(
+            f"{program} on {device!r} said nothing for {seconds:g} s",
+            hint="check that the device is up and not overloaded, then run the command again",
+        )
+
+
+class DeviceDiskFullError(DeviceError):
+    """There is no room left on a device."""
+
+    def __init__(self, device: str, path: str, *, needed_bytes: int | None = None, free_bytes: int | None = None) -> None:
+        amount = f": {needed_bytes:,} bytes are needed, {free_bytes:,} are free" if needed_bytes is not None else ""
+        super().__init__(
+            f"no space left on {device!r} for {path}{amount}",
+            hint="free some space there (old deployments are below its edgeq folder, ~/.edgeq unless devices.toml "
+            "says otherwise), or set `root` of that device in devices.toml to a folder on a larger disk",
+        )
+
+
+class UnwritableDeviceError(DeviceError):
+    """A place on a device that may not be written."""
+
+    def __init__(self, device: str, path: str, problem: str) -> None:
+        super().__init__(
+            f"{path} on {device!r} cannot be written: {problem}",
+            hint="set `root` of that device in ~/.config/edgeq/devices.toml to a folder that its user may write",
+        )
+
+
+class RemoteFileError(DeviceError):
+    """A file on a device cannot be read or written."""
+
+    def __init__(self, device: str, path: str, problem: str) -> None:
+        super().__init__(f"{path} on {device!r}: {problem}", hint="check that path on the device")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The nearest of ``known`` as a question, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -27,7 +27,7 @@ from edgeq import runner
 from edgeq.device.inventory import open_device
 from edgeq.errors import NotABuildError
 from edgeq.project import load_project
-from edgeq.records import Manifest
+from edgeq.records import Manifest, Report
 from edgeq.schema import from_json
 from edgeq.target import Target, load_target
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from edgeq.device.transport import Transport
     from edgeq.progress import Progress
-    from edgeq.records import Format, Measurement, Report
+    from edgeq.records import Format, Measurement
 
 ReportFormat = Literal["md", "html", "json", "junit"]
 

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 @options.repeats_option
 @options.threads_option
 @options.shows
-def command(  # noqa: PLR0913  # the options of a command
+def command(
     terminal: Terminal,
+    *,
     build: Path,
     device: str,
     artifacts: tuple[str, ...],

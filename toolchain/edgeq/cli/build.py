@@ -41,8 +41,9 @@ def default_jobs() -> int:
 @options.max_drop_option
 @options.jobs_option
 @options.shows
-def command(  # noqa: PLR0913  # the options of a command
+def command(
     terminal: Terminal,
+    *,
     project: Path,
     target: str | None,
     recipes: tuple[str, ...],

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 @options.threads_option
 @options.jobs_option
 @options.shows
-def command(  # noqa: PLR0913  # the options of a command
+def command(
     terminal: Terminal,
+    *,
     project: Path,
     target: str | None,
     device: str,

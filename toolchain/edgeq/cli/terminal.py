@@ -8,6 +8,9 @@ that ``--json`` is one document and a terminal stays readable.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import dataclasses
+import errno
 import json
 import os
 import signal
@@ -21,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from edgeq.errors import ConfigError, EdgeqError
+from edgeq.errors import ConfigError, DiskFullError, EdgeqError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,31 +150,53 @@ ShownProgress = LineProgress | BarProgress
 def run(group: click.Group) -> int:
     """Run the command line and return the exit status: the one place that catches."""
     signal.signal(signal.SIGTERM, _as_interrupt)
-    as_json = "--json" in sys.argv
     try:
         group.main(standalone_mode=False, prog_name="edgeq")
     except click.exceptions.Exit as leave:
         return leave.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        return _failed(
-            as_json, "interrupted", "nothing was left half-written; run the same command again", "", INTERRUPTED
-        )
     except click.exceptions.NoArgsIsHelpError as wants_help:
         click.echo(wants_help.ctx.get_help())
         return ConfigError.exit_code
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "edgeq"
-        return _failed(as_json, error.format_message(), f"see: {command} --help", "", ConfigError.exit_code)
-    except EdgeqError as error:
-        return _failed(as_json, error.message, error.hint, error.detail, error.exit_code)
     except BrokenPipeError:
         # Whoever read our output has seen enough; the interpreter must not complain while it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception:  # noqa: BLE001  # a bug of edgeq, said as such
-        traceback.print_exc()
-        return _failed(as_json, "this is a bug of edgeq", "please report it with the lines above", "", 1)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the one place that catches
+        failure = _explained(error)
+        _show(failure)
+        return failure.exit_code
     return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """What is said of an error: a line, the next step, evidence, and the exit status."""
+
+    message: str
+    hint: str = ""
+    detail: str = ""
+    exit_code: int
+
+
+def _explained(error: BaseException) -> Failure:
+    """The words for an error; one that nobody foresaw is a bug of edgeq and shows its traceback."""
+    match error:
+        case EdgeqError():
+            return Failure(message=error.message, hint=error.hint, detail=error.detail, exit_code=error.exit_code)
+        case click.UsageError():
+            command = error.ctx.command_path if error.ctx else "edgeq"
+            return Failure(
+                message=error.format_message(), hint=f"see: {command} --help", exit_code=ConfigError.exit_code
+            )
+        case KeyboardInterrupt() | click.exceptions.Abort():
+            return Failure(
+                message="interrupted",
+                hint="nothing was left half-written; run the same command again",
+                exit_code=INTERRUPTED,
+            )
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return _explained(DiskFullError(error.filename or "the temporary folder"))
+    traceback.print_exception(error)
+    return Failure(message="this is a bug of edgeq", hint="please report it with the lines above", exit_code=1)
 
 
 @contextlib.contextmanager
@@ -208,16 +233,23 @@ def terminal(*, as_json: bool, verbose: bool) -> Iterator[Terminal]:
 @contextlib.contextmanager
 def _redirected(descriptor: int, target: int) -> Iterator[IO[str]]:
     """Point ``descriptor`` at ``target`` while the block runs; yields a stream on where it pointed before."""
-    (sys.stdout if descriptor == 1 else sys.stderr).flush()
+    _flush()
     kept = os.dup(descriptor)
     try:
         os.dup2(target, descriptor)
         with os.fdopen(os.dup(kept), "w", encoding="utf-8", errors="replace") as stream:
             yield stream
     finally:
-        (sys.stdout if descriptor == 1 else sys.stderr).flush()
+        _flush()
         os.dup2(kept, descriptor)
         os.close(kept)
+
+
+def _flush() -> None:
+    """Empty the buffers of Python's streams and of the C library's, so that what was said lands where it was meant."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ctypes.CDLL(None).fflush(None)
 
 
 def _as_interrupt(_number: int, _frame: Any) -> None:  # noqa: ANN401  # the signature of a signal handler
@@ -225,15 +257,13 @@ def _as_interrupt(_number: int, _frame: Any) -> None:  # noqa: ANN401  # the sig
     raise KeyboardInterrupt
 
 
-def _failed(as_json: bool, message: str, hint: str, detail: str, status: int) -> int:  # noqa: FBT001  # one caller
-    """Say what went wrong: a line, evidence, the next step."""
-    if as_json:
-        document = {"error": {"message": message, "hint": hint, "detail": detail, "exit_code": status}}
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+def _show(failure: Failure) -> None:
+    """Say what went wrong: as JSON on stdout where asked, and for a person on stderr."""
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps({"error": dataclasses.asdict(failure)}, indent=2, ensure_ascii=False) + "\n")
     red, dim, plain = ("\033[1;31m", "\033[2m", "\033[0m") if sys.stderr.isatty() else ("", "", "")
-    sys.stderr.write(f"{red}edgeq: {message}{plain}\n")
-    for line in detail.strip().splitlines():
+    sys.stderr.write(f"{red}edgeq: {failure.message}{plain}\n")
+    for line in failure.detail.strip().splitlines():
         sys.stderr.write(f"{dim}  | {line}{plain}\n")
-    if hint:
-        sys.stderr.write(f"  {hint}\n")
-    return status
+    if failure.hint:
+        sys.stderr.write(f"  {failure.hint}\n")

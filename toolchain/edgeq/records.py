@@ -16,7 +16,7 @@ was not measured is ``None``, never a guess.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Timing = Literal["hardware", "emulated", "host"]
@@ -281,24 +281,40 @@ Verdict = Literal["faster", "slower", "same", "cannot tell"]
 
 @dataclass(frozen=True, kw_only=True)
 class Speedup:
-    """Latency of the fp32 twin over this artifact's, from interleaved rounds, with a 95 % interval."""
+    """Latency of the fp32 twin over this artifact's, from interleaved rounds, with a 95 % interval.
+
+    ``reason`` says why there is no better verdict than "cannot tell".
+    """
 
     ratio: float | None
     low: float | None
     high: float | None
     verdict: Verdict
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportRow:
-    """One artifact on one device, as a person reads it."""
+    """One artifact on one device, as a person reads it; ``device`` and ``timing`` are None when it was not measured.
 
+    Every ``_ms`` is None in an emulated row. ``accuracy`` is ``correct`` of
+    ``labelled``; agreements are shares of ``samples``. ``size_ratio`` is the
+    fp32 twin's size over this one's. ``drop_pp`` is in percentage points
+    and positive when the artifact is worse than its fp32 twin on the same
+    samples; ``drop_p_value`` is McNemar's, exact.
+    """
+
+    build: str
     artifact: str
     format: Format
     recipe: str
-    device: str
-    timing: Timing
+    device: str | None
+    timing: Timing | None
+    measured_at: str | None
+    threads: int | None
+    runs: int
     size_bytes: int
+    size_ratio: float | None
     p50_ms: float | None
     p90_ms: float | None
     p99_ms: float | None
@@ -309,16 +325,81 @@ class ReportRow:
     first_ms: float | None
     peak_rss_bytes: int | None
     planned_bytes: int | None
+    correct: int | None
+    labelled: int
     accuracy: float | None
     accuracy_ci95: tuple[float, float] | None
     samples: int
     drop_pp: float | None
+    drop_ci95_pp: tuple[float, float] | None
     drop_p_value: float | None
     fp32_agreement: float | None
     host_agreement: float | None
+    macs: int
     int8_mac_share: float
     delegated_mac_share: float
+    partitions: int
+    undelegated: tuple[Undelegated, ...]
+    host: HostScore
     verdicts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+Outcome = Literal["met", "missed", "cannot tell"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One limit held against one artifact: ``text`` gives the evidence in a sentence."""
+
+    build: str
+    artifact: str
+    device: str | None
+    limit: str
+    outcome: Outcome
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenQuestion:
+    """What the measurements so far cannot tell, and the commands that would."""
+
+    question: str
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to ship, on what evidence, and what nobody knows yet: plain words over the rows."""
+
+    headline: str
+    evidence: tuple[str, ...]
+    open_questions: tuple[OpenQuestion, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedDevice:
+    """A device that rows of a build came from."""
+
+    name: str
+    timing: Timing
+    facts: DeviceFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedBuild:
+    """Where the rows of one build come from; ``build`` is its folder as the user named it."""
+
+    build: str
+    model: str
+    target: str
+    created_at: str
+    tools: dict[str, str]
+    calibration: CalibrationData | None
+    evaluation: EvaluationData
+    devices: tuple[ReportedDevice, ...]
+    cross_checks: tuple[CrossCheck, ...]
+    decision: Decision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,5 +411,7 @@ class Report:
     target: str
     created_at: str
     rows: tuple[ReportRow, ...]
+    builds: tuple[ReportedBuild, ...]
+    checks: tuple[Check, ...]
     findings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()

@@ -263,7 +263,7 @@ def top1(outputs: NDArray[np.generic]) -> NDArray[np.int64]:
     scores = outputs.reshape(len(outputs), math.prod(outputs.shape[1:]))
     if scores.shape[1] == 0:
         raise ValueError(f"no scores in outputs of shape {outputs.shape}")
-    best = scores.argmax(axis=1).astype(np.int64)
+    best: NDArray[np.int64] = scores.argmax(axis=1).astype(np.int64)
     best[np.isnan(scores).any(axis=1)] = NO_ANSWER
     return best
 

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from edgeq import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _edgeq(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edgeq", *args], capture_output=True, text=True, check=False, cwd=cwd, timeout=60
+    )
+
+
+def _modules_after(*args: str) -> set[str]:
+    script = (
+        "import sys, contextlib, os\n"
+        "from edgeq.cli import group\n"
+        "with contextlib.redirect_stdout(open(os.devnull, 'w')), contextlib.suppress(SystemExit):\n"
+        f"    group.main({list(args)!r}, standalone_mode=False)\n"
+        "print('\\n'.join(sys.modules), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_shows_an_example_in_its_help(name: str) -> None:
+    shown = CliRunner().invoke(cli.group, [name, "--help"])
+    assert shown.exit_code == 0, shown.output
+    assert "Examples:" in shown.output
+    assert f"edgeq {name}" in shown.output
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_but_a_script_printer_takes_json(name: str) -> None:
+    command = importlib.import_module(f"edgeq.cli.{name}").command
+    leaves = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    for leaf in leaves:
+        if leaf.name in {"ssh", "logs"} or name == "completion":
+            continue  # these hand a stream through as it is
+        assert "--json" in {option for parameter in leaf.params for option in parameter.opts}, leaf.name
+
+
+def test_help_imports_neither_torch_nor_any_other_heavy_library() -> None:
+    heavy = {"torch", "numpy", "executorch", "onnx", "onnxruntime", "rich", "paramiko", "msgspec", "jinja2"}
+    assert not heavy & _modules_after("--help")
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "completion"])
+def test_no_command_imports_torch_before_it_builds(name: str) -> None:
+    assert not {"torch", "executorch", "onnx", "onnxruntime"} & _modules_after(name, "--help")
+
+
+def test_a_misspelt_command_is_refused_with_the_nearest() -> None:
+    done = _edgeq("bulid")
+    assert done.returncode == 2
+    assert "did you mean 'build'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_under_json_is_one_document_on_stdout(tmp_path: Path) -> None:
+    done = _edgeq("report", str(tmp_path), "--json")
+    assert done.returncode == 2
+    error = json.loads(done.stdout)["error"]
+    assert "is not a build" in error["message"]
+    assert error["exit_code"] == 2
+    assert error["hint"]
+
+
+def test_a_wrong_project_ends_with_one_message_and_its_exit_code(tmp_path: Path) -> None:
+    done = _edgeq("build", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.startswith("edgeq: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_completion_script_names_the_program() -> None:
+    for shell in ("bash", "zsh", "fish"):
+        done = _edgeq("completion", shell)
+        assert done.returncode == 0
+        assert "_EDGEQ_COMPLETE" in done.stdout
+
+
+def test_the_public_names_are_these_and_exist() -> None:
+    import edgeq
+
+    assert edgeq.__all__ == ["Silent", "bench", "build", "connected", "deploy", "read_build", "report", "run"]
+    assert all(callable(getattr(edgeq, name)) for name in edgeq.__all__)

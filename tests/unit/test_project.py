@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  # pytest gives one
+
+import pytest
+
+from edgeq.errors import ConfigError
+from edgeq.project import load_project
+
+MINIMAL = """
+[model]
+name = "tiny"
+factory = "model.py:load"
+inputs = [{ shape = [1, 3, 8, 8] }]
+[data]
+calibration = "data.py:calibration"
+evaluation = "data.py:evaluation"
+"""
+
+
+def _written(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "edgeq.toml").write_text(text)
+    return tmp_path
+
+
+def test_a_minimal_project_gets_the_defaults(tmp_path: Path) -> None:
+    project = load_project(_written(tmp_path, MINIMAL))
+    assert project.root == str(tmp_path)
+    assert project.build.recipes == ("fp32", "int8-static")
+    assert project.build.formats == ("pte", "onnx")
+    assert project.model.inputs[0].dtype == "float32"
+
+
+def test_the_file_itself_names_a_project_too(tmp_path: Path) -> None:
+    assert load_project(_written(tmp_path, MINIMAL) / "edgeq.toml").model.name == "tiny"
+
+
+def test_a_folder_without_the_file_is_no_project(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not a project"):
+        load_project(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("factory", "factori", "did you mean 'factory'"),
+        ("[1, 3, 8, 8]", "[4, 3, 8, 8]", "shape = [1, 3, 8, 8]"),
+        ("[1, 3, 8, 8]", "[1, 0, 8]", "dimension below 1"),
+        ('"tiny"', '"../tiny"', "cannot be part of a file's name"),
+        ("[{ shape = [1, 3, 8, 8] }]", "[]", "model.inputs is empty"),
+        ("[data]", 'root = "/"\n[data]', "unknown key 'model.root'"),
+        ("[data]", '[build]\nrecipes = ["int8-statik"]\n[data]', "did you mean 'int8-static'"),
+        ("[data]", '[build]\nformats = ["tflite"]\n[data]', "formats"),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_way_to_mend_it(tmp_path: Path, old: str, new: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_project(_written(tmp_path, MINIMAL.replace(old, new, 1)))
+    assert words in f"{caught.value.message} {caught.value.hint}"

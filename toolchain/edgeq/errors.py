@@ -336,6 +336,90 @@ class RemoteFileError(DeviceError):
         super().__init__(f"{path} on {device!r}: {problem}", hint="check that path on the device")
 
 
+class NoEmulationError(ConfigError):
+    """A target that no emulated board stands for."""
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(
+            f"target {target!r} has no emulated board: {reason}",
+            hint="choose another target (edgeq targets lists them), or name a device with --device",
+        )
+
+
+class BadBoardNameError(ConfigError):
+    """A name that cannot be a board's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} cannot be the name of a board",
+            hint="use up to 64 letters, digits, dots, dashes and underscores, beginning with a letter or a digit",
+        )
+
+
+class BoardNotRunningError(ConfigError):
+    """A board was named that is not there."""
+
+    def __init__(self, name: str, running: Iterable[str]) -> None:
+        names = sorted(running)
+        super().__init__(
+            f"no emulated board called {name!r} is running",
+            hint=did_you_mean(name, names)
+            or (f"running: {', '.join(names)}" if names else f"start one: edgeq board start {name}"),
+        )
+
+
+class BoardDiffersError(ConfigError):
+    """A running board has the name that was asked for, and is another machine."""
+
+    def __init__(self, name: str, *, running: str, wanted: str) -> None:
+        super().__init__(
+            f"the emulated board {name!r} is running as {running}; {wanted} is asked for",
+            hint=f"stop it first (edgeq board stop {name}), or give the new one another name",
+        )
+
+
+class BoardImageError(HostToolError):
+    """The Debian packages do not hold what a board needs."""
+
+    def __init__(self, pattern: str) -> None:
+        super().__init__(
+            f"the packages of the emulated board hold no single file {pattern}",
+            hint="the lock board-aarch64 and this version of edgeq do not fit each other; install edgeq anew",
+        )
+
+
+class BoardDiedError(DeviceError):
+    """The emulated board ended by itself."""
+
+    def __init__(self, name: str, *, cause: str, log_tail: str) -> None:
+        super().__init__(
+            f"the emulated board {name!r} died while it started: {cause}",
+            hint="the last lines of its log say why; try again with -v, and with a core that QEMU knows",
+            detail=log_tail,
+        )
+
+
+class BoardTimeoutError(DeviceError):
+    """The emulated board is there and does not answer."""
+
+    def __init__(self, name: str, *, waiting_for: str, seconds: float, log_tail: str) -> None:
+        super().__init__(
+            f"the emulated board {name!r} did not answer within {seconds:.0f} s (waiting for {waiting_for})",
+            hint="is this machine very busy, or short of memory? The board has been stopped; try again",
+            detail=log_tail,
+        )
+
+
+class BoardUnstoppableError(DeviceError):
+    """The process of an emulated board would not end."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the emulated board {name!r} could not be stopped",
+            hint="its process belongs to another user or container: stop it from there",
+        )
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The nearest of ``known`` as a question, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -131,9 +131,24 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def folder_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock named after ``path`` while the block runs; a second process waits."""
-    locks = cache_dir() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
-    with (locks / name).open("wb") as file:
+    with _lock_file(path).open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def try_folder_lock(path: Path) -> Iterator[bool]:
+    """The lock of :func:`folder_lock` without waiting; the block is told whether it holds it."""
+    with _lock_file(path).open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _lock_file(path: Path) -> Path:
+    locks = cache_dir() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return locks / hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]

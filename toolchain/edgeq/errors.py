@@ -225,7 +225,9 @@ class SshConfigError(ConfigError):
     """A file of the user's SSH configuration cannot be read."""
 
     def __init__(self, path: object, problem: str) -> None:
-        super().__init__(f"{path} cannot be understood: {problem}", hint="mend that line; `ssh -G HOST` shows what it says")
+        super().__init__(
+            f"{path} cannot be understood: {problem}", hint="mend that line; `ssh -G HOST` shows what it says"
+        )
 
 
 class BadDeviceNameError(ConfigError):
@@ -287,6 +289,16 @@ class KeyRefusedError(DeviceError):
         )
 
 
+class NoShellError(DeviceError):
+    """A device that lets the user in and runs nothing."""
+
+    def __init__(self, device: str, problem: str) -> None:
+        super().__init__(
+            f"{device!r} does not let a program be run over SSH ({problem})",
+            hint="give that user a shell there, without ForceCommand or a forced command in authorized_keys",
+        )
+
+
 class ConnectionLostError(DeviceError):
     """The way to a device broke while it was in use."""
 
@@ -310,7 +322,9 @@ class DeviceSilentError(DeviceError):
 class DeviceDiskFullError(DeviceError):
     """There is no room left on a device."""
 
-    def __init__(self, device: str, path: str, *, needed_bytes: int | None = None, free_bytes: int | None = None) -> None:
+    def __init__(
+        self, device: str, path: str, *, needed_bytes: int | None = None, free_bytes: int | None = None
+    ) -> None:
         amount = f": {needed_bytes:,} bytes are needed, {free_bytes:,} are free" if needed_bytes is not None else ""
         super().__init__(
             f"no space left on {device!r} for {path}{amount}",

@@ -1,0 +1,374 @@
+"""An authenticated SSH connection: the way there, the device's key, the user's key."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import logging
+import shlex
+import socket
+import subprocess
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import paramiko
+
+from edgeq.device.known_hosts import DEFAULT_PORT, KnownKey, fingerprint, known_keys
+from edgeq.device.ssh_config import HostSettings, SshConfig
+from edgeq.errors import (
+    BadDeviceNameError,
+    ChangedHostKeyError,
+    KeyRefusedError,
+    RevokedHostKeyError,
+    UnknownHostKeyError,
+    UnreachableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# What goes wrong is told by the errors below; without this, paramiko's thread prints tracebacks of its own.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+logging.getLogger("paramiko").propagate = False
+
+_AUTH_TIMEOUT_S = 30.0
+_KEEPALIVE_S = 10
+_UNACKNOWLEDGED_MS = 30_000
+_MOST_JUMPS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where a device listens.
+
+    ``host`` may be an alias of the SSH configuration; ``user`` and ``port``
+    win over what that says, and ``key_path`` is then the only key offered.
+    With ``host_key`` ("ssh-ed25519 AAAA...") the device must show exactly
+    that key, and no file of the user's SSH configuration is read.
+    """
+
+    name: str
+    host: str
+    port: int | None = None
+    user: str | None = None
+    key_path: Path | None = None
+    host_key: str | None = None
+
+
+class Connection:
+    """An open, authenticated connection; :meth:`close` also ends the hops it goes through."""
+
+    def __init__(self, address: Address) -> None:
+        self._name = address.name
+        self._cleanup = contextlib.ExitStack()
+        self._config: SshConfig | None = None
+        try:
+            self.wire = self._connect(address, self._settings(address), jumps=0)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Hang up; a second call does nothing."""
+        self._cleanup.close()
+
+    def _settings(self, address: Address) -> HostSettings:
+        if address.host_key is None:
+            self._config = self._config or SshConfig()
+            return self._config.lookup(address.host, user=address.user, port=address.port)
+        return HostSettings(
+            host=address.host,
+            port=address.port or DEFAULT_PORT,
+            user=address.user or "root",
+            identity_files=(),
+            identities_named=True,
+            identities_only=True,
+            use_agent=False,
+            known_hosts=(),
+            known_as="",
+            proxy_command="",
+            proxy_jump="",
+            timeout_s=15.0,
+        )
+
+    def _connect(self, address: Address, settings: HostSettings, *, jumps: int) -> paramiko.Transport:
+        accepted = _accepted_keys(address, settings)
+        sock, proxy_log = self._open(address, settings, jumps=jumps)
+        wire = paramiko.Transport(sock)
+        self._cleanup.callback(_hang_up, wire)
+        _prefer(wire, accepted)
+        wire.banner_timeout = settings.timeout_s
+        wire.auth_timeout = _AUTH_TIMEOUT_S
+        try:
+            wire.start_client(timeout=settings.timeout_s)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise UnreachableError(
+                address.name,
+                _where(settings),
+                proxy_log() or f"no SSH there ({error or 'it hung up'})",
+                hint="check host and port, and that an SSH server listens there",
+            ) from error
+        _check_host_key(address, settings, accepted, wire.get_remote_server_key())
+        _authenticate(address, settings, wire)
+        wire.set_keepalive(_KEEPALIVE_S)
+        return wire
+
+    def _open(self, address: Address, settings: HostSettings, *, jumps: int) -> tuple[Any, Callable[[], str]]:
+        """A socket, or what stands for one, and what the proxy said if there is one."""
+        if settings.proxy_jump:
+            return self._jump(address, settings, jumps=jumps), str
+        if settings.proxy_command:
+            return self._proxy(settings.proxy_command)
+        with _connection_errors(address, settings):
+            sock = socket.create_connection((settings.host, settings.port), timeout=settings.timeout_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A pulled cable is then an error after half a minute, not after the kernel's two hours.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
+        self._cleanup.callback(sock.close)
+        return sock, str
+
+    def _jump(self, address: Address, settings: HostSettings, *, jumps: int) -> paramiko.Channel:
+        """A channel through the hosts of ProxyJump, each with its own keys."""
+        if jumps >= _MOST_JUMPS:
+            raise BadDeviceNameError(address.name, f"more than {_MOST_JUMPS} ProxyJump hosts behind each other")
+        before, _, last = settings.proxy_jump.rpartition(",")
+        user, host, port = split_address(last.strip().removeprefix("ssh://"), device=address.name)
+        hop = Address(name=f"{host} (on the way to {address.name})", host=host, port=port, user=user)
+        hop_settings = self._settings(hop)
+        if before:
+            hop_settings = _through(hop_settings, before)
+        wire = self._connect(hop, hop_settings, jumps=jumps + 1)
+        try:
+            return wire.open_channel(
+                "direct-tcpip", (settings.host, settings.port), ("127.0.0.1", 0), timeout=settings.timeout_s
+            )
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise UnreachableError(
+                address.name,
+                _where(settings),
+                f"{host} cannot reach it ({error})",
+                hint=f"check that the device is up, and its address as seen from {host}",
+            ) from error
+
+    def _proxy(self, command: str) -> tuple[socket.socket, Callable[[], str]]:
+        """A socket whose other end is the ProxyCommand's stdin and stdout."""
+        ours, theirs = socket.socketpair()
+        self._cleanup.callback(ours.close)
+        log = self._cleanup.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # closed with the connection
+        with theirs:
+            end = theirs.fileno()
+            process = subprocess.Popen(["/bin/sh", "-c", f"exec {command}"], stdin=end, stdout=end, stderr=log)
+        self._cleanup.callback(process.wait)
+        self._cleanup.callback(process.terminate)
+
+        def said() -> str:
+            log.seek(0)
+            words = log.read().decode(errors="replace").strip().splitlines()
+            return f"ProxyCommand says: {words[-1]}" if words else ""
+
+        return ours, said
+
+
+def split_address(text: str, *, device: str) -> tuple[str | None, str, int | None]:
+    """User, host and port of ``[user@]host[:port]``; an IPv6 address with a port stands in brackets."""
+    user, _, place = text.rpartition("@")
+    host, port = place, ""
+    if place.startswith("["):
+        host, bracket, rest = place[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise BadDeviceNameError(device, "the bracket of the IPv6 address is not closed")
+        port = rest[1:]
+    elif place.count(":") == 1:
+        host, _, port = place.partition(":")
+    if not host or host.startswith("-") or any(char.isspace() or char == "/" for char in text):
+        raise BadDeviceNameError(device, f"{text!r} names no host")
+    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        raise BadDeviceNameError(device, f"{port!r} is no port")
+    return user or None, host, int(port) if port else None
+
+
+def _through(settings: HostSettings, jumps: str) -> HostSettings:
+    return replace(settings, proxy_jump=jumps, proxy_command="")
+
+
+def _hang_up(wire: paramiko.Transport) -> None:
+    wire.close()
+    wire.join(5.0)
+
+
+def _where(settings: HostSettings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{settings.user}@{host}:{settings.port}"
+
+
+@contextlib.contextmanager
+def _connection_errors(address: Address, settings: HostSettings) -> Iterator[None]:
+    """Say which of the ways to fail it was, and what to look at."""
+    where = _where(settings)
+    try:
+        yield
+    except socket.gaierror as error:
+        raise UnreachableError(
+            address.name,
+            where,
+            f"the name {settings.host!r} is not known here ({error.strerror})",
+            hint="check its spelling; an address works too: ssh://USER@10.0.0.7",
+        ) from error
+    except TimeoutError as error:
+        raise UnreachableError(
+            address.name,
+            where,
+            f"no answer within {settings.timeout_s:g} s",
+            hint="check that it has power, is on this network, and that no firewall stands between",
+        ) from error
+    except ConnectionRefusedError as error:
+        raise UnreachableError(
+            address.name,
+            where,
+            f"nothing listens on port {settings.port}",
+            hint="check that its SSH server runs (systemctl status ssh), and the port",
+        ) from error
+    except OSError as error:
+        raise UnreachableError(
+            address.name,
+            where,
+            error.strerror or str(error),
+            hint="check this machine's network and the address",
+        ) from error
+
+
+def _accepted_keys(address: Address, settings: HostSettings) -> tuple[KnownKey, ...]:
+    if address.host_key is not None:
+        key_type, encoded = address.host_key.split()[:2]
+        where = f"the record of {address.name}"
+        return (KnownKey(key_type=key_type, blob=base64.b64decode(encoded), revoked=False, where=where),)
+    if settings.known_as:
+        return known_keys(settings.known_as, DEFAULT_PORT, settings.known_hosts)
+    return known_keys(settings.host, settings.port, settings.known_hosts)
+
+
+def _prefer(wire: paramiko.Transport, accepted: tuple[KnownKey, ...]) -> None:
+    """Ask for the kinds of host key that are known, so that a second key of a device is no surprise."""
+    kinds = [key.key_type for key in accepted if not key.revoked]
+    if "ssh-rsa" in kinds:  # the key's type; these are the signatures it gives
+        kinds += ["rsa-sha2-512", "rsa-sha2-256"]
+    options = wire.get_security_options()
+    options.key_types = sorted(options.key_types, key=lambda kind: kind not in kinds)
+
+
+def _check_host_key(
+    address: Address, settings: HostSettings, accepted: tuple[KnownKey, ...], shown: paramiko.PKey
+) -> None:
+    blob: bytes = shown.asbytes()
+    key_type: str = shown.get_name()
+    name = settings.known_as or settings.host
+    listed = name if settings.port == DEFAULT_PORT or settings.known_as else f"[{name}]:{settings.port}"
+    for key in accepted:
+        if key.revoked and key.blob == blob:
+            raise RevokedHostKeyError(address.name, fingerprint=fingerprint(blob), where=key.where)
+    if any(key.blob == blob for key in accepted):
+        return
+    file = settings.known_hosts[0] if settings.known_hosts else Path("~/.ssh/known_hosts")
+    for key in accepted:
+        if key.key_type == key_type or address.host_key is not None:
+            raise ChangedHostKeyError(
+                address.name,
+                key_type=key_type,
+                fingerprint=fingerprint(blob),
+                where=key.where,
+                forget=shlex.join(["ssh-keygen", "-f", str(file), "-R", listed]),
+            )
+    short = key_type.removeprefix("ssh-").split("-")[0]
+    port = ["-p", str(settings.port)] if settings.port != DEFAULT_PORT else []
+    raise UnknownHostKeyError(
+        address.name,
+        key_type=key_type,
+        fingerprint=fingerprint(blob),
+        keyscan=f"{shlex.join(['ssh-keyscan', '-t', short, *port, settings.host])} >> {shlex.quote(str(file))}",
+        ssh=shlex.join(["ssh", *port, f"{settings.user}@{address.host}", "true"]),
+    )
+
+
+def _authenticate(address: Address, settings: HostSettings, wire: paramiko.Transport) -> None:
+    """Offer one key after the other until one opens."""
+    tried: list[str] = []
+    notes: list[str] = []
+    with contextlib.closing(_Identities(address, settings, notes)) as identities:
+        for label, key in identities:
+            try:
+                more = wire.auth_publickey(settings.user, key)
+            except paramiko.BadAuthenticationType as error:
+                notes.append(f"it takes no keys, only: {', '.join(error.allowed_types)}")
+                break
+            except paramiko.AuthenticationException:
+                tried.append(label)
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                notes.append(f"it hung up after {len(tried)} keys ({error}); IdentitiesOnly yes offers fewer")
+                break
+            else:
+                if not more:
+                    return
+                tried.append(label)
+                notes.append(f"it takes {label}, and wants more: {', '.join(more)}")
+    port = ["-p", str(settings.port)] if settings.port != DEFAULT_PORT else []
+    raise KeyRefusedError(
+        address.name,
+        settings.user,
+        tried=tried,
+        notes=notes,
+        copy_id=shlex.join(["ssh-copy-id", *port, f"{settings.user}@{address.host}"]),
+    )
+
+
+class _Identities:
+    """The keys to offer, in ssh's order: the agent's that the user names, the agent's others, then files."""
+
+    def __init__(self, address: Address, settings: HostSettings, notes: list[str]) -> None:
+        self._notes = notes
+        self._settings = settings
+        self._only = address.key_path
+        self._files = (address.key_path,) if address.key_path else settings.identity_files
+        self._agent = paramiko.Agent() if settings.use_agent and not address.key_path else None
+
+    def close(self) -> None:
+        """Let go of the agent."""
+        if self._agent:
+            self._agent.close()
+
+    def __iter__(self) -> Iterator[tuple[str, paramiko.PKey]]:
+        named = {blob for path in self._files for blob in _public_blobs(path)}
+        agent_keys = list(self._agent.get_keys()) if self._agent else []
+        if self._settings.identities_only:
+            agent_keys = [key for key in agent_keys if key.asbytes() in named]
+        for key in sorted(agent_keys, key=lambda key: key.asbytes() not in named):
+            yield f"{key.comment or key.get_name()} of the agent", key
+        offered = {key.asbytes() for key in agent_keys}
+        for path in self._files:
+            key = self._load(path)
+            if key is not None and key.asbytes() not in offered:
+                yield str(path), key
+
+    def _load(self, path: Path) -> paramiko.PKey | None:
+        if not path.exists():
+            if self._only or self._settings.identities_named:
+                self._notes.append(f"{path} does not exist")
+            return None
+        if path.suffix == ".pub":
+            return None  # names a key of the agent
+        try:
+            return paramiko.PKey.from_path(path)
+        except (TypeError, paramiko.PasswordRequiredException):  # cryptography's and paramiko's word for the same
+            self._notes.append(f"{path} is protected by a passphrase: run ssh-add {path} first")
+        except (ValueError, OSError, paramiko.SSHException, paramiko.UnknownKeyType) as error:
+            self._notes.append(f"{path} cannot be used: {error}")
+        return None
+
+
+def _public_blobs(path: Path) -> Iterator[bytes]:
+    """The public half that lies beside a private key."""
+    public = path if path.suffix == ".pub" else path.with_name(path.name + ".pub")
+    with contextlib.suppress(OSError, IndexError, binascii.Error, UnicodeDecodeError):
+        yield base64.b64decode(public.read_text(encoding="utf-8").split()[1])

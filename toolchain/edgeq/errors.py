@@ -434,6 +434,53 @@ class BoardUnstoppableError(DeviceError):
         )
 
 
+class ExportError(ConfigError):
+    """torch.export cannot turn the model into a graph."""
+
+    def __init__(self, model: str, reason: str, *, operator: str, source: str, detail: str) -> None:
+        at = f" (at {operator})" if operator else ""
+        where = f"change the code at {source}" if source else "change the code that the detail names"
+        super().__init__(
+            f"{model} cannot be exported{at}: {reason}",
+            hint=f"{where} so that torch.export takes it: no branches on tensor values, no operators written "
+            "outside PyTorch; torch.export.export(module, inputs) alone must succeed",
+            detail=detail,
+        )
+
+
+class NonFiniteActivationError(ConfigError):
+    """A layer gave NaN or infinity for a calibration sample."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__(
+            f"the result of {layer} is NaN or infinite for a calibration sample",
+            hint="look at that layer with that sample in float; a division by zero, a logarithm or exp() "
+            "are the usual causes",
+        )
+
+
+class LoweringError(ConfigError):
+    """A quantized graph cannot be turned into a file for a runtime."""
+
+    def __init__(self, model: str, form: str, reason: str, *, detail: str) -> None:
+        super().__init__(
+            f"{model} cannot be turned into .{form}: {reason}",
+            hint="build the other format (--format), or change the operator that the detail names",
+            detail=detail,
+        )
+
+
+class ArtifactError(ConfigError):
+    """A model file that its own runtime does not load or run."""
+
+    def __init__(self, path: object, reason: str, *, detail: str = "") -> None:
+        super().__init__(
+            f"{path} does not run: {reason}",
+            hint="build it again with edgeq build; if it was just built, the detail names what the runtime refused",
+            detail=detail,
+        )
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The nearest of ``known`` as a question, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

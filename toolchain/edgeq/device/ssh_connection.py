@@ -103,7 +103,9 @@ class Connection:
         wire.banner_timeout = settings.timeout_s
         wire.auth_timeout = _AUTH_TIMEOUT_S
         try:
-            wire.start_client(timeout=settings.timeout_s)
+            # The banner has its own bound below this one, which returns without a word when it is passed.
+            wire.start_client(timeout=2 * settings.timeout_s)
+            shown = wire.get_remote_server_key()
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise UnreachableError(
                 address.name,
@@ -111,7 +113,7 @@ class Connection:
                 proxy_log() or f"no SSH there ({error or 'it hung up'})",
                 hint="check host and port, and that an SSH server listens there",
             ) from error
-        _check_host_key(address, settings, accepted, wire.get_remote_server_key())
+        _check_host_key(address, settings, accepted, shown)
         _authenticate(address, settings, wire)
         wire.set_keepalive(_KEEPALIVE_S)
         return wire

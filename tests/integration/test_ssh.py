@@ -1,0 +1,465 @@
+"""A real OpenSSH server on a loopback port, with keys and configuration of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgeq.device.ssh import SshTransport
+from edgeq.device.ssh_connection import Address
+from edgeq.errors import (
+    ChangedHostKeyError,
+    ConnectionLostError,
+    DeviceDiskFullError,
+    DeviceSilentError,
+    KeyRefusedError,
+    RemoteFileError,
+    RevokedHostKeyError,
+    UnknownHostKeyError,
+    UnreachableError,
+    UnwritableDeviceError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AWKWARD = "a folder/quote' double\" \n $(true) ü -x"
+
+
+def _require(program: str) -> str:
+    path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if path is None and os.environ.get("CI"):
+        pytest.fail(f"{program} is not installed")
+    if path is None:
+        pytest.skip(f"{program} is not installed")
+    return path
+
+
+def _make_key(path: Path, *, passphrase: str = "") -> None:
+    keygen = [_require("ssh-keygen"), "-q", "-t", "ed25519", "-N", passphrase, "-C", path.name, "-f", str(path)]
+    subprocess.run(keygen, check=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sshd:
+    """A running server; ``home`` is the HOME of the client under test."""
+
+    folder: Path
+    home: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def address(self) -> Address:
+        return Address(name="shelf", host="127.0.0.1", port=self.port)
+
+    def public(self, key: str = "host") -> str:
+        kind, blob = (self.folder / f"{key}.pub").read_text().split()[:2]
+        return f"{kind} {blob}"
+
+    def accept(self, line: str = "") -> None:
+        (self.home / ".ssh" / "known_hosts").write_text(line or f"[127.0.0.1]:{self.port} {self.public()}\n")
+
+    def configure(self, text: str) -> None:
+        (self.home / ".ssh" / "config").write_text(text)
+
+    def cut(self) -> None:
+        """End every connection at once, as a pulled plug does."""
+        for pid in _below(self.process.pid):
+            if b"sshd" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def _below(pid: int) -> list[int]:
+    """Every process that descends from one, children first."""
+    try:
+        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [found for child in children for found in (*_below(child), child)]
+
+
+@contextlib.contextmanager
+def _server(tmp_path: Path, *, fsize: int | None = None) -> Iterator[Sshd]:
+    program = _require("sshd")
+    folder, home = tmp_path / "server", tmp_path / "home"
+    folder.mkdir()
+    (home / ".ssh").mkdir(parents=True, mode=0o700)
+    for path in (folder / "host", folder / "other", home / ".ssh" / "id_ed25519"):
+        _make_key(path)
+    shutil.copy(home / ".ssh" / "id_ed25519.pub", folder / "authorized")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # the server insists on it when root starts it
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = int(sock.getsockname()[1])
+    (folder / "config").write_text(
+        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host\nPidFile none\n"
+        f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+        "KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n"
+    )
+    limit = ["prlimit", f"--fsize={fsize}"] if fsize else []
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*limit, program, "-D", "-e", "-f", str(folder / "config")], stderr=log, stdin=subprocess.DEVNULL
+        )
+    server = Sshd(folder=folder, home=home, port=port, process=process)
+    try:
+        _await_listening(server)
+        yield server
+    finally:
+        server.cut()
+        process.terminate()
+        process.wait(10)
+
+
+def _await_listening(server: Sshd) -> None:
+    for _ in range(500):
+        assert server.process.poll() is None, (server.folder / "log").read_text()
+        try:
+            socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    pytest.fail("sshd did not listen within 10 s")
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with _server(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def device(server: Sshd) -> Iterator[SshTransport]:
+    server.accept()
+    with contextlib.closing(SshTransport.connect(server.address)) as transport:
+        yield transport
+
+
+# Who is there.
+
+
+def test_an_unknown_host_key_is_shown_and_the_hint_accepts_it(server: Sshd) -> None:
+    with pytest.raises(UnknownHostKeyError) as caught:
+        SshTransport.connect(server.address)
+
+    shown = subprocess.run(
+        ["ssh-keygen", "-lf", str(server.folder / "host.pub")], check=True, capture_output=True, text=True
+    ).stdout.split()[1]
+    assert shown in caught.value.message
+    keyscan = caught.value.hint.split("`")[3]
+    assert keyscan.startswith("ssh-keyscan ")
+    subprocess.run(["/bin/sh", "-c", keyscan], check=True, capture_output=True)
+    SshTransport.connect(server.address).close()
+
+
+def test_a_changed_host_key_is_refused_and_the_old_line_named(server: Sshd) -> None:
+    server.accept(f"[127.0.0.1]:{server.port} {server.public('other')}\n")
+    with pytest.raises(ChangedHostKeyError, match=r"known_hosts:1") as caught:
+        SshTransport.connect(server.address)
+    assert f"-R '[127.0.0.1]:{server.port}'" in caught.value.hint
+
+
+def test_strict_host_key_checking_no_changes_nothing(server: Sshd) -> None:
+    server.configure("Host *\n StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n")
+    with pytest.raises(UnknownHostKeyError):
+        SshTransport.connect(server.address)
+
+
+def test_a_revoked_host_key_is_refused(server: Sshd) -> None:
+    server.accept(f"[127.0.0.1]:{server.port} {server.public()}\n@revoked * {server.public()}\n")
+    with pytest.raises(RevokedHostKeyError):
+        SshTransport.connect(server.address)
+
+
+def test_a_hashed_known_hosts_file_is_read(server: Sshd) -> None:
+    server.accept()
+    subprocess.run(
+        ["ssh-keygen", "-q", "-H", "-f", str(server.home / ".ssh" / "known_hosts")], check=True, capture_output=True
+    )
+    assert "127.0.0.1" not in (server.home / ".ssh" / "known_hosts").read_text()
+    SshTransport.connect(server.address).close()
+
+
+def test_a_pinned_host_key_needs_no_file_and_takes_no_other(server: Sshd) -> None:
+    key = server.home / ".ssh" / "id_ed25519"
+    pinned = {"name": "board", "host": "127.0.0.1", "port": server.port, "user": getpass.getuser(), "key_path": key}
+    server.configure("Host *\n ProxyCommand false\n")
+    SshTransport.connect(Address(**pinned, host_key=server.public())).close()
+    with pytest.raises(ChangedHostKeyError):
+        SshTransport.connect(Address(**pinned, host_key=server.public("other")))
+
+
+# Who are we.
+
+
+def test_a_refused_key_is_named_with_the_way_to_install_it(server: Sshd) -> None:
+    server.accept()
+    (server.folder / "authorized").write_text(server.public("other") + "\n")
+    with pytest.raises(KeyRefusedError, match="id_ed25519") as caught:
+        SshTransport.connect(server.address)
+    assert "ssh-copy-id" in caught.value.hint
+
+
+def test_a_key_with_a_passphrase_is_pointed_to_the_agent(server: Sshd) -> None:
+    server.accept()
+    key = server.home / ".ssh" / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(key)], check=True)
+    with pytest.raises(KeyRefusedError, match="offered no key") as caught:
+        SshTransport.connect(server.address)
+    assert "ssh-add" in caught.value.detail
+
+
+def test_a_key_that_only_the_agent_has_opens(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.accept()
+    agent = str(server.folder / "agent")
+    process = subprocess.Popen([_require("ssh-agent"), "-D", "-a", agent], stdout=subprocess.DEVNULL)
+    try:
+        monkeypatch.setenv("SSH_AUTH_SOCK", agent)
+        while not Path(agent).exists():
+            time.sleep(0.02)
+        key = server.home / ".ssh" / "id_ed25519"
+        for added in (server.folder / "other", key):
+            subprocess.run(["ssh-add", "-q", str(added)], check=True)
+        key.unlink()
+        server.configure("Host *\n IdentitiesOnly yes\n IdentityFile ~/.ssh/id_ed25519\n")
+        SshTransport.connect(server.address).close()
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+# The way there.
+
+
+def test_an_alias_of_the_users_configuration_is_followed(server: Sshd) -> None:
+    (server.home / "keys").mkdir()
+    (server.home / ".ssh" / "id_ed25519").rename(server.home / "keys" / "mine")
+    (server.home / "keys" / "hosts").write_text(f"[127.0.0.1]:{server.port} {server.public()}\n")
+    (server.home / ".ssh" / "more").write_text(f"Host kitchen\n HostName 127.0.0.1\n Port {server.port}\n")
+    server.configure(
+        "Include more\nMatch originalhost kitchen\n"
+        " IdentityFile ~/keys/mine\n IdentitiesOnly yes\n UserKnownHostsFile ~/keys/hosts\n"
+    )
+    with contextlib.closing(SshTransport.connect(Address(name="kitchen", host="kitchen"))) as device:
+        assert device.run(["echo", "here"]).stdout == b"here\n"
+
+
+def test_proxyjump_goes_through_every_host_of_the_list(server: Sshd) -> None:
+    server.accept()
+    hop = f"127.0.0.1:{server.port}"
+    server.configure(f"Host inner\n HostName 127.0.0.1\n Port {server.port}\n ProxyJump {hop},ssh://{hop}\n")
+    with contextlib.closing(SshTransport.connect(Address(name="inner", host="inner"))) as device:
+        assert device.run(["echo", "far"]).stdout == b"far\n"
+
+
+def test_proxycommand_carries_the_connection(server: Sshd) -> None:
+    server.accept()
+    options = f"-o UserKnownHostsFile={server.home}/.ssh/known_hosts -i {server.home}/.ssh/id_ed25519 -p {server.port}"
+    command = f"ssh -F none -o BatchMode=yes {options} -W %h:%p 127.0.0.1"
+    server.configure(f"Host inner\n HostName 127.0.0.1\n Port {server.port}\n ProxyCommand {command}\n")
+    with contextlib.closing(SshTransport.connect(Address(name="inner", host="inner"))) as device:
+        assert device.run(["echo", "far"]).stdout == b"far\n"
+
+
+def test_what_a_failing_proxycommand_says_is_passed_on(server: Sshd) -> None:
+    server.configure("Host inner\n ProxyCommand sh -c 'echo no way there >&2; exit 1'\n")
+    with pytest.raises(UnreachableError, match="no way there"):
+        SshTransport.connect(Address(name="inner", host="inner"))
+
+
+def test_a_port_on_which_nothing_listens_is_said_so(server: Sshd) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        with pytest.raises(UnreachableError, match="nothing listens"):
+            SshTransport.connect(Address(name="gone", host="127.0.0.1", port=sock.getsockname()[1]))
+    del server
+
+
+def test_a_name_that_does_not_resolve_is_said_so(server: Sshd) -> None:
+    with pytest.raises(UnreachableError, match="is not known here"):
+        SshTransport.connect(Address(name="gone", host="no-such-board.invalid"))
+    del server
+
+
+def test_a_host_that_accepts_and_says_nothing_is_given_up(server: Sshd) -> None:
+    server.configure("Host *\n ConnectTimeout 1\n")
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        with pytest.raises(UnreachableError, match="no SSH there"):
+            SshTransport.connect(Address(name="mute", host="127.0.0.1", port=mute.getsockname()[1]))
+
+
+# Programs.
+
+
+def test_a_program_has_its_arguments_environment_and_status_unchanged(device: SshTransport) -> None:
+    done = device.run(["sh", "-c", 'printf %s "$1$X"; echo oops >&2; exit 7', "sh", AWKWARD], env={"X": "it's $HOME"})
+    assert done.stdout.decode() == AWKWARD + "it's $HOME"
+    assert done.stderr == b"oops\n"
+    assert done.status == 7
+
+
+def test_a_signal_is_told_as_a_shell_tells_it(device: SshTransport) -> None:
+    assert device.run(["sh", "-c", "kill -SEGV $$"]).status == 128 + signal.SIGSEGV
+    assert device.run(["no-such-program"]).status == 127
+
+
+def test_50_mb_stream_through_a_program_both_ways(device: SshTransport) -> None:
+    chunk = os.urandom(1 << 20)
+    received = bytearray()
+    done = device.run(["cat"], stdin=(chunk for _ in range(50)), on_stdout=received.extend)
+    assert done.status == 0
+    assert received == chunk * 50
+
+
+def test_a_program_that_floods_stderr_before_it_reads_does_not_block(device: SshTransport) -> None:
+    script = "head -c 20000000 /dev/zero >&2; wc -c"
+    done = device.run(["sh", "-c", script], stdin=(bytes(1 << 20) for _ in range(8)))
+    assert int(done.stdout) == 8 << 20
+    assert len(done.stderr) < 1 << 20
+
+
+def test_a_program_that_does_not_read_holds_the_stream_back(device: SshTransport) -> None:
+    given = []
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            given.append(1 << 16)
+            yield bytes(1 << 16)
+
+    assert device.run(["sleep", "2"], stdin=endless()).status == 0
+    assert sum(given) < 16 << 20
+
+
+def test_silence_is_bounded_and_the_program_ended(device: SshTransport) -> None:
+    with pytest.raises(DeviceSilentError, match="sleep"):
+        device.run(["sleep", "91.25"], timeout_s=1)
+    _await_no_process("sleep\x0091.25")
+
+
+def test_an_error_of_the_stream_reaches_the_caller(device: SshTransport) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"x"
+        raise ValueError("the data ended early")
+
+    with pytest.raises(ValueError, match="ended early"):
+        device.run(["cat"], stdin=broken())
+    assert device.run(["echo", "still"]).stdout == b"still\n"
+
+
+def test_a_cut_connection_is_an_error_and_the_program_does_not_outlive_it(server: Sshd, device: SshTransport) -> None:
+    threading.Timer(0.5, server.cut).start()
+    began = time.monotonic()
+    with pytest.raises(ConnectionLostError):
+        device.run(["sleep", "92.25"])
+    assert time.monotonic() - began < 5
+    with pytest.raises(ConnectionLostError):
+        device.run(["true"])
+    _await_no_process("sleep\x0092.25")
+
+
+def _await_no_process(command: str) -> None:
+    for _ in range(150):
+        if not any(_runs(entry, command) for entry in Path("/proc").glob("[0-9]*")):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{command!r} still runs")
+
+
+def _runs(entry: Path, command: str) -> bool:
+    try:
+        return (entry / "cmdline").read_bytes().startswith(command.encode())
+    except OSError:
+        return False
+
+
+# Files.
+
+
+def test_a_file_goes_there_and_back_under_an_awkward_name(device: SshTransport, tmp_path: Path) -> None:
+    data = os.urandom(3_000_001)
+    (tmp_path / "data").write_bytes(data)
+    there = f"{tmp_path}/there/{AWKWARD}"
+    device.put(tmp_path / "data", there, mode=0o750)
+    device.put(tmp_path / "data", there, mode=0o750)
+    device.get(there, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == data
+    assert Path(there).stat().st_mode & 0o777 == 0o750
+    assert [path.name for path in Path(there).parent.iterdir()] == [Path(there).name]
+
+
+def test_an_empty_file_is_a_file(device: SshTransport, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    device.put(tmp_path / "empty", f"{tmp_path}/there")
+    assert (tmp_path / "there").read_bytes() == b""
+
+
+def test_a_missing_file_is_told_and_nothing_appears_here(device: SshTransport, tmp_path: Path) -> None:
+    with pytest.raises(RemoteFileError, match="No such file"):
+        device.get(f"{tmp_path}/nothing", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_folder_is_never_overwritten_by_a_file(device: SshTransport, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RemoteFileError, match="is a folder"):
+        device.put(tmp_path / "data", f"{tmp_path}/folder")
+
+
+def test_a_cut_push_leaves_the_old_file_and_no_temporary(server: Sshd, device: SshTransport, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "file").write_bytes(b"old")
+    (tmp_path / "big").write_bytes(b"")
+    os.truncate(tmp_path / "big", 1 << 30)
+    threading.Timer(0.7, server.cut).start()
+    with pytest.raises(ConnectionLostError):
+        device.put(tmp_path / "big", f"{there}/file")
+    for _ in range(100):
+        if [path.name for path in there.iterdir()] == ["file"]:
+            break
+        time.sleep(0.1)
+    assert [path.name for path in there.iterdir()] == ["file"]
+    assert (there / "file").read_bytes() == b"old"
+
+
+def test_a_place_that_cannot_be_written_is_told(device: SshTransport, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"x")
+    with pytest.raises(UnwritableDeviceError) as caught:
+        device.put(tmp_path / "data", "/sys/edgeq/blobs/x")
+    assert "devices.toml" in caught.value.hint
+
+
+def test_a_full_disk_is_told_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").write_bytes(b"old")
+    (tmp_path / "big").write_bytes(bytes(4 << 20))
+    with _server(tmp_path, fsize=1 << 20) as server:
+        server.accept()
+        with contextlib.closing(SshTransport.connect(server.address)) as device:
+            with pytest.raises(DeviceDiskFullError):
+                device.put(tmp_path / "big", f"{tmp_path}/there/file")
+            assert device.run(["true"]).status == 0
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["file"]
+    assert (tmp_path / "there" / "file").read_bytes() == b"old"

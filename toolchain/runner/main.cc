@@ -1,0 +1,143 @@
+// The runner: loads one model, executes it on samples from stdin, says what happened on stdout. README.md is the
+// specification.
+
+#include <csignal>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <memory>
+#include <new>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+#include "arguments.h"
+#include "counter.h"
+#include "engine.h"
+#include "event.h"
+#include "failure.h"
+#include "measure.h"
+#include "memory.h"
+#include "sha256.h"
+
+namespace edgeq {
+namespace {
+
+constexpr int kProtocol = 1;
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors on the wire are little-endian");
+
+Event Hello() {
+  return Event("hello")
+      .Number("protocol", kProtocol)
+      .Text("engine", EngineName())
+      .Text("triple", EDGEQ_TRIPLE)
+      .Text("build", EDGEQ_BUILD);
+}
+
+std::string InfosJson(const std::vector<TensorInfo>& infos) {
+  std::string json = "[";
+  for (const TensorInfo& info : infos) {
+    json += std::string(json.size() > 1 ? "," : "") + "{\"name\":" + Quoted(info.name) +
+            ",\"dtype\":" + Quoted(info.dtype) + ",\"shape\":" + ShapeJson(info.shape) + "}";
+  }
+  return json + "]";
+}
+
+std::string NamesJson(const std::vector<std::string>& names) {
+  std::string json = "[";
+  for (const std::string& name : names) {
+    json += (json.size() > 1 ? "," : "") + Quoted(name);
+  }
+  return json + "]";
+}
+
+void Run(const RunArguments& arguments, EventWriter& events) {
+  LimitMemoryToWhatIsFree();
+  std::unique_ptr<InstructionCounter> counter;
+  if (arguments.load.count_instructions) {
+    counter = std::make_unique<InstructionCounter>();
+  }
+  SetPhase("loading the model");
+  const auto start = std::chrono::steady_clock::now();
+  const std::unique_ptr<Engine> engine = LoadEngine(arguments.load);
+  const auto loaded = std::chrono::steady_clock::now() - start;
+  events.Write(Event("loaded")
+                   .Number("ns", std::chrono::duration_cast<std::chrono::nanoseconds>(loaded).count())
+                   .Text("runtime_version", engine->runtime_version())
+                   .Number("threads", arguments.load.threads)
+                   .Number("planned_bytes", engine->planned_bytes())
+                   .Json("backends", NamesJson(engine->backends()))
+                   .Json("inputs", InfosJson(engine->inputs()))
+                   .Json("outputs", InfosJson(engine->outputs())));
+  const std::size_t samples = Measure(*engine, arguments, STDIN_FILENO, counter.get(), events);
+  SetPhase("ending");
+  events.Write(Event("done")
+                   .Number("samples", static_cast<std::int64_t>(samples))
+                   .Number("peak_rss_bytes", PeakRssBytes()));
+}
+
+void Hash(const std::vector<std::string>& files, EventWriter& events) {
+  SetPhase("hashing files");
+  for (const std::string& path : files) {
+    const std::string hash = HashFile(path);
+    Event event("file");
+    event.Text("path", path);
+    events.Write(hash.empty() ? event.Null("sha256") : event.Text("sha256", hash));
+  }
+  events.Write(Event("done").Number("files", static_cast<std::int64_t>(files.size())));
+}
+
+int Fail(Code code, const std::string& sentence, EventWriter& events) {
+  std::fprintf(stderr, "%s\n", sentence.c_str());
+  try {
+    events.Write(Event("error").Text("code", Name(code)).Text("message", sentence));
+  } catch (const Failure&) {
+    // Nobody reads; the exit status is left.
+  }
+  return static_cast<int>(code);
+}
+
+int Main(const std::vector<std::string>& words, int descriptor) {
+  EventWriter events(descriptor);
+  try {
+    events.Write(Hello());
+    const Arguments arguments = ParseArguments(words);
+    switch (arguments.command) {
+      case Arguments::Command::kHello:
+        events.Write(Event("done"));
+        break;
+      case Arguments::Command::kRun:
+        Run(arguments.run, events);
+        break;
+      case Arguments::Command::kHash:
+        Hash(arguments.files, events);
+        break;
+    }
+    return 0;
+  } catch (const Failure& failure) {
+    return Fail(failure.code(), failure.what(), events);
+  } catch (const std::bad_alloc&) {
+    return Fail(Code::kOutOfMemory, std::string("out of memory while ") + Phase(), events);
+  } catch (const std::exception& error) {
+    return Fail(Code::kCrashed, std::string("the runtime failed while ") + Phase() + ": " + error.what(), events);
+  }
+}
+
+}  // namespace
+}  // namespace edgeq
+
+int main(int argc, char** argv) {
+  // stdout carries events and nothing else: what a library prints goes to stderr.
+  const int events = dup(STDOUT_FILENO);
+  if (events < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
+    std::perror("stdout");
+    return static_cast<int>(edgeq::Code::kCannotWrite);
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+  edgeq::CatchCrashes(events);
+  const int status = edgeq::Main({argv + 1, argv + argc}, events);
+  // Not exit(): a damaged model must not crash a runtime's destructors after the last word was said.
+  std::fflush(nullptr);
+  _exit(status);
+}

@@ -1,0 +1,144 @@
+#include "measure.h"
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <unistd.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "failure.h"
+
+namespace edgeq {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A reader that hears nothing for long must take the device for dead.
+constexpr auto kSilence = std::chrono::seconds(5);
+
+struct Run {
+  std::int64_t ns;
+  std::optional<std::int64_t> instructions;
+};
+
+// False at the end of the input; Failure(kShortInput) if it ends inside the sample.
+bool ReadSample(int input, std::vector<std::byte>& sample, std::size_t index) {
+  std::size_t filled = 0;
+  while (filled < sample.size()) {
+    const ssize_t size = read(input, sample.data() + filled, sample.size() - filled);
+    if (size < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      throw Failure(Code::kCannotRead, std::string("cannot read stdin: ") + std::strerror(errno));
+    }
+    if (size == 0) {
+      if (filled == 0) {
+        return false;
+      }
+      throw Failure(Code::kShortInput, "stdin ended after " + std::to_string(filled) + " of the " +
+                                           std::to_string(sample.size()) + " bytes of sample " +
+                                           std::to_string(index));
+    }
+    filled += static_cast<std::size_t>(size);
+  }
+  return true;
+}
+
+Run Execute(Engine& engine, const std::byte* sample, const InstructionCounter* counter) {
+  engine.SetInputs(sample);
+  const auto before = counter ? counter->Read() : std::nullopt;
+  const Clock::time_point start = Clock::now();
+  engine.Execute();
+  const Clock::time_point end = Clock::now();
+  const auto after = counter ? counter->Read() : std::nullopt;
+  Run run = {std::chrono::duration_cast<std::chrono::nanoseconds>(end - start).count(), std::nullopt};
+  if (before && after) {
+    run.instructions = *after - *before;
+  }
+  return run;
+}
+
+const char* RunKind(std::size_t index, std::size_t warmup) {
+  if (index == 0) {
+    return "first";
+  }
+  return index <= warmup ? "warmup" : "timed";
+}
+
+// All runs of the first sample; they are written when the last is over, so that writing disturbs none.
+void MeasureFirst(Engine& engine, const RunArguments& arguments, const std::byte* sample,
+                  const InstructionCounter* counter, EventWriter& events) {
+  std::vector<Run> runs;
+  runs.reserve(1 + arguments.warmup + arguments.repeats);
+  Clock::time_point heard = Clock::now();
+  while (runs.size() < runs.capacity()) {
+    runs.push_back(Execute(engine, sample, counter));
+    if (Clock::now() - heard > kSilence) {
+      events.Write(Event("alive"));
+      heard = Clock::now();
+    }
+  }
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    events.Write(Event("run")
+                     .Text("kind", RunKind(i, arguments.warmup))
+                     .Number("ns", runs[i].ns)
+                     .Number("instructions", runs[i].instructions));
+  }
+}
+
+void WriteOutputs(Engine& engine, std::size_t index, std::vector<std::byte>& bytes, EventWriter& events) {
+  std::vector<Shape> shapes;
+  engine.Outputs(bytes, shapes);
+  std::string json = "[";
+  for (const Shape& shape : shapes) {
+    json += (json.size() > 1 ? "," : "") + ShapeJson(shape);
+  }
+  events.Write(Event("output")
+                   .Number("index", static_cast<std::int64_t>(index))
+                   .Number("bytes", static_cast<std::int64_t>(bytes.size()))
+                   .Json("shapes", json + "]"));
+  events.Write(bytes.data(), bytes.size());
+  events.Write("\n", 1);
+}
+
+}  // namespace
+
+std::size_t Measure(Engine& engine, const RunArguments& arguments, int input, const InstructionCounter* counter,
+                    EventWriter& events) {
+  const std::size_t sample_bytes = engine.sample_bytes();
+  if (arguments.sample_bytes && *arguments.sample_bytes != sample_bytes) {
+    throw Failure(Code::kWrongSize, "the model takes samples of " + std::to_string(sample_bytes) + " bytes, not " +
+                                        std::to_string(*arguments.sample_bytes));
+  }
+  if (sample_bytes == 0) {
+    throw Failure(Code::kUnsupported, "the model takes no input, so there is nothing to stream");
+  }
+  std::vector<std::byte> sample(sample_bytes);
+  std::vector<std::byte> outputs;
+  std::size_t count = 0;
+  for (;;) {
+    SetPhase("reading stdin");
+    if (!ReadSample(input, sample, count)) {
+      break;
+    }
+    SetPhase("executing the model");
+    if (count == 0) {
+      MeasureFirst(engine, arguments, sample.data(), counter, events);
+    } else {
+      engine.SetInputs(sample.data());
+      engine.Execute();
+    }
+    WriteOutputs(engine, count, outputs, events);
+    ++count;
+  }
+  if (count == 0) {
+    throw Failure(Code::kShortInput, "stdin held no sample");
+  }
+  return count;
+}
+
+}  // namespace edgeq

@@ -9,6 +9,7 @@ import click
 
 from edgeq.cli.options import examples, shows
 from edgeq.device import board
+from edgeq.errors import BoardNotRunningError, MissingToolError
 from edgeq.schema import to_data
 from edgeq.target import load_target
 
@@ -74,8 +75,29 @@ def list_(terminal: Terminal) -> None:
 @click.argument("remote", nargs=-1, type=click.UNPROCESSED)
 def ssh(name: str, remote: tuple[str, ...]) -> None:
     """Open a shell on the board called NAME, or run a command there."""
-    argv = board.ssh_argv(name, remote)
-    os.execvp(argv[0], argv)  # noqa: S606  # the user's own terminal and signals go straight to ssh
+    running = {one.name: one for one in board.running()}
+    if name not in running:
+        raise BoardNotRunningError(name, running)
+    one = running[name]
+    settings = {
+        "HostName": "127.0.0.1",
+        "Port": str(one.port),
+        "User": one.user,
+        "IdentityFile": f'"{one.key_path}"',
+        "IdentitiesOnly": "yes",
+        "StrictHostKeyChecking": "yes",
+        # The board's key is pinned here and written to nobody's known_hosts.
+        "UserKnownHostsFile": "none",
+        "GlobalKnownHostsFile": "none",
+        "KnownHostsCommand": f"/bin/echo [127.0.0.1]:{one.port} {one.host_key}",
+        "LogLevel": "ERROR",
+    }
+    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+    try:
+        # The user's own terminal and signals go straight to ssh.
+        os.execvp("ssh", ["ssh", "-F", "none", *options, one.name, *remote])  # noqa: S606
+    except FileNotFoundError:
+        raise MissingToolError("ssh", needed_for="edgeq board ssh", package="openssh-client") from None
 
 
 @command.command(epilog=examples("edgeq board logs rpi4"))

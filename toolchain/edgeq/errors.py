@@ -289,6 +289,17 @@ class KeyRefusedError(DeviceError):
         )
 
 
+class NotAPosixDeviceError(DeviceError):
+    """A device that does not answer as Linux does."""
+
+    def __init__(self, device: str, said: str) -> None:
+        super().__init__(
+            f"{device!r} does not answer `uname -m` through /bin/sh",
+            hint="edgeq needs Linux with a POSIX shell on the device",
+            detail=said,
+        )
+
+
 class NoShellError(DeviceError):
     """A device that lets the user in and runs nothing."""
 
@@ -407,8 +418,8 @@ class BoardDiedError(DeviceError):
 
     def __init__(self, name: str, *, cause: str, log_tail: str) -> None:
         super().__init__(
-            f"the emulated board {name!r} died while it started: {cause}",
-            hint="the last lines of its log say why; try again with -v, and with a core that QEMU knows",
+            f"the emulated board {name!r} died: {cause}",
+            hint="the last lines of its log may say why; if it was starting, is emulation.cpu a core that QEMU knows?",
             detail=log_tail,
         )
 

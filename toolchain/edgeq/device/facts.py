@@ -1,0 +1,167 @@
+"""What a device says of itself: read by one small shell script, never guessed."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from edgeq.errors import NotAPosixDeviceError
+from edgeq.records import DeviceFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeq.device.transport import Transport
+
+FACTS_SCRIPT = r"""
+section() { echo "=== $1"; }
+section machine; uname -m
+section kernel; uname -r
+section cores; nproc 2>/dev/null
+section model; tr -d '\000' < /proc/device-tree/model 2>/dev/null; echo
+section governor; cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null
+section memory; grep MemTotal /proc/meminfo 2>/dev/null
+section libc
+getconf GNU_LIBC_VERSION 2>/dev/null || for file in /lib/*/libc.so.6 /lib64/libc.so.6 /lib/libc.so.6; do
+  if [ -x "$file" ]; then "$file" 2>/dev/null; break; fi
+done
+section cpu; cat /proc/cpuinfo 2>/dev/null
+exit 0
+"""
+
+HEALTH_SCRIPT = r"""
+for zone in /sys/class/thermal/thermal_zone*; do
+  if [ -r "$zone/temp" ]; then echo "zone $(cat "$zone/type") $(cat "$zone/temp" 2>/dev/null)"; fi
+done
+file=/sys/devices/platform/soc/soc:firmware/get_throttled
+if [ -r "$file" ]; then echo "throttled $(cat "$file")"; fi
+exit 0
+"""
+
+EMULATED_MODELS = frozenset({"linux,dummy-virt"})
+"""What QEMU's ``virt`` machine calls itself in its device tree."""
+
+_PARTS = {
+    (0x41, 0xD01): "cortex-a32",
+    (0x41, 0xD02): "cortex-a34",
+    (0x41, 0xD03): "cortex-a53",
+    (0x41, 0xD04): "cortex-a35",
+    (0x41, 0xD05): "cortex-a55",
+    (0x41, 0xD06): "cortex-a65",
+    (0x41, 0xD07): "cortex-a57",
+    (0x41, 0xD08): "cortex-a72",
+    (0x41, 0xD09): "cortex-a73",
+    (0x41, 0xD0A): "cortex-a75",
+    (0x41, 0xD0B): "cortex-a76",
+    (0x41, 0xD0C): "neoverse-n1",
+    (0x41, 0xD0D): "cortex-a77",
+    (0x41, 0xD0E): "cortex-a76ae",
+    (0x41, 0xD40): "neoverse-v1",
+    (0x41, 0xD41): "cortex-a78",
+    (0x41, 0xD42): "cortex-a78ae",
+    (0x41, 0xD44): "cortex-x1",
+    (0x41, 0xD46): "cortex-a510",
+    (0x41, 0xD47): "cortex-a710",
+    (0x41, 0xD48): "cortex-x2",
+    (0x41, 0xD49): "neoverse-n2",
+    (0x41, 0xD4B): "cortex-a78c",
+    (0x41, 0xD4D): "cortex-a715",
+    (0x41, 0xD4E): "cortex-x3",
+    (0x41, 0xD4F): "neoverse-v2",
+    (0x41, 0xD80): "cortex-a520",
+    (0x41, 0xD81): "cortex-a720",
+    (0x41, 0xD82): "cortex-x4",
+}
+"""(implementer, part) of MIDR_EL1, as Linux prints it: arch/arm64/include/asm/cputype.h."""
+
+
+def read_facts(transport: Transport) -> DeviceFacts:
+    """Ask the device; what it does not say stays empty or None."""
+    done = transport.run(["/bin/sh", "-c", FACTS_SCRIPT], timeout_s=30.0)
+    sections = _sections(done.stdout.decode(errors="replace"))
+    if not sections.get("machine"):
+        raise NotAPosixDeviceError(transport.name, done.stderr.decode(errors="replace"))
+    model = sections.get("model", "")
+    processors = _processors(sections.get("cpu", ""))
+    return DeviceFacts(
+        model=model,
+        machine=sections["machine"],
+        cpu=" + ".join(dict.fromkeys(name for name in map(_cpu, processors) if name)),
+        features=_features(processors),
+        cores=_number(sections.get("cores", "")),
+        kernel=sections.get("kernel", ""),
+        libc=_libc(sections.get("libc", "")),
+        governor=sections.get("governor", ""),
+        ram_bytes=_ram(sections.get("memory", "")),
+        emulated=model in EMULATED_MODELS,
+    )
+
+
+def read_health(transport: Transport) -> tuple[float | None, bool | None]:
+    """Temperature of the CPU in degrees Celsius, and whether it is being slowed down; None where it does not say."""
+    done = transport.run(["/bin/sh", "-c", HEALTH_SCRIPT], timeout_s=30.0)
+    celsius = throttled = None
+    for line in done.stdout.decode(errors="replace").splitlines():
+        words = line.split()
+        if words[:1] == ["zone"] and len(words) == 3 and re.search("cpu|soc|pkg", words[1], re.IGNORECASE):  # noqa: PLR2004
+            value = _number(words[2])
+            if value is not None:
+                celsius = max(celsius or 0.0, value / 1000)
+        elif words[:1] == ["throttled"] and len(words) == 2:  # noqa: PLR2004
+            # Bits 0 to 3 say what happens now, bits 16 to 19 what happened since the start.
+            throttled = bool(int(words[1], 16) & 0xF)
+    return celsius, throttled
+
+
+def _sections(text: str) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("=== "):
+            lines = found.setdefault(line[4:], [])
+        else:
+            lines.append(line)
+    return {name: "\n".join(part).strip() for name, part in found.items()}
+
+
+def _processors(cpuinfo: str) -> list[dict[str, str]]:
+    """One dictionary for each paragraph of /proc/cpuinfo."""
+    paragraphs = []
+    for paragraph in cpuinfo.split("\n\n"):
+        pairs = (line.partition(":") for line in paragraph.splitlines())
+        fields = {key.strip(): value.strip() for key, _, value in pairs}
+        if "processor" in fields:
+            paragraphs.append(fields)
+    return paragraphs
+
+
+def _cpu(processor: Mapping[str, str]) -> str:
+    """The core's name; its numbers where the name is not known."""
+    if "CPU part" not in processor:
+        return processor.get("model name", "")
+    implementer, part = processor.get("CPU implementer", ""), processor["CPU part"]
+    try:
+        return _PARTS[int(implementer, 16), int(part, 16)]
+    except (KeyError, ValueError):
+        return f"implementer {implementer} part {part}"
+
+
+def _features(processors: list[dict[str, str]]) -> tuple[str, ...]:
+    """What every core has."""
+    each = [set((fields.get("Features") or fields.get("flags") or "").split()) for fields in processors]
+    return tuple(sorted(set.intersection(*each))) if each else ()
+
+
+def _libc(text: str) -> str:
+    """Turn "glibc 2.36", or what glibc's own library says of itself, into "glibc 2.36"."""
+    found = re.search(r"^glibc (\d+\.\d+)|GNU C Library .*?version (\d+\.\d+)", text, re.MULTILINE)
+    return f"glibc {found[1] or found[2]}" if found else ""
+
+
+def _ram(text: str) -> int | None:
+    found = re.search(r"MemTotal:\s*(\d+) kB", text)
+    return int(found[1]) * 1024 if found else None
+
+
+def _number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"-?\d+", text) else None

@@ -1,0 +1,120 @@
+"""Which devices there are, and a way to each by its name."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeq.device import board
+from edgeq.device.local import LocalTransport
+from edgeq.device.ssh import SshTransport
+from edgeq.device.ssh_config import SshConfig
+from edgeq.device.ssh_connection import Address, split_address
+from edgeq.errors import BadDeviceNameError, UnknownNameError
+from edgeq.schema import from_data, read_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeq.device.transport import Transport
+    from edgeq.progress import Progress
+    from edgeq.target import Target
+
+LOCAL = "local"
+BOARD = "board"
+DEFAULT_ROOT = ".edgeq"
+_SCHEME = "ssh://"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceEntry:
+    """A table of devices.toml.
+
+    ``host`` may be an alias of ``~/.ssh/config``; ``key`` is the private key
+    to offer instead of the usual ones; ``root`` is where edgeq keeps its
+    files there, from the user's home.
+    """
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+    key: str | None = None
+    root: str = DEFAULT_ROOT
+
+
+def devices_file() -> Path:
+    """Where the user's own devices are named."""
+    return Path.home() / ".config" / "edgeq" / "devices.toml"
+
+
+def entries() -> dict[str, DeviceEntry]:
+    """The devices of devices.toml by name; none without that file, ConfigError if it is wrong."""
+    path = devices_file()
+    if not path.exists():
+        return {}
+    found = from_data(dict[str, DeviceEntry], read_toml(path), where=str(path))
+    for name in found:
+        if name in (LOCAL, BOARD) or name.startswith(_SCHEME):
+            raise BadDeviceNameError(name, f"{path} gives this name, which means something else already")
+    return found
+
+
+def known_devices() -> tuple[str, ...]:
+    """Every name that :func:`open_device` takes, but for addresses."""
+    return tuple(dict.fromkeys((LOCAL, BOARD, *sorted(entries()), *SshConfig().aliases())))
+
+
+def store_root(device: str) -> str:
+    """The folder of edgeq on a device, from the home of its user unless absolute."""
+    if device in (LOCAL, BOARD) or device.startswith(_SCHEME):
+        return DEFAULT_ROOT
+    entry = entries().get(device)
+    return entry.root if entry else DEFAULT_ROOT
+
+
+@contextlib.contextmanager
+def open_device(device: str, target: Target, *, progress: Progress) -> Iterator[Transport]:
+    """A way to the device for as long as the block lasts.
+
+    ``local`` is this machine; ``board`` the emulated board of ``target``,
+    the running one or one that lives as long as the block;
+    ``ssh://[user@]host[:port]`` an address; anything else is looked up in
+    devices.toml, then in ``~/.ssh/config``. Raises UnknownNameError with
+    the nearest name, BadDeviceNameError, or what stood in the way.
+    """
+    with contextlib.ExitStack() as stack:
+        if device == LOCAL:
+            yield LocalTransport()
+            return
+        if device == BOARD:
+            running = stack.enter_context(board.ephemeral(target, progress=progress))
+            address = Address(
+                name=BOARD,
+                host=running.host,
+                port=running.port,
+                user=running.user,
+                key_path=running.key_path,
+                host_key=running.host_key,
+            )
+        else:
+            address = address_of(device)
+        progress.step(f"connecting to {device}")
+        yield stack.enter_context(contextlib.closing(SshTransport.connect(address)))
+
+
+def address_of(device: str) -> Address:
+    """The address behind a name that is neither ``local`` nor ``board``."""
+    if device.startswith(_SCHEME):
+        user, host, port = split_address(device.removeprefix(_SCHEME).rstrip("/"), device=device)
+        return Address(name=device, host=host, user=user, port=port)
+    named = entries()
+    if device in named:
+        entry = named[device]
+        key = Path(entry.key).expanduser() if entry.key else None
+        return Address(name=device, host=entry.host, user=entry.user, port=entry.port, key_path=key)
+    if device in SshConfig().aliases():
+        return Address(name=device, host=device)
+    hint_names = [name for name in known_devices() if name != device]
+    raise UnknownNameError("device", device, hint_names, where=f"not in {devices_file()} nor ~/.ssh/config")

@@ -1,0 +1,12 @@
+"""From measurements to a report: json, markdown, one html file, junit, and what a terminal shows.
+
+:func:`summarise` decides what may be said; the writers only say it. Nothing
+is measured here, and what was not measured is None.
+"""
+
+from __future__ import annotations
+
+from edgeq.report.summary import Measured, summarise
+from edgeq.report.writing import ReportFormat, write
+
+__all__ = ["Measured", "ReportFormat", "summarise", "write"]

@@ -1,0 +1,175 @@
+"""report.html: one file that asks nothing of any network, to be read, printed and forwarded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from edgeq.records import CalibrationData, Report, ReportedBuild, ReportedDevice, ReportRow
+from edgeq.report import charts, figures, tables
+from edgeq.report.charts import Chart
+from edgeq.report.evidence import FP32
+from edgeq.report.tables import Cell, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A quantized artifact at a glance."""
+
+    name: str
+    file: str
+    figures: tuple[tuple[str, Cell], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceSection:
+    """What came from one device: clocks never mix inside it."""
+
+    heading: str
+    facts: str
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSection:
+    """One build as the template draws it."""
+
+    build: ReportedBuild
+    headline_tone: str
+    cards: tuple[Card, ...]
+    charts: tuple[Chart, ...]
+    limits: Table | None
+    devices: tuple[DeviceSection, ...]
+    tables: tuple[Table, ...]
+    provenance: tuple[tuple[str, str], ...]
+
+
+def render(report: Report) -> str:
+    """The report as a self-contained page; every name in it is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("edgeq.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_inert,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        sections=[_section(report, build) for build in report.builds],
+        written=figures.moment(report.created_at),
+    )
+
+
+def _inert(value: Any) -> Any:  # noqa: ANN401  # whatever an expression of the template gives
+    """Called by Jinja on each value before it is escaped; templates' own markup is already Markup."""
+    return figures.printable(value) if type(value) is str else value
+
+
+def _section(report: Report, build: ReportedBuild) -> BuildSection:
+    groups = tables.by_device(report, build)
+    rows = [row for _, group in groups for row in group]
+    checks = [check for check in report.checks if check.build == build.build]
+    more = [tables.coverage(rows), tables.undelegated(rows), tables.host_scores(rows)]
+    more.append(tables.cross_checks(build.cross_checks))
+    return BuildSection(
+        build=build,
+        headline_tone=_tone(build.decision.headline),
+        cards=_cards(rows),
+        charts=_charts(groups),
+        limits=tables.limits(checks) if checks else None,
+        devices=tuple(_device(device, group, build) for device, group in groups),
+        tables=tuple(table for table in more if table.rows),
+        provenance=_provenance(build),
+    )
+
+
+def _tone(headline: str) -> str:
+    return {"Ship": "good", "Keep": "bad"}.get(headline.split(maxsplit=1)[0], "open")
+
+
+def _charts(groups: Sequence[tuple[ReportedDevice | None, list[ReportRow]]]) -> tuple[Chart, ...]:
+    """One chart of each kind; those of a clock or a counter once for each device."""
+    drawn: list[Chart | None] = []
+    for _, rows in groups[:1]:
+        drawn += [charts.accuracy(rows), charts.size(rows)]
+    for device, rows in groups:
+        for chart in (charts.latency(rows), charts.instructions(rows)):
+            if chart is not None and device is not None:
+                drawn.append(Chart(title=f"{chart.title}, {device.name}", **_without_title(chart)))
+    return tuple(chart for chart in drawn if chart is not None)
+
+
+def _without_title(chart: Chart) -> dict[str, Any]:
+    return {"kind": chart.kind, "panels": chart.panels, "ticks": chart.ticks, "note": chart.note}
+
+
+def _cards(rows: Sequence[ReportRow]) -> tuple[Card, ...]:
+    """The first row of each quantized artifact: rows of a real board come first."""
+    first: dict[str, ReportRow] = {}
+    for row in rows:
+        if row.recipe != FP32:
+            first.setdefault(row.artifact, row)
+    return tuple(_card(row) for row in first.values())
+
+
+def _card(row: ReportRow) -> Card:
+    return Card(
+        name=tables.artifact(row).text,
+        file=row.artifact,
+        figures=(
+            ("Accuracy", tables.accuracy_cell(row)),
+            ("Against fp32", tables.change_cell(row)),
+            ("File size", tables.size_cell(row)),
+            ("Speed", tables.speed_cell(row)),
+        ),
+    )
+
+
+def _device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: ReportedBuild) -> DeviceSection:
+    shown = [tables.cost(rows)]
+    if device is not None:
+        shown.insert(0, tables.accuracy(rows, tables.samples_sentence(build)))
+    return DeviceSection(
+        heading=tables.device_heading(device),
+        facts="" if device is None else _facts(device, rows),
+        tables=tuple(shown),
+        notes=tuple(f"{row.artifact}: {note}" for row in rows for note in row.notes),
+    )
+
+
+def _facts(device: ReportedDevice, rows: Sequence[ReportRow]) -> str:
+    facts = device.facts
+    threads = sorted({row.threads for row in rows if row.threads})
+    parts = (
+        "" if device.timing == "emulated" else facts.cpu,
+        figures.some(facts.cores, "core") if facts.cores else "",
+        figures.megabytes(facts.ram_bytes) + " RAM" if facts.ram_bytes else "",
+        f"kernel {facts.kernel}" if facts.kernel else "",
+        f"libc {facts.libc}" if facts.libc else "",
+        f"governor {facts.governor}" if facts.governor else "",
+        "measured with " + figures.listed([figures.some(one, "thread") for one in threads]) if threads else "",
+        f"last measured {figures.moment(max(row.measured_at or '' for row in rows))}",
+    )
+    return ", ".join(part for part in parts if part)
+
+
+def _provenance(build: ReportedBuild) -> tuple[tuple[str, str], ...]:
+    return (
+        ("Build", f"{build.build}, {figures.moment(build.created_at)}"),
+        ("Evaluation", tables.samples_sentence(build)),
+        ("Calibration", _calibration(build.calibration)),
+        ("Tools", ", ".join(f"{name} {version}" for name, version in build.tools.items())),
+    )
+
+
+def _calibration(calibration: CalibrationData | None) -> str:
+    if calibration is None:
+        return "none"
+    return f"{figures.count(calibration.samples)} samples, sha256 {calibration.sha256[:16]}"

@@ -1,0 +1,194 @@
+"""The geometry of the charts, in per cent of a track's width; the template draws it as inline SVG."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from edgeq.records import ReportRow
+from edgeq.report import figures
+from edgeq.report.evidence import FP32
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_ROOM = 1.0
+"""Per cent of a track that is left free at each end, so that no mark is cut."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """One artifact in a chart: a bar from zero to ``at``, or a dot at ``at``; whiskers from ``low`` to ``high``."""
+
+    label: str
+    value: str
+    at: float
+    low: float | None
+    high: float | None
+    reference: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """A line of the axis and what it says."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """The artifacts of one runtime on one scale."""
+
+    title: str
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """Panels that share an axis; ``kind`` says what a mark looks like."""
+
+    title: str
+    kind: Literal["bar", "dot"]
+    panels: tuple[Panel, ...]
+    ticks: tuple[Tick, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Point:
+    row: ReportRow
+    value: float
+    low: float | None
+    high: float | None
+    text: str
+
+
+def accuracy(rows: Sequence[ReportRow]) -> Chart | None:
+    """Share of right answers, each with its interval; the axis starts where the data does, so no bars."""
+    points = [
+        _Point(
+            row=row,
+            value=100 * row.accuracy,
+            low=100 * row.accuracy_ci95[0],
+            high=100 * row.accuracy_ci95[1],
+            text=figures.percent(row.accuracy, row.labelled),
+        )
+        for row in rows
+        if row.accuracy is not None and row.accuracy_ci95 is not None
+    ]
+    if not points:
+        return None
+    low = min(point.low or 0 for point in points)
+    high = max(point.high or 100 for point in points)
+    step = _step(high - low)
+    first, last = max(0.0, math.floor(low / step) * step), min(100.0, math.ceil(high / step) * step)
+    return _chart(
+        "Accuracy",
+        "dot",
+        points,
+        (first, last, step),
+        lambda value: f"{value:g}\u00a0%",
+        note="Dot: measured share of right answers. Line: 95 % interval for samples like these (Wilson).",
+    )
+
+
+def size(rows: Sequence[ReportRow]) -> Chart | None:
+    """Bytes of each file."""
+    once = {row.artifact: row for row in rows}.values()
+    points = [_point(row, row.size_bytes / 1e6, figures.megabytes(row.size_bytes)) for row in once]
+    return _from_zero("File size", points, lambda value: f"{value:g}\u00a0MB")
+
+
+def instructions(rows: Sequence[ReportRow]) -> Chart | None:
+    """Retired instructions of one inference on an emulated board: a cost, drawn apart from every time."""
+    points = [
+        _point(row, row.instructions / 1e6, figures.millions(row.instructions))
+        for row in rows
+        if row.instructions is not None and row.timing == "emulated"
+    ]
+    return _from_zero(
+        "Instructions per inference",
+        points,
+        lambda value: f"{value:g}\u00a0M",
+        note="A cost, not a time: compare within one precision only. fp32 against int8 says nothing about speed.",
+    )
+
+
+def latency(rows: Sequence[ReportRow]) -> Chart | None:
+    """Median latency with its interval; the rows are of one device, whose clock is real."""
+    points = [
+        _Point(
+            row=row,
+            value=row.p50_ms,
+            low=row.ci95_ms[0] if row.ci95_ms else None,
+            high=row.ci95_ms[1] if row.ci95_ms else None,
+            text=figures.ms(row.p50_ms),
+        )
+        for row in rows
+        if row.p50_ms is not None and row.timing != "emulated"
+    ]
+    return _from_zero(
+        "Median latency", points, lambda value: f"{value:g}\u00a0ms", note="Line: 95 % interval of the median."
+    )
+
+
+def _point(row: ReportRow, value: float, text: str) -> _Point:
+    return _Point(row=row, value=value, low=None, high=None, text=text)
+
+
+def _from_zero(title: str, points: Sequence[_Point], tick: Callable[[float], str], *, note: str = "") -> Chart | None:
+    if not points:
+        return None
+    most = max(max(point.value, point.high or 0) for point in points)
+    step = _step(most)
+    return _chart(title, "bar", points, (0.0, math.ceil(most / step) * step, step), tick, note=note)
+
+
+def _chart(  # noqa: PLR0913  # what a chart is made of
+    title: str,
+    kind: Literal["bar", "dot"],
+    points: Sequence[_Point],
+    axis: tuple[float, float, float],
+    tick: Callable[[float], str],
+    *,
+    note: str = "",
+) -> Chart:
+    first, last, step = axis
+
+    def place(value: float) -> float:
+        return round(_ROOM + (100 - 2 * _ROOM) * (value - first) / (last - first), 2)
+
+    def mark(point: _Point) -> Mark:
+        return Mark(
+            label=point.row.recipe,
+            value=point.text,
+            at=place(point.value),
+            low=None if point.low is None else place(point.low),
+            high=None if point.high is None else place(point.high),
+            reference=point.row.recipe == FP32,
+        )
+
+    panels: dict[str, list[Mark]] = {}
+    for point in points:
+        runtime = figures.RUNTIMES["executorch" if point.row.format == "pte" else "onnxruntime"]
+        panels.setdefault(runtime, []).append(mark(point))
+    count = round((last - first) / step)
+    values = [round(first + index * step, 9) for index in range(count + 1)]
+    return Chart(
+        title=title,
+        kind=kind,
+        panels=tuple(Panel(title=name, marks=tuple(marks)) for name, marks in panels.items()),
+        ticks=tuple(Tick(at=place(value), text=tick(value)) for value in values),
+        note=note,
+    )
+
+
+def _step(span: float) -> float:
+    """A round step (1, 2 or 5 times a power of ten) that cuts ``span`` into two to five parts."""
+    if span <= 0:
+        return 1.0
+    raw = span / 4
+    power = 10.0 ** math.floor(math.log10(raw))
+    return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= raw)

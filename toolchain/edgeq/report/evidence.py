@@ -1,0 +1,203 @@
+"""Which measurement stands for an artifact on a device, and its twin's that it may be compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq import stats
+from edgeq.evaluation import UNLABELLED
+from edgeq.records import Artifact, Measurement, Speedup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from edgeq.records import Manifest
+
+FP32 = "fp32"
+"""The recipe that every other one is compared with."""
+
+BENCH_TOGETHER = "measure both in one run of edgeq bench"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """An artifact on a device, and the fp32 artifact of the same format there; None is not measured."""
+
+    artifact: Artifact
+    measured: Measurement | None
+    twin: Artifact | None
+    twin_measured: Measurement | None
+
+    @property
+    def is_twin(self) -> bool:
+        """Whether this is the fp32 artifact itself."""
+        return self.artifact.recipe == FP32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """The evidence of one build, and how many rows were left out and why."""
+
+    evidence: tuple[Evidence, ...]
+    stale: int
+    older: int
+
+
+def gather(manifest: Manifest, measurements: Sequence[Measurement]) -> Gathered:
+    """One piece of evidence for each artifact and device, the newest row of the file that the manifest names.
+
+    An artifact that was measured nowhere has one piece without a
+    measurement. Rows of another sha256 are stale: they are of a file that
+    is no longer in the build.
+    """
+    artifacts = {artifact.name: artifact for artifact in manifest.artifacts}
+    current = [row for row in measurements if _is_current(row, artifacts)]
+    newest: dict[tuple[str, str], Measurement] = {}
+    for row in sorted(current, key=lambda row: row.started_at):
+        newest[row.artifact, row.device] = row
+    devices = list(dict.fromkeys(row.device for row in newest.values()))
+    evidence = [
+        _evidence(artifact, device, artifacts.values(), newest, current)
+        for device in devices
+        for artifact in manifest.artifacts
+        if (artifact.name, device) in newest
+    ]
+    seen = {name for name, _ in newest}
+    evidence += [
+        _evidence(artifact, None, artifacts.values(), newest, current)
+        for artifact in manifest.artifacts
+        if artifact.name not in seen
+    ]
+    return Gathered(evidence=tuple(evidence), stale=len(measurements) - len(current), older=len(current) - len(newest))
+
+
+def speedup(what: Evidence) -> Speedup:
+    """How much faster the artifact is than its twin, if its measurements can tell at all."""
+    measured, twin = what.measured, what.twin_measured
+    if measured is None:
+        return _cannot_tell("not measured yet")
+    if measured.timing == "emulated":
+        return _cannot_tell("measured on an emulator, whose clock says nothing about a board")
+    if what.is_twin:
+        return Speedup(ratio=None, low=None, high=None, verdict="same", reason="this is the fp32 twin itself")
+    if twin is None:
+        return _cannot_tell(f"its fp32 twin was not measured there; {BENCH_TOGETHER}")
+    return latency_ratio(twin, measured)
+
+
+def latency_ratio(reference: Measurement, candidate: Measurement) -> Speedup:
+    """Latency of ``reference`` over that of ``candidate``; "cannot tell" unless both were measured alike, in turn."""
+    if "emulated" in (reference.timing, candidate.timing) or reference.timing != candidate.timing:
+        return _cannot_tell(f"clocks of different kinds: {reference.timing} and {candidate.timing}")
+    if reference.session != candidate.session:
+        return _cannot_tell(f"measured in different sessions; {BENCH_TOGETHER}")
+    if reference.threads != candidate.threads:
+        return _cannot_tell(f"measured with {reference.threads} and {candidate.threads} threads")
+    if len(reference.rounds) != len(candidate.rounds) or not reference.rounds:
+        return _cannot_tell(f"not measured in turn; {BENCH_TOGETHER}")
+    found = stats.median_ratio(
+        stats.split_rounds(reference.latencies_ns, reference.rounds),
+        stats.split_rounds(candidate.latencies_ns, candidate.rounds),
+    )
+    reason = ""
+    if found.low is None:
+        reason = f"{len(reference.rounds)} rounds are too few for an interval; {stats.MIN_ROUNDS} are needed"
+    elif found.verdict == "cannot tell":
+        reason = "the interval reaches to both sides of 1"
+    return Speedup(ratio=found.ratio, low=found.low, high=found.high, verdict=found.verdict, reason=reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """The labels of a build's evaluation set, or why there are none to compare with."""
+
+    values: NDArray[np.int64] | None
+    missing: str = ""
+
+    @classmethod
+    def of(cls, build: Path, manifest: Manifest) -> Labels:
+        """Read the labels that the manifest names."""
+        evaluation = manifest.evaluation
+        if evaluation.metric != "top1":
+            return cls(
+                values=None, missing=f"the metric is {evaluation.metric!r}, which is not paired sample by sample"
+            )
+        if evaluation.labels is None:
+            return cls(values=None, missing="the evaluation set has no labels")
+        try:
+            values = np.load(build / evaluation.labels, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            return cls(values=None, missing=f"{evaluation.labels} cannot be read ({error})")
+        return cls(values=values)
+
+    def right(self, measured: Measurement) -> NDArray[np.bool_] | None:
+        """Whether each labelled sample was right; None where labels and measurement do not fit each other.
+
+        Shape (labelled,), in the order of the evaluation set.
+        """
+        if self.values is None or not measured.predictions or len(measured.predictions) > len(self.values):
+            return None
+        labels = self.values[: len(measured.predictions)]
+        labelled = labels != UNLABELLED
+        right: NDArray[np.bool_] = (np.asarray(measured.predictions) == labels)[labelled]
+        return right if int(right.sum()) == measured.correct and right.size == measured.labelled else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drop:
+    """The drop of an artifact against its twin, paired where possible; ``unpaired`` says why not."""
+
+    drop_pp: float | None = None
+    interval_pp: tuple[float, float] | None = None
+    p_value: float | None = None
+    unpaired: str = ""
+
+
+def drop(what: Evidence, labels: Labels) -> Drop:
+    """How much worse the artifact scores than its twin on the same samples of the same device."""
+    measured, twin = what.measured, what.twin_measured
+    if what.is_twin or measured is None or measured.correct is None:
+        return Drop()
+    if twin is None or twin.correct is None:
+        return Drop(unpaired="no drop: its fp32 twin was not measured on this device")
+    if (twin.total, twin.labelled) != (measured.total, measured.labelled) or not measured.labelled:
+        return Drop(unpaired=f"no drop: its fp32 twin ran {twin.total} samples and this {measured.total}")
+    reference, candidate = labels.right(twin), labels.right(measured)
+    if reference is None or candidate is None:
+        why = labels.missing or "the labels do not fit the predictions in the measurements"
+        return Drop(
+            drop_pp=100 * (twin.correct - measured.correct) / measured.labelled,
+            unpaired=f"no interval and no p-value of the drop: {why}",
+        )
+    paired = stats.paired_drop(reference, candidate)
+    return Drop(drop_pp=paired.drop_pp, interval_pp=(paired.low_pp, paired.high_pp), p_value=paired.p_value)
+
+
+def _is_current(row: Measurement, artifacts: dict[str, Artifact]) -> bool:
+    return row.artifact in artifacts and artifacts[row.artifact].sha256 == row.artifact_sha256
+
+
+def _evidence(
+    artifact: Artifact,
+    device: str | None,
+    artifacts: Iterable[Artifact],
+    newest: dict[tuple[str, str], Measurement],
+    current: Sequence[Measurement],
+) -> Evidence:
+    """The twin's row of the same session if there is one, else its newest there: good for accuracy, not for time."""
+    twin = next((one for one in artifacts if one.format == artifact.format and one.recipe == FP32), None)
+    measured = newest.get((artifact.name, device)) if device else None
+    twin_measured = None
+    if twin and measured:
+        beside = [row for row in current if row.artifact == twin.name and row.session == measured.session]
+        twin_measured = beside[-1] if beside else newest.get((twin.name, measured.device))
+    return Evidence(artifact=artifact, measured=measured, twin=twin, twin_measured=twin_measured)
+
+
+def _cannot_tell(reason: str) -> Speedup:
+    return Speedup(ratio=None, low=None, high=None, verdict="cannot tell", reason=reason)

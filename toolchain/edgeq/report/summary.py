@@ -1,0 +1,242 @@
+"""From the rows of BUILD/measurements.jsonl to a Report: here is decided what may be said at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from edgeq import stats
+from edgeq.records import FORMATS, Check, Manifest, Measurement, Report, ReportedBuild, ReportedDevice, ReportRow
+from edgeq.report import decision, figures, limits
+from edgeq.report.evidence import FP32, Drop, Evidence, Gathered, Labels, drop, gather, speedup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edgeq.records import Decision
+
+Measured: TypeAlias = tuple[Path, Manifest, tuple[Measurement, ...]]
+"""A build's folder, its manifest, and every row of its measurements.jsonl."""
+
+SAME_GRAPH = 0.995
+"""Two runtimes that run one graph should give the same top-1 at least this often."""
+
+SAME_ON_DEVICE = 0.999
+"""One runtime on two machines should give the same top-1 at least this often."""
+
+_TIMINGS = ("hardware", "host", "emulated", None)
+
+
+def summarise(builds: Sequence[Measured]) -> Report:
+    """What can be said of those builds: a row for each artifact and device, limits, a decision for each build.
+
+    Reads the labels that a manifest names, for the paired comparison with
+    fp32, and nothing else.
+    """
+    rows: list[ReportRow] = []
+    reported: list[ReportedBuild] = []
+    checks: list[Check] = []
+    findings: list[str] = []
+    notes: list[str] = []
+    for path, manifest, measurements in builds:
+        build = str(path)
+        gathered = gather(manifest, measurements)
+        labels = Labels.of(path, manifest)
+        own = _in_order([_row(build, evidence, labels) for evidence in gathered.evidence])
+        held = limits.held_against(own, manifest.limits)
+        own = [_with_verdicts(row, held) for row in own]
+        decided = decision.decide(build, manifest, own, held, gathered.evidence)
+        reported.append(_reported(build, manifest, gathered, decided))
+        rows += own
+        checks += held
+        findings += _findings(manifest, own)
+        notes += _left_out(build, gathered)
+    return Report(
+        model=", ".join(dict.fromkeys(one.model for one in reported)),
+        target=", ".join(dict.fromkeys(one.target for one in reported)),
+        created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        rows=tuple(rows),
+        builds=tuple(reported),
+        checks=tuple(checks),
+        findings=tuple(dict.fromkeys(findings)),
+        notes=tuple(notes),
+    )
+
+
+def _row(build: str, what: Evidence, labels: Labels) -> ReportRow:
+    """Everything of one artifact on one device that is known; the rest is None."""
+    artifact, measured = what.artifact, what.measured
+    dropped = drop(what, labels)
+    row = ReportRow(
+        build=build,
+        artifact=artifact.name,
+        format=artifact.format,
+        recipe=artifact.recipe,
+        device=None,
+        timing=None,
+        measured_at=None,
+        threads=None,
+        runs=0,
+        size_bytes=artifact.size_bytes,
+        size_ratio=None if what.twin is None or what.is_twin else what.twin.size_bytes / artifact.size_bytes,
+        p50_ms=None,
+        p90_ms=None,
+        p99_ms=None,
+        ci95_ms=None,
+        speedup_vs_fp32=speedup(what),
+        instructions=None,
+        load_ms=None,
+        first_ms=None,
+        peak_rss_bytes=None,
+        planned_bytes=None,
+        correct=None,
+        labelled=0,
+        accuracy=None,
+        accuracy_ci95=None,
+        samples=0,
+        drop_pp=dropped.drop_pp,
+        drop_ci95_pp=dropped.interval_pp,
+        drop_p_value=dropped.p_value,
+        fp32_agreement=None,
+        host_agreement=None,
+        macs=artifact.macs,
+        int8_mac_share=artifact.int8_mac_share,
+        delegated_mac_share=artifact.delegated_mac_share,
+        partitions=artifact.partitions,
+        undelegated=artifact.undelegated,
+        host=artifact.host,
+    )
+    if measured is None:
+        return row
+    row = _with_scores(row, measured)
+    if measured.timing != "emulated":
+        row = _with_latencies(row, measured)
+    return dataclasses.replace(row, notes=tuple(_row_notes(measured, dropped)))
+
+
+def _with_scores(row: ReportRow, measured: Measurement) -> ReportRow:
+    """Add what holds on any device, an emulated one too: counts, memory, retired instructions."""
+    right, labelled = measured.correct, measured.labelled
+    scored = right is not None and labelled > 0
+    return dataclasses.replace(
+        row,
+        device=measured.device,
+        timing=measured.timing,
+        measured_at=measured.started_at,
+        threads=measured.threads,
+        runs=len(measured.latencies_ns),
+        instructions=measured.instructions,
+        peak_rss_bytes=measured.peak_rss_bytes,
+        planned_bytes=measured.planned_bytes,
+        correct=right,
+        labelled=labelled,
+        accuracy=right / labelled if right is not None and scored else None,
+        accuracy_ci95=stats.wilson_interval(right, labelled) if right is not None and scored else None,
+        samples=measured.total,
+        fp32_agreement=None if row.recipe == FP32 else _share(measured.agree_fp32, measured.total),
+        host_agreement=_share(measured.agreement_with_host, measured.total),
+    )
+
+
+def _with_latencies(row: ReportRow, measured: Measurement) -> ReportRow:
+    """Add what a clock said; never called for an emulated row."""
+    times = measured.latencies_ns
+    interval = stats.median_interval(stats.split_rounds(times, measured.rounds)) if measured.rounds else None
+    return dataclasses.replace(
+        row,
+        p50_ms=_ms(stats.percentile(times, 50)),
+        p90_ms=_ms(stats.percentile(times, 90)),
+        p99_ms=_ms(stats.percentile(times, 99)),
+        ci95_ms=None if interval is None else (interval[0] / 1e6, interval[1] / 1e6),
+        load_ms=_ms(measured.load_ns),
+        first_ms=_ms(measured.first_ns),
+    )
+
+
+def _row_notes(measured: Measurement, dropped: Drop) -> Iterator[str]:
+    """What a reader of this row must know."""
+    if dropped.unpaired:
+        yield dropped.unpaired
+    if measured.throttled:
+        yield "the device throttled while it was measured: its times are too long"
+    if measured.timing != "emulated" and 0 < len(measured.rounds) < stats.MIN_ROUNDS:
+        yield f"{len(measured.rounds)} rounds: too few for an interval of the median"
+
+
+def _with_verdicts(row: ReportRow, held: Sequence[Check]) -> ReportRow:
+    mine = [check for check in held if check.artifact == row.artifact and check.device in {None, row.device}]
+    return dataclasses.replace(row, verdicts=tuple(f"{one.limit}: {one.outcome}: {one.text}" for one in mine))
+
+
+def _in_order(rows: list[ReportRow]) -> list[ReportRow]:
+    """Real boards first, one device after the other; within one, each runtime with fp32 before the rest."""
+    recipes = list(dict.fromkeys(row.recipe for row in rows))
+    return sorted(
+        rows,
+        key=lambda row: (
+            _TIMINGS.index(row.timing),
+            row.device or "",
+            FORMATS.index(row.format),
+            row.recipe != FP32,
+            recipes.index(row.recipe),
+        ),
+    )
+
+
+def _reported(build: str, manifest: Manifest, gathered: Gathered, decided: Decision) -> ReportedBuild:
+    devices = {
+        one.measured.device: ReportedDevice(
+            name=one.measured.device, timing=one.measured.timing, facts=one.measured.device_facts
+        )
+        for one in gathered.evidence
+        if one.measured is not None
+    }
+    return ReportedBuild(
+        build=build,
+        model=manifest.model,
+        target=manifest.target,
+        created_at=manifest.created_at,
+        tools=manifest.tools,
+        calibration=manifest.calibration,
+        evaluation=manifest.evaluation,
+        devices=tuple(devices.values()),
+        cross_checks=manifest.cross_checks,
+        decision=decided,
+    )
+
+
+def _findings(manifest: Manifest, rows: Sequence[ReportRow]) -> Iterator[str]:
+    """What the build found, and what the rows show beside their own figures."""
+    yield from manifest.findings
+    for check in manifest.cross_checks:
+        if check.total and check.agree / check.total < SAME_GRAPH:
+            yield (
+                f"{manifest.model}, {check.recipe}: the two formats give the same top-1 on only "
+                f"{figures.of_total(check.agree, check.total)} samples, though they come from one graph"
+            )
+    for row in rows:
+        if row.host_agreement is not None and row.host_agreement < SAME_ON_DEVICE:
+            yield (
+                f"{row.artifact} on {row.device}: top-1 equals the build machine's on only "
+                f"{figures.of_total(round(row.host_agreement * row.samples), row.samples)} samples"
+            )
+
+
+def _left_out(build: str, gathered: Gathered) -> Iterator[str]:
+    if gathered.stale:
+        yield (
+            f"{build}: {gathered.stale} row(s) of measurements.jsonl are of files that are no longer in the build "
+            "(another sha256) and are left out"
+        )
+    if gathered.older:
+        yield f"{build}: {gathered.older} older row(s) of the same files are left out; the newest ones are shown"
+
+
+def _share(part: int | None, total: int) -> float | None:
+    return part / total if part is not None and total else None
+
+
+def _ms(ns: float | None) -> float | None:
+    return None if ns is None else ns / 1e6

@@ -1,0 +1,355 @@
+"""The tables of a report, laid out once: markdown, html and the terminal draw the same cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from edgeq.report import figures
+from edgeq.report.evidence import FP32
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeq.records import Check, CrossCheck, Report, ReportedBuild, ReportedDevice, ReportRow, Undelegated
+
+Tone = Literal["", "good", "bad", "open", "dim"]
+
+NO_TIME = (
+    "No latency is shown for an emulated board: the emulator's clock says nothing about a real one. Retired "
+    "instructions per inference are shown instead. They are exact, and they are a cost, not a time: they compare "
+    "builds of one precision and catch regressions. Across precisions they say nothing about time: MobileNetV2 retires "
+    "124.2 M instructions in fp32 and 115.9 M in int8 on an emulated Cortex-A72, nearly the same, yet takes 46 ms and "
+    "17 ms on a real Raspberry Pi 4 (published figures)."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column's heading; ``numeric`` ones are aligned to the right."""
+
+    name: str
+    numeric: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A figure, and in small what belongs to it: an interval, a count."""
+
+    text: str
+    small: str = ""
+    tone: Tone = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of cells under columns; ``note`` is a sentence below."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+_FILE_COLUMNS = (Column(name="Artifact", numeric=False), Column(name="File size"))
+_NOTHING = Cell(text=figures.NOTHING, tone="dim")
+_OUTCOMES: dict[str, Tone] = {"met": "good", "missed": "bad", "cannot tell": "open"}
+_VERDICTS: dict[str, Tone] = {"faster": "good", "slower": "bad", "same": "", "cannot tell": "open"}
+
+
+def device_heading(device: ReportedDevice | None) -> str:
+    """Whose figures follow, and what kind of machine it is."""
+    if device is None:
+        return "Not measured yet"
+    facts = device.facts
+    kind = {"hardware": "real board", "host": "this machine", "emulated": "emulated"}[device.timing]
+    called = facts.cpu if device.timing == "emulated" else facts.model or facts.cpu
+    return f"{device.name}: {kind}" + (f" ({called})" if called else "")
+
+
+def accuracy(rows: Sequence[ReportRow], labelled: str) -> Table:
+    """Right answers with their interval, the change against fp32 on the same samples, and agreements."""
+    return Table(
+        title="Accuracy",
+        columns=(
+            Column(name="Artifact", numeric=False),
+            Column(name="Accuracy"),
+            Column(name="Change against fp32"),
+            Column(name="Same answer as fp32"),
+            Column(name="Same answer as build machine"),
+        ),
+        rows=tuple(
+            (
+                artifact(row),
+                accuracy_cell(row),
+                change_cell(row),
+                _agreement(row, twin=True),
+                _agreement(row, twin=False),
+            )
+            for row in rows
+        ),
+        note=labelled,
+    )
+
+
+def cost(rows: Sequence[ReportRow]) -> Table:
+    """Size, memory, and either time (a real clock) or retired instructions (an emulator), never both in one table."""
+    if all(row.device is None for row in rows):
+        return Table(title="Files", columns=_FILE_COLUMNS, rows=tuple((artifact(row), size_cell(row)) for row in rows))
+    emulated = any(row.timing == "emulated" for row in rows)
+    spent = ("Instructions per inference",) if emulated else ("Median latency", "p90", "p99", "Speed against fp32")
+    return Table(
+        title="Cost",
+        columns=(
+            *_FILE_COLUMNS,
+            *(Column(name=name) for name in spent),
+            Column(name="Peak memory"),
+            Column(name="Planned arena"),
+            *(() if emulated else (Column(name="Load"), Column(name="First inference"))),
+        ),
+        rows=tuple(
+            (
+                artifact(row),
+                size_cell(row),
+                *((_instructions(row),) if emulated else _latencies(row)),
+                _megabytes(row.peak_rss_bytes),
+                _megabytes(row.planned_bytes),
+                *(() if emulated else (_ms(row.load_ms), _ms(row.first_ms))),
+            )
+            for row in rows
+        ),
+        note=NO_TIME if emulated else "",
+    )
+
+
+def coverage(rows: Sequence[ReportRow]) -> Table:
+    """What of the arithmetic is in int8 and what the accelerated kernels took."""
+    return Table(
+        title="What runs in int8",
+        columns=(
+            Column(name="Artifact", numeric=False),
+            Column(name="MACs"),
+            Column(name="In int8"),
+            Column(name="Delegated"),
+            Column(name="Partitions"),
+            Column(name="Nodes not delegated"),
+        ),
+        rows=tuple(
+            (
+                artifact(row),
+                Cell(text=figures.millions(row.macs)),
+                Cell(text=figures.percent(row.int8_mac_share)),
+                Cell(text=figures.percent(row.delegated_mac_share)),
+                Cell(text=figures.count(row.partitions)),
+                Cell(text=figures.count(len(row.undelegated))),
+            )
+            for row in _once(rows)
+        ),
+    )
+
+
+def undelegated(rows: Sequence[ReportRow]) -> Table:
+    """Nodes outside the accelerated kernels, those of one operator and reason together."""
+    found: list[tuple[Cell, ...]] = []
+    for row in _once(rows):
+        groups: dict[tuple[str, str], list[Undelegated]] = {}
+        for node in row.undelegated:
+            groups.setdefault((node.op, node.reason), []).append(node)
+        for (op, reason), nodes in sorted(groups.items(), key=lambda item: -sum(node.mac_share for node in item[1])):
+            found.append(
+                (
+                    artifact(row),
+                    Cell(text=op, small=nodes[0].source or nodes[0].node),
+                    Cell(text=figures.count(len(nodes))),
+                    Cell(text=figures.percent(sum(node.mac_share for node in nodes))),
+                    Cell(text=reason),
+                )
+            )
+    return Table(
+        title="Not delegated, and why",
+        columns=(
+            Column(name="Artifact", numeric=False),
+            Column(name="Operator", numeric=False),
+            Column(name="Nodes"),
+            Column(name="Share of MACs"),
+            Column(name="Reason", numeric=False),
+        ),
+        rows=tuple(found),
+    )
+
+
+def host_scores(rows: Sequence[ReportRow]) -> Table:
+    """What each artifact did in its own runtime on the build machine."""
+    return Table(
+        title="On the build machine",
+        columns=(
+            Column(name="Artifact", numeric=False),
+            Column(name="Accuracy"),
+            Column(name="Same answer as fp32"),
+            Column(name="SQNR against fp32"),
+        ),
+        rows=tuple((artifact(row), *_host(row)) for row in _once(rows)),
+        note="Each artifact in its own runtime on the machine that built it, over the whole evaluation set. "
+        "SQNR is the signal-to-noise ratio of its outputs against those of its fp32 twin.",
+    )
+
+
+def cross_checks(checks: Sequence[CrossCheck]) -> Table:
+    """The formats of one recipe against each other."""
+    return Table(
+        title="The two formats against each other",
+        columns=(Column(name="Recipe", numeric=False), Column(name="Same answer"), Column(name="SQNR")),
+        rows=tuple(
+            (
+                Cell(text=check.recipe),
+                Cell(
+                    text=figures.percent(check.agree / check.total, check.total) if check.total else figures.NOTHING,
+                    small=figures.of_total(check.agree, check.total),
+                ),
+                Cell(text=figures.decibels(check.sqnr_db)),
+            )
+            for check in checks
+        ),
+        note="Both come from one quantized graph; on the build machine.",
+    )
+
+
+def limits(checks: Sequence[Check]) -> Table:
+    """Each limit of the project: met, missed, or cannot tell."""
+    return Table(
+        title="Limits",
+        columns=tuple(Column(name=name, numeric=False) for name in ("Limit", "Artifact", "Outcome", "Evidence")),
+        rows=tuple(
+            (
+                Cell(text=check.limit),
+                Cell(text=check.artifact, small=check.device or ""),
+                Cell(text=check.outcome, tone=_OUTCOMES[check.outcome]),
+                Cell(text=check.text),
+            )
+            for check in checks
+        ),
+    )
+
+
+def samples_sentence(build: ReportedBuild) -> str:
+    """How many samples stand behind the figures, and what they are."""
+    evaluation = build.evaluation
+    note = f": {evaluation.note}" if evaluation.note else ""
+    return f"{figures.count(evaluation.samples)} evaluation samples{note}".rstrip(".") + "."
+
+
+def by_device(report: Report, build: ReportedBuild) -> list[tuple[ReportedDevice | None, list[ReportRow]]]:
+    """The rows of one build, one group a device, those not measured last: clocks never mix in a table."""
+    devices = {device.name: device for device in build.devices}
+    groups: dict[str | None, list[ReportRow]] = {}
+    for row in report.rows:
+        if row.build == build.build:
+            groups.setdefault(row.device, []).append(row)
+    return [(devices[name] if name is not None else None, rows) for name, rows in groups.items()]
+
+
+def artifact(row: ReportRow) -> Cell:
+    """Recipe and runtime, and the file's name."""
+    runtime = figures.RUNTIMES["executorch" if row.format == "pte" else "onnxruntime"]
+    return Cell(text=f"{row.recipe}, {runtime}", small=row.artifact)
+
+
+def _once(rows: Sequence[ReportRow]) -> list[ReportRow]:
+    """One row for each artifact: what the file alone decides is the same on every device."""
+    return list({row.artifact: row for row in rows}.values())
+
+
+def accuracy_cell(row: ReportRow) -> Cell:
+    """The share of right answers, its interval, the count."""
+    if row.accuracy is None or row.accuracy_ci95 is None or row.correct is None:
+        return _NOTHING
+    return Cell(
+        text=figures.percent(row.accuracy, row.labelled),
+        small=f"{figures.percent_range(*row.accuracy_ci95, row.labelled)}; "
+        f"{figures.of_total(row.correct, row.labelled)}",
+    )
+
+
+def change_cell(row: ReportRow) -> Cell:
+    """The drop with its sign turned: what changes when the artifact takes the place of fp32."""
+    if row.recipe == FP32:
+        return Cell(text="reference", tone="dim")
+    if row.drop_pp is None:
+        return _NOTHING
+    small = ""
+    if row.drop_ci95_pp is not None and row.drop_p_value is not None:
+        low, high = row.drop_ci95_pp
+        small = f"{figures.signed(-high, 2)} to {figures.signed(-low, 2)}; {figures.p_value(row.drop_p_value)}"
+    return Cell(text=figures.points(-row.drop_pp, row.labelled), small=small)
+
+
+def _agreement(row: ReportRow, *, twin: bool) -> Cell:
+    if twin and row.recipe == FP32:
+        return Cell(text="reference", tone="dim")
+    share = row.fp32_agreement if twin else row.host_agreement
+    if share is None:
+        return _NOTHING
+    return Cell(
+        text=figures.percent(share, row.samples), small=figures.of_total(round(share * row.samples), row.samples)
+    )
+
+
+def size_cell(row: ReportRow) -> Cell:
+    """The file's size, and how large its twin is beside it."""
+    twin = "" if row.size_ratio is None else f"fp32 is {figures.ratio(row.size_ratio)} as large"
+    return Cell(text=figures.megabytes(row.size_bytes), small=twin)
+
+
+def _instructions(row: ReportRow) -> Cell:
+    return _NOTHING if row.instructions is None else Cell(text=figures.millions(row.instructions))
+
+
+def _latencies(row: ReportRow) -> tuple[Cell, ...]:
+    median = _NOTHING
+    if row.p50_ms is not None:
+        low_high = row.ci95_ms
+        reach = f"{figures.significant(low_high[0])} to {figures.ms(low_high[1])}; " if low_high else ""
+        median = Cell(text=figures.ms(row.p50_ms), small=f"{reach}{figures.count(row.runs)} runs")
+    return median, _ms(row.p90_ms), _ms(row.p99_ms), speed_cell(row)
+
+
+def speed_cell(row: ReportRow) -> Cell:
+    """How much faster than fp32, or why nobody can tell."""
+    speed = row.speedup_vs_fp32
+    if row.recipe == FP32:
+        return Cell(text="reference", tone="dim")
+    if speed.ratio is None:
+        return Cell(text=speed.verdict, small=speed.reason, tone="open")
+    reach = ""
+    if speed.low is not None and speed.high is not None:
+        reach = f"{figures.significant(speed.low)} to {figures.ratio(speed.high)}"
+    verdict = "the same" if speed.verdict == "same" else speed.verdict
+    small = "; ".join(part for part in (reach, verdict) if part)
+    return Cell(text=figures.ratio(speed.ratio), small=small, tone=_VERDICTS[speed.verdict])
+
+
+def _host(row: ReportRow) -> tuple[Cell, Cell, Cell]:
+    host = row.host
+    right = _NOTHING
+    if host.correct is not None and host.labelled:
+        right = Cell(
+            text=figures.percent(host.correct / host.labelled, host.labelled),
+            small=figures.of_total(host.correct, host.labelled),
+        )
+    if row.recipe == FP32:
+        reference = Cell(text="reference", tone="dim")
+        return right, reference, reference
+    agree = _NOTHING
+    if host.agree is not None and host.total:
+        agree = Cell(
+            text=figures.percent(host.agree / host.total, host.total), small=figures.of_total(host.agree, host.total)
+        )
+    return right, agree, Cell(text=figures.decibels(host.sqnr_db))
+
+
+def _ms(value: float | None) -> Cell:
+    return _NOTHING if value is None else Cell(text=figures.ms(value))
+
+
+def _megabytes(value: int | None) -> Cell:
+    return _NOTHING if value is None else Cell(text=figures.megabytes(value))

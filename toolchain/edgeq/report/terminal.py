@@ -1,0 +1,74 @@
+"""What a terminal shows of a report: the decision, then a table for each device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table as Drawn
+from rich.text import Text
+
+from edgeq.report import tables
+from edgeq.report.figures import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from edgeq.records import Report, ReportedBuild
+
+_STYLES = {"": "", "good": "green", "bad": "bold red", "open": "yellow", "dim": "dim"}
+
+
+def renderable(report: Report) -> RenderableType:
+    """The report for rich to print; names are plain text, never console markup or escape sequences."""
+    parts: list[RenderableType] = []
+    for build in report.builds:
+        parts += _build(report, build)
+    parts += [_indented(f"finding: {text}", "yellow") for text in report.findings]
+    parts += [_indented(text, "dim") for text in report.notes]
+    return Group(*parts)
+
+
+def _build(report: Report, build: ReportedBuild) -> Iterator[RenderableType]:
+    yield Text(printable(f"{build.model} on {build.target}"), style="dim")
+    yield Text(printable(build.decision.headline), style="bold")
+    yield from (_indented(fact) for fact in build.decision.evidence)
+    for device, rows in tables.by_device(report, build):
+        yield Text()
+        yield Text(printable(tables.device_heading(device)), style="bold")
+        if device is not None:
+            yield _drawn(tables.accuracy(rows, ""))
+        yield _drawn(tables.cost(rows))
+        if any(row.timing == "emulated" for row in rows):
+            yield _indented("no latency: an emulator's clock says nothing about a board; the report says more", "dim")
+        yield from (_indented(f"{row.artifact}: {note}", "dim") for row in rows for note in row.notes)
+    checks = [check for check in report.checks if check.build == build.build]
+    if checks:
+        yield Text()
+        yield _drawn(tables.limits(checks))
+    for question in build.decision.open_questions:
+        yield Text()
+        yield Text(printable(question.question), style="yellow")
+        yield from (_indented(command, "bold") for command in question.commands)
+
+
+def _drawn(table: tables.Table) -> Drawn:
+    drawn = Drawn(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in table.columns:
+        drawn.add_column(Text(column.name), justify="right" if column.numeric else "left", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(_cell(cell) for cell in row))
+    return drawn
+
+
+def _cell(cell: tables.Cell) -> Text:
+    text = Text(printable(cell.text), style=_STYLES[cell.tone])
+    return text.append(f"\n{printable(cell.small)}", style="dim") if cell.small else text
+
+
+def _indented(text: str, style: str = "") -> Padding:
+    return Padding(Text(printable(text), style=style), (0, 0, 0, 2))

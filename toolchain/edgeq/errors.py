@@ -492,6 +492,89 @@ class ArtifactError(ConfigError):
         )
 
 
+class BuildFailedError(HostToolError):
+    """A compiler refused what edgeq gave it."""
+
+    def __init__(self, what: str, output: str) -> None:
+        super().__init__(
+            f"{what} cannot be built on this machine",
+            hint="cmake 3.22 and g++ 9 or newer are needed; the end of the compiler's output stands above",
+            detail=output,
+        )
+
+
+class MissingSourcesError(HostToolError):
+    """This installation of edgeq holds neither the runner nor its sources."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            f"the sources of the native runner are not at {path}",
+            hint="install edgeq again from its wheel, or from a checkout with pip install -e .",
+        )
+
+
+_STATUS_HINTS = {
+    75: "the model file may be damaged: build and deploy it again",
+    126: "it cannot be executed there: the target's processor may be another one, or the folder is mounted noexec",
+    127: "a library or the program itself is missing there: deploy again; its C library may be older than 2.28",
+    132: "it met an instruction that the processor there does not have: check the device's emulated or real core",
+    134: "the runtime gave up; its last words stand above",
+    135: "the model file may have been changed or cut while it was used: deploy it again",
+    137: "the kernel killed it, most likely for want of memory: close other programs there or use a smaller model",
+    139: "the runtime crashed; the model file may be damaged: build and deploy it again",
+    143: "somebody or something on the device ended it",
+}
+
+_CODE_HINTS = {
+    "bad_arguments": "the runner there may be of another edgeq: deploy again",
+    "cannot_load": "the model file may be damaged or from another runtime version: build and deploy it again",
+    "missing_operator": "lower the model with a backend that takes that operator, or replace it in the model",
+    "missing_backend": "lower the model for XNNPACK, the one backend the runner carries",
+    "unsupported": "edgeq runs models whose inputs and outputs are tensors of plain dtypes",
+    "short_input": "the connection may have been cut: run the command again",
+    "wrong_size": "the build and the samples do not belong together: build again",
+    "execution_failed": "run the artifact on this machine (--device local) to see whether it fails here as well",
+    "out_of_memory": "close other programs on the device, or use a smaller model",
+    "cannot_read": "check the file system of the device",
+    "cannot_write": "the connection may have been cut: run the command again",
+}
+
+
+class RunnerFailedError(DeviceError):
+    """The runner refused or gave up, and said why. ``code`` is one of ``toolchain/runner/README.md``."""
+
+    def __init__(self, device: str, code: str, message: str, stderr_tail: str = "") -> None:
+        super().__init__(
+            f"the runner on {device!r}: {message}",
+            hint=_CODE_HINTS.get(code, "deploy again, so that runner and edgeq are of one version"),
+            detail=stderr_tail if stderr_tail != message else "",
+        )
+        self.code = code
+
+
+class RunnerCrashedError(DeviceError):
+    """The runner ended before it reported its last event. ``said`` is its own last sentence, if it had one."""
+
+    def __init__(self, device: str, exit_status: int, stderr_tail: str, *, said: str = "") -> None:
+        super().__init__(
+            f"the runner on {device!r} {f'crashed: {said}' if said else f'stopped with status {exit_status}'}",
+            hint=_STATUS_HINTS.get(exit_status, "run the command again with -v; deploy again if it stays so"),
+            detail=stderr_tail,
+        )
+        self.exit_status = exit_status
+
+
+class RunnerProtocolError(DeviceError):
+    """Something on the device answered, and not as a runner does."""
+
+    def __init__(self, device: str, problem: str, stderr_tail: str = "") -> None:
+        super().__init__(
+            f"the runner on {device!r} does not answer as it should: {problem}",
+            hint="deploy again, so that runner and edgeq are of one version",
+            detail=stderr_tail,
+        )
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The nearest of ``known`` as a question, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

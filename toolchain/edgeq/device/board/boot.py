@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import subprocess
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,13 +17,12 @@ from edgeq.device.board.console import Console, ConsoleClosedError, log_tail
 from edgeq.device.board.image import USER, Image
 from edgeq.device.board.keys import board_keys
 from edgeq.device.board.qmp import Qmp, QmpError
-from edgeq.device.board.registry import RunningBoard, announce, claim, destroy, serial_log
+from edgeq.device.board.registry import RunningBoard, announce, claim, destroy, lives, serial_log
 from edgeq.device.board.snapshot import SnapshotError, open_snapshot, save_snapshot
 from edgeq.errors import BoardDiedError, BoardTimeoutError
 from edgeq.target import Emulation
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
 
     from edgeq.progress import Progress
@@ -101,6 +101,12 @@ def answers(board: RunningBoard) -> bool:
     return True
 
 
+def post_mortem(board: RunningBoard) -> BoardDiedError | None:
+    """Why a board that was up is no more, for whoever lost the connection; None while it lives."""
+    folder = board.serial_log.parent
+    return None if lives(folder) else _death(folder, "its QEMU is gone")
+
+
 def _spawn(plan: Plan, snapshot: IO[bytes] | None) -> subprocess.Popen[bytes]:
     with claim(plan.folder) as claimed:
         return qemu.spawn(
@@ -141,29 +147,35 @@ def _all_or_nothing(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _explained(folder: Path, process: subprocess.Popen[bytes], waiting_for: str, seconds: float) -> Iterator[None]:
     """Turn the end of QEMU, or its silence, into an error a user can act on."""
-    logs = (serial_log(folder), folder / qemu.OUTPUT_LOG)
     try:
         yield
     except (ConsoleClosedError, QmpError, ConnectionError) as error:
-        raise BoardDiedError(folder.name, cause=_cause(process, logs, error), log_tail=log_tail(*logs)) from error
+        raise _death(folder, _ending(process) or str(error)) from error
     except TimeoutError as error:
         raise BoardTimeoutError(
-            folder.name, waiting_for=waiting_for, seconds=seconds, log_tail=log_tail(*logs)
+            folder.name, waiting_for=waiting_for, seconds=seconds, log_tail=log_tail(*_logs(folder))
         ) from error
 
 
-def _cause(process: subprocess.Popen[bytes], logs: tuple[Path, Path], error: Exception) -> str:
-    serial, output = (log_tail(log).splitlines() for log in logs)
-    panic = next((line for line in serial if "Kernel panic" in line), None)
-    if panic is not None:
-        return panic.strip()
+def _death(folder: Path, ending: str) -> BoardDiedError:
+    """The error that says why the QEMU of ``folder`` is gone: the guest's last word, QEMU's own, or ``ending``."""
+    serial, output = (log_tail(log).splitlines() for log in _logs(folder))
+    panics = [line.strip() for line in serial if "Kernel panic" in line]
+    cause = next(iter((*panics[:1], *output[-1:])), ending)
+    return BoardDiedError(folder.name, cause=cause, log_tail=log_tail(*_logs(folder)))
+
+
+def _ending(process: subprocess.Popen[bytes]) -> str:
+    """How QEMU ended; empty if it lives."""
     try:
         status = process.wait(_ANSWER_S)
-    except TimeoutError:
-        return str(error)
-    if status < 0:
-        return f"QEMU was ended by {signal.Signals(-status).name}"
-    return output[-1] if output else f"QEMU ended with status {status}"
+    except subprocess.TimeoutExpired:
+        return ""
+    return f"QEMU was ended by {signal.Signals(-status).name}" if status < 0 else f"QEMU ended with status {status}"
+
+
+def _logs(folder: Path) -> tuple[Path, Path]:
+    return serial_log(folder), folder / qemu.OUTPUT_LOG
 
 
 def _monitor(folder: Path) -> Qmp:

@@ -72,7 +72,10 @@ class Image:
 
     def is_intact(self) -> bool:
         """Whether both files are as they were built."""
-        return bool(_hashes(self) == json.loads(self.hashes.read_text()))
+        try:
+            return bool(json.loads(self.hashes.read_bytes()) == _hashes(self))
+        except (OSError, ValueError):
+            return False
 
 
 def board_image(*, progress: Progress) -> Image:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeq.device.board import qemu
-from edgeq.device.board.boot import Plan, answers, boot, restore
+from edgeq.device.board.boot import Plan, answers, boot, post_mortem, restore
 from edgeq.device.board.image import board_image, rebuilt_image
 from edgeq.device.board.registry import RunningBoard, announced, board_folder, destroy, sweep
 from edgeq.device.board.snapshot import SnapshotError, snapshot_path
@@ -61,19 +61,24 @@ def ephemeral(target: Target, *, progress: Progress) -> Iterator[RunningBoard]:
     stop each other's. It ends with the block, with Ctrl-C, and with this
     process however that ends: the kernel kills it when the thread that
     entered the block is gone.
+
+    A DeviceError that leaves the block becomes BoardDiedError if the board
+    died of itself. Otherwise raises what :func:`start` raises.
     """
     emulation = qemu.emulation_of(target)
     qemu.require_programs()
     shared = next((board for board in sweep() if board.name == _default_name(target)), None)
     if shared is not None and shared.emulation == emulation and answers(shared):
         progress.step(f"using the running board {shared.name}")
-        yield shared
+        with _explained_by_death(shared):
+            yield shared
         return
     folder = board_folder(f"{_default_name(target)}-{secrets.token_hex(4)}")
     with folder_lock(folder):
         board = _start_in(folder, target, emulation, ends_with_caller=True, progress=progress)
     try:
-        yield board
+        with _explained_by_death(board):
+            yield board
     finally:
         with folder_lock(folder):
             destroy(folder)
@@ -100,6 +105,17 @@ def logs(name: str) -> Path:
     if name not in boards:
         raise BoardNotRunningError(name, boards)
     return boards[name].serial_log
+
+
+@contextlib.contextmanager
+def _explained_by_death(board: RunningBoard) -> Iterator[None]:
+    try:
+        yield
+    except DeviceError as error:
+        death = post_mortem(board)
+        if death is None:
+            raise
+        raise death from error
 
 
 def _start_in(

@@ -81,7 +81,7 @@ def arguments(  # noqa: PLR0913  # each is one side of the machine
     return (
         *(PROGRAM, "-name", marker),
         *_machine(emulation),
-        *("-kernel", str(image.kernel), "-initrd", str(image.root)),
+        *("-kernel", str(image.kernel.absolute()), "-initrd", str(image.root.absolute())),
         *("-netdev", f"user,id=net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:{GUEST_SSH_PORT}"),
         *("-chardev", f"socket,id=console,fd={console_fd},server=on,wait=off,logfile=serial.log"),
         *("-serial", "chardev:console"),

@@ -143,7 +143,7 @@ def announce(board: RunningBoard) -> None:
 
 def announced(folder: Path) -> RunningBoard | None:
     """The board that lives in ``folder``, or None: there is none, or it is not up yet."""
-    if not _lives(folder):
+    if not lives(folder):
         return None
     path = folder / "board.json"
     try:
@@ -172,6 +172,19 @@ def sweep() -> tuple[RunningBoard, ...]:
     return tuple(found)
 
 
+def lives(folder: Path) -> bool:
+    """Whether a QEMU, or an edgeq that is about to start one, holds the lock of ``folder``."""
+    try:
+        with (folder / "lock").open("rb") as file:
+            # Shared, so that two who look at once do not take each other for the board.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def destroy(folder: Path) -> None:
     """Stop the QEMU of ``folder``, if it lives, and remove the folder.
 
@@ -179,7 +192,7 @@ def destroy(folder: Path) -> None:
     word over the monitor, then SIGTERM, then SIGKILL. Raises
     BoardUnstoppableError when nothing helps.
     """
-    if _lives(folder):
+    if lives(folder):
         marker = (folder / "lock").read_text()
         with contextlib.ExitStack() as stack:
             found = stack.enter_context(processes_with(marker))
@@ -231,26 +244,13 @@ def _open_process(entry: Path, marker: str) -> int | None:
     return None
 
 
-def _lives(folder: Path) -> bool:
-    """Whether a QEMU, or an edgeq that is about to start one, holds the lock of ``folder``."""
-    try:
-        with (folder / "lock").open("rb") as file:
-            # Shared, so that two who look at once do not take each other for the board.
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
 def _ends(folder: Path, processes: tuple[int, ...]) -> bool:
     """Whether the board of ``folder`` lets go of its lock, and those processes end, within the patience."""
     ended = select.poll()
     for process in processes:
         ended.register(process, select.POLLIN)
     deadline = time.monotonic() + _PATIENCE_S
-    while _lives(folder) or len(ended.poll(0)) < len(processes):
+    while lives(folder) or len(ended.poll(0)) < len(processes):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_S)

@@ -1,0 +1,12 @@
+"""The host's side of the native runner: building it, and talking to it on a device.
+
+``toolchain/runner/README.md`` specifies what the two say to each other.
+"""
+
+from __future__ import annotations
+
+from edgeq.runner.build import Engine, RunnerBundle, bundle
+from edgeq.runner.protocol import Run
+from edgeq.runner.session import Execution, execute, hash_files
+
+__all__ = ["Engine", "Execution", "Run", "RunnerBundle", "bundle", "execute", "hash_files"]

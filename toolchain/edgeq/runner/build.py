@@ -1,0 +1,224 @@
+"""Building the native runner from its sources and pinned packages, once for each change of either."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edgeq.errors import BuildFailedError, DiskFullError, MissingSourcesError, MissingToolError
+from edgeq.files import atomic_folder, cache_dir, folder_lock, sha256_file, write_bytes
+from edgeq.packages import fetch_wheel, resolve_debs, unpack_deb
+from edgeq.packages.locks import load_wheel_lock, lock_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeq.progress import Progress
+
+Engine = Literal["executorch", "onnxruntime"]
+
+TRIPLES = ("aarch64-linux-gnu", "x86_64-linux-gnu")
+
+# What lies beside the runner on a device: name there -> member of the wheel.
+# Of ExecuTorch these are the runtime, the XNNPACK delegate and all kernels.
+_LIBRARIES: dict[Engine, dict[str, str]] = {
+    "executorch": {
+        f"libexecutorch{part}.so": f"executorch/lib/libexecutorch{part}.so"
+        for part in ("", "_backend_xnnpack", "_kernels_optimized", "_kernels_quantized", "_threadpool")
+    },
+    "onnxruntime": {"libonnxruntime.so.1": "onnxruntime/capi/libonnxruntime.so.{version}"},
+}
+
+_IN_THE_PACKAGE = Path(__file__).parent / "sources"
+_BESIDE_THE_PACKAGE = Path(__file__).parents[2] / "runner"
+_PREBUILT = Path(__file__).parents[1] / "runners"
+
+# A user's flags for other projects are no part of the pins.
+_NOT_OURS = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CPATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH")
+
+_OUTPUT_SHOWN = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerBundle:
+    """What must lie on a device for one engine: ``files`` maps each name there to the file here."""
+
+    engine: Engine
+    triple: str
+    executable: str
+    files: dict[str, Path]
+    sha256: str
+
+
+def sources_dir() -> Path:
+    """The C++ sources."""
+    return _IN_THE_PACKAGE if _IN_THE_PACKAGE.is_dir() else _BESIDE_THE_PACKAGE
+
+
+def bundle(engine: Engine, triple: str, *, progress: Progress) -> RunnerBundle:
+    """The runner of ``engine`` for machines of ``triple``, built if its sources or pins have changed.
+
+    A runner that came with edgeq (``edgeq/runners/TRIPLE``) is taken as it
+    is. Raises MissingToolError, BuildFailedError, MissingSourcesError and
+    what fetching packages raises.
+    """
+    prebuilt = _PREBUILT / triple
+    if (prebuilt / _executable(engine)).is_file():
+        return _bundle_in(prebuilt, engine, triple)
+    key = build_hash(engine, triple)
+    home = cache_dir() / "runners" / key[:16]
+    folder = home / triple
+    if not folder.is_dir():
+        with folder_lock(home):
+            # Another process may have built it while this one waited.
+            if not folder.is_dir():
+                _build(engine, triple, key, home, progress)
+    return _bundle_in(folder, engine, triple)
+
+
+def build_hash(engine: Engine, triple: str) -> str:
+    """A hash of everything that decides how the runner comes out."""
+    sources = sources_dir()
+    if not (sources / "CMakeLists.txt").is_file():
+        raise MissingSourcesError(sources)
+    digest = hashlib.sha256(f"{engine} {triple}\n".encode())
+    for path in sorted(_source_files(sources)):
+        digest.update(f"{path.relative_to(sources)} ".encode() + hashlib.sha256(path.read_bytes()).digest())
+    digest.update(Path(__file__).read_bytes())
+    digest.update(_wheel_name(engine, triple).encode())
+    for lock in ("wheels", "onnxruntime-headers", "sysroot-aarch64"):
+        digest.update(lock_path(lock).read_bytes())
+    if triple == "x86_64-linux-gnu":
+        # Linked against this machine's own C library; a cache may be carried to an older one.
+        digest.update("".join(platform.libc_ver()).encode())
+    return digest.hexdigest()
+
+
+def _source_files(sources: Path) -> Iterator[Path]:
+    for path in sources.rglob("*"):
+        if path.is_file() and not path.name.endswith(("_test.cc", ".md")):
+            yield path
+
+
+def _executable(engine: Engine) -> str:
+    return f"edgeq-runner-{engine}"
+
+
+def _wheel_name(engine: Engine, triple: str) -> str:
+    return f"{engine}-{triple}"
+
+
+def _bundle_in(folder: Path, engine: Engine, triple: str) -> RunnerBundle:
+    executable = _executable(engine)
+    names = (executable, *_LIBRARIES[engine])
+    return RunnerBundle(
+        engine=engine,
+        triple=triple,
+        executable=executable,
+        files={name: folder / name for name in names},
+        sha256=sha256_file(folder / executable),
+    )
+
+
+def _build(engine: Engine, triple: str, key: str, home: Path, progress: Progress) -> None:
+    compiler = _check_tools(triple)
+    wheel = fetch_wheel(_wheel_name(engine, triple), progress=progress)
+    options = [f"-DEDGEQ_ENGINE={engine}", f"-DEDGEQ_TRIPLE={triple}", f"-DEDGEQ_BUILD={key}", "-DEDGEQ_WERROR=OFF"]
+    sources = sources_dir()
+    if triple == "aarch64-linux-gnu":
+        options.append(f"-DCMAKE_TOOLCHAIN_FILE={sources / 'cmake' / 'aarch64-linux-gnu.cmake'}")
+        options.append(f"-DEDGEQ_SYSROOT={_unpacked('sysroot-aarch64', progress)}")
+    else:
+        options.append(f"-DCMAKE_CXX_COMPILER={compiler}")
+    if engine == "onnxruntime":
+        headers = _unpacked("onnxruntime-headers", progress) / "usr" / "include" / "onnxruntime"
+        options.append(f"-DEDGEQ_RUNTIME={headers}")
+
+    progress.step(f"building the {engine} runner for {triple}")
+    home.mkdir(parents=True, exist_ok=True)
+    for leftover in home.glob(".build-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=home) as temporary:
+        work = Path(temporary)
+        members = _extract(wheel, engine, work / "wheel")
+        if engine == "executorch":
+            options.append(f"-DEDGEQ_RUNTIME={work / 'wheel' / 'executorch'}")
+        options.append(f"-DEDGEQ_VERSION={_locked_version(engine, triple)}")
+        _run(["cmake", "-S", str(sources), "-B", str(work / "out"), "-G", "Unix Makefiles", *options])
+        _run(["cmake", "--build", str(work / "out"), "--parallel", str(min(os.cpu_count() or 1, 4))])
+        with atomic_folder(home / triple) as folder:
+            executable = _executable(engine)
+            write_bytes(folder / executable, (work / "out" / executable).read_bytes(), mode=0o755)
+            for name, member in members.items():
+                member.rename(folder / name)
+
+
+def _check_tools(triple: str) -> str:
+    """The compiler for ``triple``; MissingToolError if it or another tool is absent."""
+    what = "building the native runner"
+    if triple == "aarch64-linux-gnu":
+        compiler, package = "aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu"
+    elif platform.machine() == "x86_64":
+        compiler, package = "g++", "g++"
+    else:
+        compiler, package = "x86_64-linux-gnu-g++", "g++-x86-64-linux-gnu"
+    for tool, provider in (("cmake", "cmake"), ("make", "make"), (compiler, package)):
+        if shutil.which(tool) is None:
+            raise MissingToolError(tool, needed_for=what, package=provider)
+    return compiler
+
+
+def _unpacked(lock: str, progress: Progress) -> Path:
+    """The packages of a lock as one tree, kept in the cache under the hash of what they are."""
+    debs = resolve_debs(lock, progress=progress)
+    key = hashlib.sha256(" ".join(deb.fetched.sha256 for deb in debs).encode()).hexdigest()[:16]
+    tree = cache_dir() / "unpacked" / f"{lock}-{key}"
+    if not tree.is_dir():
+        progress.step(f"unpacking {lock}")
+        with atomic_folder(tree) as folder:
+            for deb in debs:
+                unpack_deb(deb.path, folder)
+    return tree
+
+
+def _locked_version(engine: Engine, triple: str) -> str:
+    name = _wheel_name(engine, triple)
+    return next(wheel.version for wheel in load_wheel_lock().wheel if wheel.name == name)
+
+
+def _extract(wheel: Path, engine: Engine, into: Path) -> dict[str, Path]:
+    """Unpack headers and libraries; the libraries by the name they have on a device."""
+    version = _locked_version(engine, "x86_64-linux-gnu")
+    members = {name: member.format(version=version) for name, member in _LIBRARIES[engine].items()}
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if name in members.values() or name.startswith("executorch/include/"):
+                archive.extract(name, into)
+    return {name: into / member for name, member in members.items()}
+
+
+def _run(argv: list[str]) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_OURS}
+    environment |= {"LC_ALL": "C"}
+    done = subprocess.run(
+        argv,
+        env={name: value for name, value in environment.items() if not name.startswith("CMAKE_")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        if "No space left" in done.stdout:
+            raise DiskFullError(cache_dir())
+        raise BuildFailedError("the native runner", done.stdout[-_OUTPUT_SHOWN:])

@@ -1,0 +1,214 @@
+"""One conversation with a runner on a device: samples go in, times and outputs come out."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.errors import RunnerCrashedError, RunnerFailedError, RunnerProtocolError
+from edgeq.runner.protocol import (
+    PROTOCOL,
+    Alive,
+    Done,
+    Event,
+    EventReader,
+    Failed,
+    File,
+    Hello,
+    Loaded,
+    Output,
+    Run,
+    StreamError,
+    Tensor,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from edgeq.device.transport import Completed, Transport
+
+# After the stream left the specification so much more is read, for the sake
+# of the program's last words on stderr.
+_MOST_AFTER_ERROR = 1 << 20
+
+_STDERR_SHOWN = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """What a runner did with one model. ``build`` is the hash of its sources and pins."""
+
+    engine: str
+    build: str
+    runtime_version: str
+    threads: int
+    load_ns: int
+    planned_bytes: int | None
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    first: Run
+    warmup: tuple[Run, ...]
+    runs: tuple[Run, ...]
+    peak_rss_bytes: int | None
+    samples: int
+
+
+def execute(  # noqa: PLR0913  # a measurement has this many sides
+    transport: Transport,
+    *,
+    folder: str,
+    executable: str,
+    model: str,
+    threads: int,
+    warmup: int,
+    repeats: int,
+    count_instructions: bool,
+    samples: Iterable[bytes],
+    on_outputs: Callable[[int, bytes], None],
+    shapes: Sequence[Sequence[int]] = (),
+    timeout_s: float,
+) -> Execution:
+    """Run ``model`` in the deployment ``folder`` on every sample.
+
+    A sample is the bytes of all inputs: little-endian, C order, one after
+    the other; all samples are of one size. The first is executed once more
+    than ``warmup`` and ``repeats`` together; each sample's outputs reach
+    ``on_outputs(index, data)`` exactly once, in order. ``shapes`` is needed
+    where the model leaves a size open. ``timeout_s`` bounds the silence.
+
+    Raises RunnerFailedError (the runner says what is wrong),
+    RunnerCrashedError, RunnerProtocolError and what the transport raises.
+    """
+    stream = iter(samples)
+    first = next(stream, None)
+    if first is None:
+        raise ValueError("there is no sample to run")
+    argv = [f"{folder}/{executable}", "run", "--model", f"{folder}/{model}"]
+    argv += ["--threads", str(threads), "--warmup", str(warmup), "--repeats", str(repeats)]
+    argv += ["--sample-bytes", str(len(first))]
+    argv += ["--instructions"] if count_instructions else []
+    argv += ["--shapes", ",".join("x".join(map(str, shape)) or "scalar" for shape in shapes)] if shapes else []
+    heard = _Listener(transport.name, on_outputs)
+    heard.run(transport, argv, stdin=itertools.chain((first,), stream), timeout_s=timeout_s)
+    return heard.execution(1 + warmup + repeats)
+
+
+def hash_files(
+    transport: Transport, *, folder: str, executable: str, names: Sequence[str], timeout_s: float = 60.0
+) -> dict[str, str]:
+    """The sha256 of the files ``names`` in ``folder``, as the runner there computes them; absent files are left out."""
+    paths = {f"{folder}/{name}": name for name in names}
+    heard = _Listener(transport.name)
+    heard.run(transport, [f"{folder}/{executable}", "hash", *paths], timeout_s=timeout_s)
+    if [file.path for file in heard.files] != list(paths):
+        raise RunnerProtocolError(transport.name, "it answered for other files than it was asked about")
+    return {paths[file.path]: file.sha256 for file in heard.files if file.sha256 is not None}
+
+
+class _Listener:
+    """Hears a runner out and keeps what it said."""
+
+    def __init__(self, device: str, on_outputs: Callable[[int, bytes], None] | None = None) -> None:
+        self.files: list[File] = []
+        self._device = device
+        self._on_outputs = on_outputs
+        self._reader = EventReader()
+        self._error = ""
+        self._after_error = 0
+        self._hello: Hello | None = None
+        self._loaded: Loaded | None = None
+        self._runs: list[Run] = []
+        self._outputs = 0
+        self._failed: Failed | None = None
+        self._done: Done | None = None
+
+    def run(self, transport: Transport, argv: list[str], *, stdin: Iterable[bytes] = (), timeout_s: float) -> None:
+        """Run the program until it ends; raises unless it did all it was asked to."""
+        ended = transport.run(argv, stdin=stdin, on_stdout=self._hear, timeout_s=timeout_s)
+        tail = ended.stderr.decode("utf-8", "replace")[-_STDERR_SHOWN:].strip()
+        self._judge(ended, tail)
+
+    def execution(self, expected_runs: int) -> Execution:
+        """What was measured; RunnerProtocolError if a part of it is missing."""
+        if self._hello is None or self._loaded is None or self._done is None:
+            raise RunnerProtocolError(self._device, "it did not say that it loaded the model")
+        if len(self._runs) != expected_runs or self._runs[0].kind != "first":
+            raise RunnerProtocolError(self._device, f"it reported {len(self._runs)} of {expected_runs} runs")
+        if self._done.samples != self._outputs:
+            raise RunnerProtocolError(self._device, f"it gave {self._outputs} outputs for {self._done.samples} samples")
+        return Execution(
+            engine=self._hello.engine,
+            build=self._hello.build,
+            runtime_version=self._loaded.runtime_version,
+            threads=self._loaded.threads,
+            load_ns=self._loaded.ns,
+            planned_bytes=self._loaded.planned_bytes,
+            inputs=self._loaded.inputs,
+            outputs=self._loaded.outputs,
+            first=self._runs[0],
+            warmup=tuple(run for run in self._runs if run.kind == "warmup"),
+            runs=tuple(run for run in self._runs if run.kind == "timed"),
+            peak_rss_bytes=self._done.peak_rss_bytes,
+            samples=self._outputs,
+        )
+
+    def _hear(self, chunk: bytes) -> None:
+        if self._error:
+            self._after_error += len(chunk)
+            if self._after_error > _MOST_AFTER_ERROR:
+                raise RunnerProtocolError(self._device, self._error)
+            return
+        try:
+            for event in self._reader.feed(chunk):
+                self._take(event)
+        except StreamError as error:
+            self._error = str(error)
+
+    def _take(self, event: Event) -> None:
+        if self._failed is not None or self._done is not None:
+            raise StreamError(f"{type(event).__name__.lower()} after the last event")
+        match event:
+            case Hello():
+                self._hello = _understood(event)
+            case Loaded():
+                self._loaded = event
+            case Run():
+                self._runs.append(event)
+            case Output():
+                self._take_output(event)
+            case File():
+                self.files.append(event)
+            case Failed():
+                self._failed = event
+            case Done():
+                self._done = event
+            case Alive():
+                pass  # hearing it was all that mattered
+
+    def _take_output(self, event: Output) -> None:
+        if self._on_outputs is None or event.index != self._outputs:
+            raise StreamError(f"the output of sample {event.index} where that of {self._outputs} is due")
+        self._outputs += 1
+        self._on_outputs(event.index, event.data)
+
+    def _judge(self, ended: Completed, stderr: str) -> None:
+        """Raise what went wrong; the runner's own sentence comes before what its end looks like from outside."""
+        if self._failed is not None:
+            if self._failed.code == "crashed":
+                raise RunnerCrashedError(self._device, ended.status, stderr, said=self._failed.message)
+            raise RunnerFailedError(self._device, self._failed.code, self._failed.message, stderr)
+        if self._error:
+            raise RunnerProtocolError(self._device, self._error, stderr)
+        if ended.status or self._done is None:
+            raise RunnerCrashedError(self._device, ended.status, stderr)
+        try:
+            self._reader.end()
+        except StreamError as error:
+            raise RunnerProtocolError(self._device, str(error), stderr) from error
+
+
+def _understood(hello: Hello) -> Hello:
+    if hello.protocol != PROTOCOL:
+        raise StreamError(f"it speaks protocol {hello.protocol}, this edgeq speaks {PROTOCOL}")
+    return hello

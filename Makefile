@@ -1,0 +1,24 @@
+# The entrance. Each line calls an ordinary tool; scripts/setup.sh says what it installs, and looks before it does.
+
+BIN := .venv/bin
+
+.PHONY: demo test lint bench
+
+demo:
+	@scripts/setup.sh
+	$(BIN)/edgeq run examples/efficientnet_lite0 --target rpi4
+
+test:
+	@scripts/setup.sh --tests
+	$(BIN)/pytest
+
+lint:
+	@scripts/setup.sh
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench:
+	@scripts/setup.sh
+	$(BIN)/python benchmarks/run.py

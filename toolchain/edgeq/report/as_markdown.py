@@ -36,9 +36,8 @@ def render(report: Report) -> str:
 
 def _build(report: Report, build: ReportedBuild) -> Iterator[str]:
     yield from (f"**{_safe(build.decision.headline)}**", "")
-    for fact in build.decision.evidence:
-        yield f"- {_safe(fact)}"
-    yield ""
+    if build.decision.evidence:
+        yield from (*(f"- {_safe(fact)}" for fact in build.decision.evidence), "")
     for question in build.decision.open_questions:
         yield from (f"> **Open:** {_safe(question.question)}", "")
         if question.commands:

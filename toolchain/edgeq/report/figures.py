@@ -48,6 +48,11 @@ def ms(value: float) -> str:
     return f"{significant(value)}{_NBSP}ms"
 
 
+def ms_range(low: float, high: float) -> str:
+    """17.31 to 17.44 ms: a digit more than a single latency, as the ends of an interval are close."""
+    return f"{significant(low, 4)} to {significant(high, 4)}{_NBSP}ms"
+
+
 def some(number: int, thing: str) -> str:
     """1 core, 4 cores."""
     return f"{count(number)} {thing}{'' if number == 1 else 's'}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from edgeq.report import figures
@@ -119,6 +119,25 @@ def cost(rows: Sequence[ReportRow]) -> Table:
             for row in rows
         ),
         note=NO_TIME if emulated else "",
+    )
+
+
+def at_a_glance(rows: Sequence[ReportRow]) -> Table:
+    """One line for each artifact of one device: what a terminal has room for."""
+    emulated = any(row.timing == "emulated" for row in rows)
+    measured = any(row.device is not None for row in rows)
+    spent = ("Instructions",) if emulated else ("Median", "Speed")
+    names = ("File size", *(("Accuracy", "Against fp32", "Same answer", *spent) if measured else ()))
+    body = []
+    for row in rows:
+        took = (_instructions(row),) if emulated else (_latencies(row)[0], speed_cell(row))
+        scores = (accuracy_cell(row), change_cell(row), _agreement(row, twin=True), *took)
+        cells = (Cell(text=row.artifact), size_cell(row), *(scores if measured else ()))
+        body.append(tuple(replace(cell, small="") for cell in cells))
+    return Table(
+        title="At a glance",
+        columns=(Column(name="Artifact", numeric=False), *(Column(name=name) for name in names)),
+        rows=tuple(body),
     )
 
 
@@ -308,7 +327,7 @@ def _latencies(row: ReportRow) -> tuple[Cell, ...]:
     median = _NOTHING
     if row.p50_ms is not None:
         low_high = row.ci95_ms
-        reach = f"{figures.significant(low_high[0])} to {figures.ms(low_high[1])}; " if low_high else ""
+        reach = f"{figures.ms_range(*low_high)}; " if low_high else ""
         median = Cell(text=figures.ms(row.p50_ms), small=f"{reach}{figures.count(row.runs)} runs")
     return median, _ms(row.p90_ms), _ms(row.p99_ms), speed_cell(row)
 

@@ -14,11 +14,11 @@ from edgeq.report import tables
 from edgeq.report.figures import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
-    from edgeq.records import Report, ReportedBuild
+    from edgeq.records import Check, Report, ReportedBuild
 
 _STYLES = {"": "", "good": "green", "bad": "bold red", "open": "yellow", "dim": "dim"}
 
@@ -40,20 +40,29 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[RenderableType]:
     for device, rows in tables.by_device(report, build):
         yield Text()
         yield Text(printable(tables.device_heading(device)), style="bold")
-        if device is not None:
-            yield _drawn(tables.accuracy(rows, ""))
-        yield _drawn(tables.cost(rows))
+        yield _drawn(tables.at_a_glance(rows))
         if any(row.timing == "emulated" for row in rows):
-            yield _indented("no latency: an emulator's clock says nothing about a board; the report says more", "dim")
+            yield _indented("instructions per inference are a cost, not a time: an emulator's clock tells none", "dim")
         yield from (_indented(f"{row.artifact}: {note}", "dim") for row in rows for note in row.notes)
-    checks = [check for check in report.checks if check.build == build.build]
-    if checks:
-        yield Text()
-        yield _drawn(tables.limits(checks))
+    yield from _limits([check for check in report.checks if check.build == build.build])
     for question in build.decision.open_questions:
         yield Text()
         yield Text(printable(question.question), style="yellow")
         yield from (_indented(command, "bold") for command in question.commands)
+
+
+def _limits(checks: Sequence[Check]) -> Iterator[RenderableType]:
+    """How many limits were met, and each other one with its evidence."""
+    if not checks:
+        return
+    yield Text()
+    met = sum(check.outcome == "met" for check in checks)
+    yield Text(f"{met} of {len(checks)} limits met", style="bold")
+    for check in checks:
+        if check.outcome != "met":
+            where = f" on {check.device}" if check.device else ""
+            text = f"{check.outcome}: {check.limit}, {check.artifact}{where}: {check.text}"
+            yield _indented(text, _STYLES["bad" if check.outcome == "missed" else "open"])
 
 
 def _drawn(table: tables.Table) -> Drawn:

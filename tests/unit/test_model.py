@@ -136,6 +136,16 @@ def test_a_label_may_be_a_number_a_tensor_or_missing() -> None:
     assert [sample.label for sample in data] == [3, 4, None]
 
 
+def test_what_the_users_data_function_raises_before_it_yields_is_told_as_the_users() -> None:
+    from edgeq.model import Dataset
+
+    def missing() -> list[object]:
+        raise FileNotFoundError("photos/ does not exist")
+
+    with pytest.raises(errors.UserCodeError, match="photos/ does not exist"):
+        list(Dataset(missing, SPECS, where="data.py:missing", labelled=True))
+
+
 def test_what_the_users_generator_raises_is_told_as_the_users() -> None:
     def items() -> object:
         yield (_image(),)

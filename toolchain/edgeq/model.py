@@ -63,7 +63,7 @@ class Dataset:
         """Every sample in order; ConfigError at the first that does not fit the model."""
         digest = hashlib.sha256()
         count = 0
-        iterator = _guarded(self._factory(), self._where)
+        iterator = _guarded(_called(self._factory, self._where), self._where)
         for item in iterator:
             sample = self._sample(item, count)
             for tensor in sample.inputs:

@@ -1,0 +1,110 @@
+"""An artifact in its own runtime on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgeq.records import Format
+
+Arrays = tuple[np.ndarray, ...]
+
+
+class HostRuntime:
+    """Loads the artifact at ``path`` and runs it with numpy arrays.
+
+    ``threads`` is what its kernels use. Every .pte of a process shares one
+    pool of threads, so that the number asked for last holds for all of
+    them. ArtifactError if the runtime does not take the file or an input.
+    """
+
+    def __init__(self, path: Path, form: Format, threads: int = 1) -> None:
+        self._path = path
+        if not path.is_file():
+            raise ArtifactError(path, "the file does not exist")
+        with _native_messages() as messages:
+            try:
+                self._engine: _ExecuTorch | _OnnxRuntime = (
+                    _ExecuTorch(path, threads) if form == "pte" else _OnnxRuntime(path, threads)
+                )
+            except Exception as error:  # both runtimes raise types of their own, RuntimeError among them
+                raise ArtifactError(path, _first_line(error), detail=messages()) from error
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """One inference. Inputs in the order and shapes of the model; outputs are copies."""
+        try:
+            return self._engine.run(tuple(np.ascontiguousarray(array) for array in inputs))
+        except Exception as error:
+            shapes = ", ".join(f"{array.dtype} {list(array.shape)}" for array in inputs)
+            raise ArtifactError(self._path, f"{_first_line(error)} (inputs: {shapes})") from error
+
+
+class _ExecuTorch:
+    def __init__(self, path: Path, threads: int) -> None:
+        from executorch.runtime import Runtime  # noqa: I001, PLC0415  # must be first: it loads torch, which _C needs
+        from executorch.extension.pybindings import _C as native  # noqa: PLC0415  # a second of loading
+
+        if native._threadpool_get_thread_count() != threads:  # noqa: SLF001  # ExecuTorch has no other name for it
+            native._unsafe_reset_threadpool(threads)  # noqa: SLF001  # the same
+        # The path of a file would be mapped: a file replaced while it is open would crash the process.
+        self._program = Runtime.get().load_program(path.read_bytes())
+        method = self._program.load_method("forward")
+        if method is None:
+            raise ValueError("it has no method 'forward'")
+        self._method = method
+
+    def run(self, inputs: Arrays) -> Arrays:
+        import torch  # noqa: PLC0415  # an onnx artifact runs without it
+
+        outputs = self._method.execute([torch.from_numpy(array) for array in inputs])
+        return tuple(output.numpy().copy() for output in outputs)
+
+
+class _OnnxRuntime:
+    def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime as ort  # noqa: PLC0415  # a .pte runs without it
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._names = [one.name for one in self._session.get_inputs()]
+
+    def run(self, inputs: Arrays) -> Arrays:
+        outputs = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
+        return tuple(np.asarray(output) for output in outputs)
+
+
+@contextlib.contextmanager
+def _native_messages() -> Iterator[Any]:
+    """Catch what native code writes to stderr; the value yielded, when called, gives it as text."""
+    with tempfile.TemporaryFile() as file:
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+
+        def text() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        try:
+            yield text
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

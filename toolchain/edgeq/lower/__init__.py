@@ -1,0 +1,39 @@
+"""From a quantized program to a file for a runtime, and what that file covers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.errors import ArtifactError
+from edgeq.host import HostRuntime
+from edgeq.lower.coverage import Coverage
+from edgeq.lower.executorch import lower_executorch
+from edgeq.lower.onnx import lower_onnx
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeq.quantize import QuantizedProgram
+    from edgeq.records import Format
+    from edgeq.target import Target
+
+__all__ = ["Coverage", "lower"]
+
+
+def lower(program: QuantizedProgram, form: Format, target: Target, path: Path) -> Coverage:
+    """Write ``program`` for the runtime of ``form`` to ``path`` and run the file once on this machine.
+
+    A file that does not run is no artifact: it is removed. LoweringError if
+    it cannot be written, ArtifactError if it does not run.
+    """
+    coverage = (
+        lower_executorch(program, path)
+        if form == "pte"
+        else lower_onnx(program, path, activations=target.runtimes.onnxruntime.activations)
+    )
+    try:
+        HostRuntime(path, form).run(tuple(tensor.numpy() for tensor in program.example_inputs))
+    except ArtifactError:
+        path.unlink(missing_ok=True)
+        raise
+    return coverage

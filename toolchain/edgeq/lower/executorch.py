@@ -1,0 +1,207 @@
+"""Lower to ExecuTorch: a .pte whose partitions run in XNNPACK.
+
+``int8_mac_share`` counts layers inside a partition all of whose operands
+are int8 (the partitioner hands XNNPACK the integers); ``delegated_mac_share``
+everything inside a partition.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.backends.xnnpack.utils.quant_utils import is_dequant, is_quant
+from executorch.exir import to_edge_transform_and_lower
+from executorch.exir.backend.utils import WhyNoPartition
+from executorch.exir.lowered_backend_module import LoweredBackendModule
+
+from edgeq.errors import LoweringError
+from edgeq.files import write_bytes
+from edgeq.lower.coverage import Coverage, share
+from edgeq.lower.macs import macs, operator_name, total_macs
+from edgeq.quantize.source import source_of
+from edgeq.records import Requires, TensorSpec, Undelegated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch.export import ExportedProgram
+    from torch.fx import Node
+
+    from edgeq.quantize import QuantizedProgram
+
+_BOOKKEEPING = ("getitem", "executorch_call_delegate", "alloc")
+_INT8_KERNELS = frozenset(
+    config.target_name.split(".")[0]
+    for config in ALL_PARTITIONER_CONFIGS
+    if ConfigPrecisionType.STATIC_QUANT in config().supported_precision_types()
+)
+"""Operators that the partitioner gives XNNPACK in int8; it runs all others in float."""
+
+
+def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
+    """Write ``program`` to ``path`` as a .pte; LoweringError if ExecuTorch refuses it."""
+    refusals: dict[str, str] = {}
+    try:
+        with _quiet(), _collected(refusals):
+            edge = to_edge_transform_and_lower(program.program, partitioner=[XnnpackPartitioner()])
+            lowered = edge.exported_program()
+            executable = edge.to_executorch()
+    except Exception as error:  # the passes of ExecuTorch raise whatever they raise
+        reason = str(error).strip().splitlines()[:1]
+        raise LoweringError(
+            program.model, "pte", reason[0] if reason else type(error).__name__, detail=str(error)
+        ) from error
+    write_bytes(path, executable.buffer)
+    plan = executable.executorch_program.execution_plan[0]
+    requires = Requires(
+        runtime="executorch",
+        version=importlib.metadata.version("executorch"),
+        ops=tuple(sorted(f"{op.name}.{op.overload}" if op.overload else op.name for op in plan.operators)),
+        backends=tuple(sorted({delegate.id for delegate in plan.delegates})),
+    )
+    return _coverage(program, lowered, refusals, requires)
+
+
+def _coverage(
+    program: QuantizedProgram, lowered: ExportedProgram, refusals: dict[str, str], requires: Requires
+) -> Coverage:
+    partitions = [
+        module.original_module.graph.nodes
+        for _, module in lowered.graph_module.named_children()
+        if isinstance(module, LoweredBackendModule)
+    ]
+    total = total_macs(program.float_program.graph.nodes)
+    delegated = sum(total_macs(nodes) for nodes in partitions)
+    in_int8 = sum(macs(node) for nodes in partitions for node in nodes if _runs_in_int8(node))
+    undelegated = [
+        _undelegated(node, refusals.get(node.name) or "no-kernel: XNNPACK has no kernel for it", total)
+        for node in lowered.graph.nodes
+        if node.op == "call_function" and operator_name(node) not in _BOOKKEEPING
+    ]
+    if program.recipe.quantized:
+        undelegated += [
+            _undelegated(node, _why_float(node), total) for nodes in partitions for node in nodes if _stays_float(node)
+        ]
+    return Coverage(
+        macs=total,
+        int8_mac_share=share(in_int8, total),
+        delegated_mac_share=share(delegated, total),
+        partitions=len(partitions),
+        undelegated=tuple(undelegated),
+        requires=requires,
+        inputs=tensor_specs(program, "inputs"),
+        outputs=tensor_specs(program, "outputs"),
+    )
+
+
+def tensor_specs(program: QuantizedProgram, side: str) -> tuple[TensorSpec, ...]:
+    """Name, shape and dtype of what the program takes or gives."""
+    signature = program.program.graph_signature
+    names = signature.user_inputs if side == "inputs" else signature.user_outputs
+    by_name = {node.name: node for node in program.program.graph.nodes}
+    values = [by_name[str(name)].meta["val"] for name in names]
+    labels = [str(name) if side == "inputs" else f"output{index}" for index, name in enumerate(names)]
+    return tuple(
+        TensorSpec(name=label, shape=tuple(map(int, value.shape)), dtype=str(value.dtype).removeprefix("torch."))
+        for label, value in zip(labels, values, strict=True)
+    )
+
+
+def _undelegated(node: Node, reason: str, total: int) -> Undelegated:
+    return Undelegated(
+        node=node.name,
+        op=getattr(node.target, "__name__", str(node.target)),
+        reason=reason,
+        mac_share=share(macs(node), total) if total else 0.0,
+        source=source_of(node),
+    )
+
+
+def _runs_in_int8(node: Node) -> bool:
+    """Whether every operand but the bias comes as int8, directly or through padding."""
+    operands = [arg for arg in node.all_input_nodes if not _is_bias(node, arg)]
+    return bool(operands) and all(is_dequant(_unpadded(arg)) for arg in operands)
+
+
+def _is_bias(node: Node, operand: Node) -> bool:
+    name = operator_name(node)
+    position = {"convolution": 2, "linear": 2, "addmm": 0}.get(name)
+    return position is not None and len(node.args) > position and node.args[position] is operand
+
+
+def _unpadded(node: Node) -> Node:
+    padded = node.op == "call_function" and operator_name(node) == "constant_pad_nd"
+    return node.args[0] if padded else node  # type: ignore[return-value]  # a pad reads a node
+
+
+def _stays_float(node: Node) -> bool:
+    """Whether a node inside a partition computes in float although the program is quantized."""
+    if node.op != "call_function" or is_quant(node) or is_dequant(node) or operator_name(node) in _BOOKKEEPING:
+        return False
+    if macs(node):
+        return not _runs_in_int8(node)
+    return operator_name(node) not in _INT8_KERNELS and operator_name(node) != "constant_pad_nd"
+
+
+def _why_float(node: Node) -> str:
+    if operator_name(node) in _INT8_KERNELS:
+        return "float-operands: an operand is not int8, so XNNPACK computes it in float"
+    return "float-kernel: XNNPACK computes it, in float only"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep ExecuTorch's warnings to its own developers from the user."""
+    loggers = [logging.getLogger(), logging.getLogger("executorch")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+class _Refusals(logging.Handler):
+    """Takes what the partitioner says about nodes that it leaves out; it says so to its log alone."""
+
+    def __init__(self, into: dict[str, str]) -> None:
+        super().__init__(logging.DEBUG)
+        self._into = into
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said: Any = record.msg
+        if isinstance(said, WhyNoPartition) and said.node is not None:
+            self._into[said.node.name] = f"constraint: {said.reason}"
+
+
+@contextlib.contextmanager
+def _collected(refusals: dict[str, str]) -> Iterator[None]:
+    handler = _Refusals(refusals)
+    loggers = [
+        logging.getLogger(f"executorch.backends.xnnpack.partition.config.{name}")
+        for name in ("gemm_configs", "generic_node_configs", "node_configs", "xnnpack_config")
+    ]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate

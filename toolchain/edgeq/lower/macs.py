@@ -1,0 +1,83 @@
+"""Multiply-accumulates of a node of a graph, from the shapes of its tensors."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch.fx import Node
+
+
+def total_macs(nodes: Iterable[Node]) -> int:
+    """The multiply-accumulates of one pass through ``nodes``."""
+    return sum(macs(node) for node in nodes)
+
+
+def macs(node: Node) -> int:
+    """Multiply-accumulates of ``node``: convolutions, linear layers, matrix products, attention and recurrent layers.
+
+    Works on ATen graphs and on ExecuTorch's edge graphs. Everything else,
+    also an addition or a softmax, counts as 0.
+    """
+    if node.op != "call_function":
+        return 0
+    match operator_name(node):
+        case "conv1d" | "conv2d" | "conv3d":
+            return _convolution(node, transposed=False)
+        case "conv_transpose1d" | "conv_transpose2d" | "conv_transpose3d":
+            return _convolution(node, transposed=True)
+        case "convolution":
+            return _convolution(node, transposed=bool(node.args[6]))
+        case "linear":
+            return _numel(node) * int(_shape(node.args[1])[-1])
+        case "addmm" | "baddbmm":
+            return _numel(node) * int(_shape(node.args[1])[-1])
+        case "mm" | "bmm" | "matmul" | "mv" | "dot":
+            return _numel(node) * int(_shape(node.args[0])[-1])
+        case "scaled_dot_product_attention":
+            return _attention(node)
+        case "lstm" | "gru" | "rnn_tanh" | "rnn_relu":
+            return _recurrent(node)
+    return 0
+
+
+def operator_name(node: Node) -> str:
+    """``conv2d`` of ``aten.conv2d.default``, in either dialect; empty for anything that is no operator."""
+    name: str = getattr(node.target, "__name__", "")
+    parts = name.split(".")
+    return parts[1] if len(parts) == 3 else parts[0]  # noqa: PLR2004  # the edge dialect adds a namespace
+
+
+def _convolution(node: Node, *, transposed: bool) -> int:
+    weight = _shape(node.args[1])
+    per_position = math.prod(weight[1:])
+    return _numel(node.args[0] if transposed else node) * per_position
+
+
+def _attention(node: Node) -> int:
+    query, key, value = (_shape(arg) for arg in node.args[:3])
+    scores = math.prod(query[:-1]) * int(key[-2])
+    return scores * (int(query[-1]) + int(value[-1]))
+
+
+def _recurrent(node: Node) -> int:
+    sequence = _shape(node.args[0])
+    weights: Any = node.args[2]
+    per_step = sum(math.prod(_shape(weight)) for weight in weights if len(_shape(weight)) == 2)  # noqa: PLR2004  # not biases
+    return math.prod(sequence[:-1]) * per_step
+
+
+def _shape(arg: Any) -> torch.Size:  # noqa: ANN401  # fx arguments are of any type
+    shape: torch.Size = arg.meta["val"].shape
+    return shape
+
+
+def _numel(arg: Any) -> int:  # noqa: ANN401  # fx arguments are of any type
+    value = arg.meta["val"]
+    value = value[0] if isinstance(value, tuple | list) else value
+    return int(value.numel())

@@ -1,0 +1,220 @@
+"""Lower to ONNX: a QDQ graph that ONNX Runtime fuses into int8 kernels.
+
+The shares are read off the graph that ONNX Runtime's own optimizer (level
+"extended", no layout change) makes of the file on this machine, with int8
+activations allowed to fuse as they are on ARM: ``int8_mac_share`` counts
+layers that became integer kernels. ``delegated_mac_share`` is what runs as
+the file asks for: 1 minus the layers between Q and DQ that the optimizer
+did not fuse, which then compute in float after all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import logging
+import math
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common
+import onnxruntime as ort
+import torch
+
+from edgeq.errors import LoweringError
+from edgeq.files import write_bytes
+from edgeq.lower import onnx_rewrites as rewrites
+from edgeq.lower.coverage import Coverage, share
+from edgeq.lower.macs import total_macs
+from edgeq.lower.executorch import tensor_specs
+from edgeq.lower.onnx_graph import producer
+from edgeq.quantize.source import source_of
+from edgeq.records import Requires, TensorSpec, Undelegated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Literal
+
+    from edgeq.quantize import QuantizedProgram
+
+_OPSET = 20  # the newest whose operators ONNX Runtime 1.31 has all in int8 or float kernels; IR version 10
+_INTEGER_KERNELS = frozenset(
+    ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "ConvInteger")
+)
+_MOVES_OR_CONVERTS = frozenset(
+    (
+        "QuantizeLinear", "DequantizeLinear", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice",
+        "Concat", "Split", "Gather", "Shape", "Cast", "Identity", "Pad", "Expand", "Constant",
+        "MaxPool", "Clip", "Relu",
+    )
+)  # fmt: skip
+
+
+def lower_onnx(program: QuantizedProgram, path: Path, *, activations: Literal["int8", "uint8"]) -> Coverage:
+    """Write ``program`` to ``path`` as .onnx; LoweringError if it cannot be exported or is no valid ONNX.
+
+    ``activations`` is the dtype of quantized activations in the file; the
+    real values are the same for both.
+    """
+    try:
+        model, sources = _export(program)
+        _rewrite(model, activations=activations)
+        proto = ir.to_proto(model)
+        onnx.checker.check_model(proto, full_check=True)
+        data = proto.SerializeToString(deterministic=True)
+        optimized = _optimized(data, activations=activations)
+    except Exception as error:  # the exporter, the checker and the optimizer raise whatever they raise
+        reason = str(error).strip().splitlines()[:1]
+        raise LoweringError(
+            program.model, "onnx", reason[0] if reason else type(error).__name__, detail=str(error)
+        ) from error
+    write_bytes(path, data)
+    return _coverage(program, model, optimized, sources)
+
+
+def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str]]:
+    """The exporter's graph, and the user's source line for each of its nodes."""
+    noise = io.StringIO()  # the exporter prints its progress
+    with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise), _without_warnings():
+        exported = torch.onnx.export(
+            program.program, (), dynamo=True, optimize=True, opset_version=_OPSET, verbose=False
+        )
+    if exported is None:
+        raise RuntimeError("torch.onnx.export gave nothing")
+    model = exported.model
+    by_name = {node.name: source_of(node) for node in program.program.graph.nodes}
+    sources = {}
+    for node in model.graph:
+        fx_node = node.metadata_props.get("pkg.torch.onnx.fx_node", "").removeprefix("%").split(" ", 1)[0]
+        sources[node.name or ""] = by_name.get(fx_node, "")
+    return model, sources
+
+
+def _rewrite(model: ir.Model, *, activations: Literal["int8", "uint8"]) -> None:
+    graph = model.graph
+    rewrites.strip_metadata(model)
+    rewrites.pad_inside_convolutions(graph)
+    rewrites.pool_globally(graph)
+    rewrites.clamp_integers(graph)
+    rewrites.transpose_weights(graph)
+    rewrites.quantize_biases(graph)
+    if activations == "uint8":
+        rewrites.use_unsigned_activations(graph)
+    ir.passes.common.RemoveUnusedNodesPass()(model)
+    ir.passes.common.TopologicalSortPass()(model)
+    model.producer_name, model.producer_version = "edgeq", importlib.metadata.version("edgeq")
+
+
+def _optimized(data: bytes, *, activations: str) -> onnx.ModelProto:
+    """What ONNX Runtime makes of the file before it runs it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimized.onnx"
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(path)
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 4
+        if activations == "int8":
+            options.add_session_config_entry("session.qdqisint8allowed", "1")  # the default on ARM
+        ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return onnx.load(path)
+
+
+def _coverage(
+    program: QuantizedProgram, model: ir.Model, optimized: onnx.ModelProto, sources: dict[str, str]
+) -> Coverage:
+    total = total_macs(program.float_program.graph.nodes)
+    kernels = {node.name: node.op_type for node in optimized.graph.node}
+    in_int8 = missed = 0
+    undelegated = []
+    for node in model.graph:
+        name = node.name or ""
+        cost = _macs(node)
+        if kernels.get(name) in _INTEGER_KERNELS:
+            in_int8 += cost
+            continue
+        unfused = cost > 0 and producer(node.inputs[0], "DequantizeLinear") is not None
+        missed += cost if unfused else 0
+        if program.recipe.quantized and (cost or _computes_in_float(node, kernels)):
+            reason = (
+                f"unfused: ONNX Runtime has no int8 kernel for this {node.op_type} between Q and DQ"
+                if unfused
+                else f"float-kernel: ONNX Runtime computes this {node.op_type} in float"
+            )
+            undelegated.append(
+                Undelegated(
+                    node=name, op=node.op_type, reason=reason, mac_share=cost / total if total else 0.0,
+                    source=sources.get(name, ""),
+                )
+            )  # fmt: skip
+    return Coverage(
+        macs=total,
+        int8_mac_share=share(in_int8, total),
+        delegated_mac_share=share(total - missed, total),
+        partitions=1,
+        undelegated=tuple(undelegated),
+        requires=Requires(
+            runtime="onnxruntime",
+            version=importlib.metadata.version("onnxruntime"),
+            ops=tuple(sorted({node.op_type for node in model.graph})),
+            backends=("CPUExecutionProvider",),
+        ),
+        inputs=_named_as_in_the_file(tensor_specs(program, "inputs"), model.graph.inputs),
+        outputs=_named_as_in_the_file(tensor_specs(program, "outputs"), model.graph.outputs),
+    )
+
+
+def _named_as_in_the_file(specs: tuple[TensorSpec, ...], values: list[ir.Value]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name=value.name or "", shape=spec.shape, dtype=spec.dtype)
+        for spec, value in zip(specs, values, strict=True)
+    )
+
+
+def _computes_in_float(node: ir.Node, kernels: dict[str, str]) -> bool:
+    """Whether ``node`` is arithmetic that the optimizer left as it was, neither fused nor made an integer kernel."""
+    return node.op_type not in _MOVES_OR_CONVERTS and kernels.get(node.name or "") == node.op_type
+
+
+def _macs(node: ir.Node) -> int:
+    """Multiply-accumulates of an ONNX node, counted as :func:`edgeq.lower.macs.macs` counts them."""
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"):
+        return 0
+    left, right = (_shape(value) for value in node.inputs[:2])
+    output = _shape(node.outputs[0])
+    match node.op_type:
+        case "Conv":
+            return math.prod(output) * math.prod(right[1:])
+        case "ConvTranspose":
+            return math.prod(left) * math.prod(right[1:])
+        case "LSTM" | "GRU" | "RNN":
+            return math.prod(left[:2]) * (math.prod(right) + math.prod(_shape(node.inputs[2])))
+    transposed = node.attributes.get("transA")
+    inner = left[0] if transposed is not None and transposed.as_int() else left[-1]
+    return math.prod(output) * inner
+
+
+def _shape(value: ir.Value | None) -> tuple[int, ...]:
+    if value is None or value.shape is None:
+        return (0,)
+    return tuple(int(size) for size in value.shape.numpy())
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

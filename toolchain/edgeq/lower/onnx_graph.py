@@ -1,0 +1,57 @@
+"""Reading and changing ONNX graphs in the terms that the rewrites share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The array that ``value`` always holds; None if it depends on an input."""
+    if value is None or value.const_value is None:
+        return None
+    return value.const_value.numpy()
+
+
+def add_constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    """A new initializer; the same name twice gives the first one, whose content must be equal."""
+    if name in graph.initializers:
+        return graph.initializers[name]
+    value = ir.val(name, const_value=ir.tensor(array, name=name))
+    value.shape = ir.Shape(array.shape)
+    value.dtype = ir.DataType.from_numpy(array.dtype)
+    graph.register_initializer(value)
+    return value
+
+
+def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
+    """The node that computes ``value`` if it is of one of ``op_types``."""
+    node = None if value is None else value.producer()
+    return node if node is not None and node.op_type in op_types else None
+
+
+def only_consumer(value: ir.Value, *op_types: str) -> ir.Node | None:
+    """The single node that reads ``value`` if it is of one of ``op_types``; None if an output is read as well."""
+    uses = value.uses()
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    node = uses[0].node
+    return node if node.op_type in op_types else None
+
+
+def ints(node: ir.Node, name: str, default: Sequence[int]) -> list[int]:
+    """An attribute that is a list of integers."""
+    attribute = node.attributes.get(name)
+    return list(default) if attribute is None else list(attribute.as_ints())
+
+
+def insert_before(node: ir.Node, new: ir.Node) -> None:
+    """Put ``new`` into the graph of ``node``, before it."""
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)  # noqa: S101  # edgeq exports no functions
+    graph.insert_before(node, new)

@@ -1,0 +1,206 @@
+"""Rewrites of an exported QDQ graph after which ONNX Runtime fuses every int8 layer.
+
+Each takes the graph, changes it in place, and keeps what it computes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeq.lower.onnx_graph import add_constant, constant, insert_before, ints, only_consumer, producer
+
+
+def strip_metadata(model: ir.Model) -> None:
+    """Remove the exporter's notes: source lines and paths of the machine it ran on have no place in a product."""
+    for holder in (model, model.graph, *model.graph, *model.graph.inputs, *model.graph.outputs):
+        holder.metadata_props.clear()
+        holder.meta.clear()
+    for node in model.graph:
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for value in model.graph.initializers.values():
+        value.metadata_props.clear()
+
+
+def pad_inside_convolutions(graph: ir.Graph) -> None:
+    """Turn ``Pad -> Conv`` into a convolution with (unequal) ``pads``: a Pad between DQ and Conv hinders the fusion."""
+    for conv in [node for node in graph if node.op_type == "Conv"]:
+        pad = producer(conv.inputs[0], "Pad")
+        if pad is None or not _pads_plane_with_zero(pad):
+            continue
+        amounts = constant(pad.inputs[1])
+        assert amounts is not None  # noqa: S101  # _pads_plane_with_zero has read it
+        rank = len(amounts) // 2
+        extra = [*amounts[2:rank], *amounts[rank + 2 :]]
+        own = ints(conv, "pads", [0] * len(extra))
+        summed = [int(a) + int(b) for a, b in zip(own, extra, strict=True)]
+        conv.attributes["pads"] = ir.AttrInt64s("pads", summed)
+        conv.replace_input_with(0, pad.inputs[0])
+
+
+def _pads_plane_with_zero(pad: ir.Node) -> bool:
+    amounts = constant(pad.inputs[1])
+    value = constant(pad.inputs[2]) if len(pad.inputs) > 2 and pad.inputs[2] is not None else np.float32(0)  # noqa: PLR2004  # data, pads, value
+    mode = pad.attributes.get("mode")
+    if amounts is None or value is None or (mode is not None and mode.as_string() != "constant"):
+        return False
+    if len(pad.inputs) > 3 and pad.inputs[3] is not None:  # noqa: PLR2004  # axes
+        return False
+    rank = len(amounts) // 2
+    outside = [*amounts[:2], *amounts[rank : rank + 2]]
+    return not np.any(value) and not any(outside) and min(amounts) >= 0
+
+
+def pool_globally(graph: ir.Graph) -> None:
+    """Write ``ReduceMean`` over the plane as ``GlobalAveragePool``, for which there is an int8 kernel."""
+    for mean in [node for node in graph if node.op_type == "ReduceMean"]:
+        axes = constant(mean.inputs[1]) if len(mean.inputs) > 1 else None
+        shape = mean.inputs[0].shape if mean.inputs[0] is not None else None
+        keeps = mean.attributes.get("keepdims")
+        if axes is None or shape is None or len(shape) != 4 or (keeps is not None and not keeps.as_int()):  # noqa: PLR2004  # (batch, channels, height, width)
+            continue
+        if sorted(int(axis) % 4 for axis in axes) != [2, 3]:
+            continue
+        pool = ir.node("GlobalAveragePool", [mean.inputs[0]], name=mean.name, outputs=list(_taken_outputs(mean)))
+        _replace(mean, pool)
+
+
+def clamp_integers(graph: ir.Graph) -> None:
+    """Write ``Q -> DQ -> clamp -> Q`` at one scale as a clamp of the integers."""
+    for clamp in [node for node in graph if node.op_type in ("Relu", "Clip")]:
+        read = producer(clamp.inputs[0], "DequantizeLinear")
+        stored = only_consumer(clamp.outputs[0], "QuantizeLinear")
+        if read is None or stored is None or list(read.inputs[1:]) != list(stored.inputs[1:]):
+            continue
+        scale, zero_point = constant(stored.inputs[1]), constant(stored.inputs[2])
+        if scale is None or zero_point is None:
+            continue
+        limits = np.iinfo(zero_point.dtype)
+        bounds = [
+            np.clip(np.round(bound / scale) + zero_point, limits.min, limits.max).astype(zero_point.dtype)
+            for bound in _bounds(clamp)
+        ]
+        low, high = (
+            add_constant(graph, f"{clamp.name}_{side}", bound) for side, bound in zip(("low", "high"), bounds, strict=True)
+        )
+        new = ir.node("Clip", [read.inputs[0], low, high], name=clamp.name)
+        insert_before(clamp, new)
+        new.outputs[0].dtype = ir.DataType.from_numpy(zero_point.dtype)
+        new.outputs[0].shape = stored.outputs[0].shape
+        new.outputs[0].name = f"{stored.outputs[0].name}_clamped"
+        ir.convenience.replace_all_uses_with(stored.outputs[0], new.outputs[0])
+        graph.remove([stored, clamp], safe=True)
+
+
+def _bounds(clamp: ir.Node) -> tuple[np.ndarray, np.ndarray]:
+    if clamp.op_type == "Relu":
+        return np.float32(0), np.float32(np.inf)
+    low, high = ([*clamp.inputs, None, None])[1:3]
+    return (
+        np.float32(-np.inf) if low is None else constant(low),
+        np.float32(np.inf) if high is None else constant(high),
+    )
+
+
+def transpose_weights(graph: ir.Graph) -> None:
+    """Transpose int8 weights in the file: a Transpose between DQ and MatMul hinders the fusion."""
+    for transpose in [node for node in graph if node.op_type == "Transpose"]:
+        read = producer(transpose.inputs[0], "DequantizeLinear")
+        weight = None if read is None else constant(read.inputs[0])
+        if read is None or weight is None or weight.ndim != 2 or weight.dtype != np.int8:  # noqa: PLR2004  # a matrix
+            continue
+        assert read.inputs[0] is not None  # noqa: S101  # a constant has just been read from it
+        turned = add_constant(graph, f"{read.inputs[0].name}_transposed", np.ascontiguousarray(weight.T))
+        axis = read.attributes.get("axis")
+        new = ir.node(
+            "DequantizeLinear",
+            [turned, *read.inputs[1:]],
+            {"axis": 1 - (axis.as_int() if axis is not None else 1)},
+            name=f"{transpose.name}_weight",
+            outputs=list(_taken_outputs(transpose)),
+        )
+        _replace(transpose, new)
+
+
+def quantize_biases(graph: ir.Graph) -> None:
+    """Store the bias of an int8 layer as int32 at input scale x weight scale, as both runtimes add it.
+
+    Rounded as ExecuTorch does it, so that both artifacts add the same
+    integers.
+    """
+    for layer in [node for node in graph if node.op_type in ("Conv", "Gemm")]:
+        if len(layer.inputs) < 3 or layer.inputs[2] is None:  # noqa: PLR2004  # input, weight, bias
+            continue
+        reads = [producer(value, "DequantizeLinear") for value in layer.inputs[:2]]
+        bias = constant(layer.inputs[2])
+        if None in reads or bias is None or bias.dtype != np.float32 or bias.ndim != 1:
+            continue
+        input_scale, weight_scale = (constant(read.inputs[1]) for read in reads if read is not None)
+        if input_scale is None or weight_scale is None or input_scale.size != 1:
+            continue
+        scale = (weight_scale * input_scale.astype(np.float32)).astype(np.float32)
+        inverse = (np.float32(1) / scale).astype(np.float32)
+        limits = np.iinfo(np.int32)
+        integers = np.clip(np.round(bias.astype(np.float64) * inverse), limits.min, limits.max).astype(np.int32)
+        name = f"{layer.name}_bias"
+        read_bias = ir.node(
+            "DequantizeLinear",
+            [add_constant(graph, f"{name}_int32", integers), add_constant(graph, f"{name}_scale", scale)],
+            {"axis": 0},
+            name=name,
+        )
+        read_bias.outputs[0].name = f"{name}_float"
+        read_bias.outputs[0].dtype = ir.DataType.FLOAT
+        read_bias.outputs[0].shape = ir.Shape(bias.shape)
+        insert_before(layer, read_bias)
+        layer.replace_input_with(2, read_bias.outputs[0])
+
+
+def use_unsigned_activations(graph: ir.Graph) -> None:
+    """Store activations as uint8 with every integer and zero point 128 higher: the same real values, bit by bit.
+
+    x86 kernels of ONNX Runtime multiply uint8 by int8. Weights stay int8.
+    """
+    for node in list(graph):
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or constant(node.inputs[0]) is not None:
+            continue
+        zero_point = constant(node.inputs[2]) if len(node.inputs) > 2 else None  # noqa: PLR2004  # data, scale, zero point
+        if zero_point is None or zero_point.dtype != np.int8:
+            continue
+        assert node.inputs[2] is not None  # noqa: S101  # a constant has just been read from it
+        node.replace_input_with(2, _raised(graph, node.inputs[2]))
+        stored = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
+        assert stored is not None  # noqa: S101  # both operators have it
+        stored.dtype = ir.DataType.UINT8
+        output_dtype = node.attributes.get("output_dtype")
+        if node.op_type == "QuantizeLinear" and output_dtype is not None and output_dtype.as_int():
+            node.attributes["output_dtype"] = ir.AttrInt64("output_dtype", int(ir.DataType.UINT8))
+    for clamp in [node for node in graph if node.op_type == "Clip"]:
+        for index in (1, 2):
+            bound = clamp.inputs[index] if len(clamp.inputs) > index else None
+            array = constant(bound)
+            if bound is not None and array is not None and array.dtype == np.int8:
+                clamp.replace_input_with(index, _raised(graph, bound))
+
+
+def _raised(graph: ir.Graph, value: ir.Value) -> ir.Value:
+    array = constant(value)
+    assert array is not None  # noqa: S101  # the callers have checked it
+    return add_constant(graph, f"{value.name}_unsigned", (array.astype(np.int16) + 128).astype(np.uint8))
+
+
+def _taken_outputs(node: ir.Node) -> tuple[ir.Value, ...]:
+    """Fresh values that look like the outputs of ``node``."""
+    return tuple(
+        ir.Value(name=f"{value.name}_new", shape=value.shape, type=value.type) for value in node.outputs
+    )
+
+
+def _replace(old: ir.Node, new: ir.Node) -> None:
+    insert_before(old, new)
+    for before, after in zip(old.outputs, new.outputs, strict=True):
+        ir.convenience.replace_all_uses_with(before, after, replace_graph_outputs=True)
+    assert isinstance(old.graph, ir.Graph)  # noqa: S101  # edgeq exports no functions
+    old.graph.remove(old, safe=True)

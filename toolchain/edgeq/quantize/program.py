@@ -1,0 +1,32 @@
+"""What quantizing gives and lowering takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch.export import ExportedProgram
+
+    from edgeq.recipe import Recipe
+    from edgeq.records import CalibrationData
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedProgram:
+    """One graph of which every artifact of a recipe is made.
+
+    ``program`` computes on float tensors between pairs of quantize and
+    dequantize nodes; for the recipe ``fp32`` there are none and it is
+    ``float_program`` itself. ``float_program`` is the same graph before
+    quantization: MACs are counted on it. Nodes of both carry the user's
+    source lines. ``calibration`` is None where nothing was calibrated.
+    """
+
+    model: str
+    recipe: Recipe
+    program: ExportedProgram
+    float_program: ExportedProgram
+    example_inputs: tuple[torch.Tensor, ...]
+    calibration: CalibrationData | None

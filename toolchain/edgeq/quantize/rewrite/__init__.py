@@ -1,0 +1,37 @@
+"""Rewrites of the float graph that change no result and let both runtimes see the patterns they fuse.
+
+One rewrite a file. Each takes a functional graph of ATen operators, changes
+it in place and keeps its outputs equal up to float rounding.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.quantize.rewrite.activations import name_clamps_alike
+from edgeq.quantize.rewrite.batch_norm import fold_batch_norms
+from edgeq.quantize.rewrite.constants import fold_constants
+from edgeq.quantize.rewrite.copies import drop_copies
+from edgeq.quantize.rewrite.padding import fold_padding
+from edgeq.quantize.rewrite.pooling import pool_globally_by_mean
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
+
+REWRITES = (
+    drop_copies,
+    fold_constants,
+    fold_batch_norms,
+    fold_padding,
+    pool_globally_by_mean,
+    name_clamps_alike,
+)
+
+
+def simplify(graph: GraphModule) -> None:
+    """Apply every rewrite in order."""
+    for rewrite in REWRITES:
+        rewrite(graph)
+        graph.graph.eliminate_dead_code()
+    graph.graph.lint()
+    graph.recompile()

@@ -1,0 +1,42 @@
+"""Values that do not depend on any input."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from edgeq.quantize.attributes import constant, is_constant, new_constant
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule, Node
+
+
+def fold_constants(graph: GraphModule) -> None:
+    """Compute every node all of whose inputs are constants: weight norms, position tables, reshaped weights.
+
+    Nodes without any tensor input (``zeros``, ``arange``) stay: they cost
+    nothing to keep and a file full of zeros to fold.
+    """
+    values: dict[Node, Any] = {}
+    for node in list(graph.graph.nodes):
+        if node.op != "call_function" or not node.all_input_nodes or _is_random(node):
+            continue
+        if not all(source in values or is_constant(source) for source in node.all_input_nodes):
+            continue
+        if any(source in values and not isinstance(values[source], torch.Tensor) for source in node.all_input_nodes):
+            if node.target is not operator.getitem:
+                continue
+        known = {s: values[s] if s in values else constant(graph, s) for s in node.all_input_nodes}
+        args, kwargs = torch.fx.map_arg((node.args, node.kwargs), known.__getitem__)
+        with torch.no_grad():
+            values[node] = node.target(*args, **kwargs)
+    for node, value in values.items():
+        if isinstance(value, torch.Tensor) and any(user not in values for user in node.users):
+            node.replace_all_uses_with(new_constant(graph, node, value), lambda user: user not in values)
+
+
+def _is_random(node: Node) -> bool:
+    tags = getattr(node.target, "tags", ())
+    return torch.Tag.nondeterministic_seeded in tags

@@ -45,6 +45,9 @@ class Engine {
   virtual void Outputs(std::vector<std::byte>& bytes, std::vector<Shape>& shapes) = 0;
 };
 
+// Opens the runtime's library and starts it: what happens once in a process, whatever the model.
+void OpenRuntime();
+
 // The engine of this build, and its name: "executorch" or "onnxruntime".
 std::unique_ptr<Engine> LoadEngine(const LoadOptions& options);
 const char* EngineName();

@@ -1,5 +1,6 @@
 // ExecuTorch: Program and Method with a memory manager of our own, so that the planned arenas can be told.
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -108,11 +109,12 @@ void Check(Error error, Code code, const std::string& what) {
   if (error == Error::OperatorMissing) {
     throw Failure(Code::kMissingOperator, "this runtime has no kernel for: " + Log().MissingOperators());
   }
-  if (error == Error::MemoryAllocationFailed || error == Error::DelegateMemoryAllocationFailed ||
-      error == Error::OutOfResources) {
+  const std::string log = Log().Text();
+  // A tensor outside of its arena has the same error, and is a damaged plan.
+  if ((error == Error::MemoryAllocationFailed && log.find("allocator size") == std::string::npos) ||
+      error == Error::DelegateMemoryAllocationFailed || error == Error::OutOfResources) {
     code = Code::kOutOfMemory;
   }
-  const std::string log = Log().Text();
   throw Failure(code, what + " (" + et::to_string(error) + ")" + (log.empty() ? "" : ": " + log));
 }
 
@@ -180,8 +182,6 @@ struct Input {
 class ExecuTorchEngine : public Engine {
  public:
   explicit ExecuTorchEngine(const LoadOptions& options) {
-    et::runtime_init();
-    et::register_pal(et::PalImpl::create(nullptr, OnAbort, nullptr, nullptr, OnLog, nullptr, nullptr, __FILE__));
     SetThreads(options.threads);
     LoadProgram(options.path);
     const std::string method = MethodName();
@@ -429,6 +429,11 @@ class ExecuTorchEngine : public Engine {
 };
 
 }  // namespace
+
+void OpenRuntime() {
+  et::runtime_init();
+  et::register_pal(et::PalImpl::create(nullptr, OnAbort, nullptr, nullptr, OnLog, nullptr, nullptr, __FILE__));
+}
 
 std::unique_ptr<Engine> LoadEngine(const LoadOptions& options) { return std::make_unique<ExecuTorchEngine>(options); }
 

@@ -327,8 +327,9 @@ class OnnxRuntimeEngine : public Engine {
 
 }  // namespace
 
+void OpenRuntime() { OpenLibrary(); }
+
 std::unique_ptr<Engine> LoadEngine(const LoadOptions& options) {
-  OpenLibrary();
   return std::make_unique<OnnxRuntimeEngine>(options);
 }
 

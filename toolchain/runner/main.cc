@@ -58,6 +58,8 @@ void Run(const RunArguments& arguments, EventWriter& events) {
   if (arguments.load.count_instructions) {
     counter = std::make_unique<InstructionCounter>();
   }
+  SetPhase("opening the runtime");
+  OpenRuntime();
   SetPhase("loading the model");
   const auto start = std::chrono::steady_clock::now();
   const std::unique_ptr<Engine> engine = LoadEngine(arguments.load);

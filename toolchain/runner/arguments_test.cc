@@ -1,0 +1,43 @@
+#include "arguments.h"
+
+#include "check.h"
+#include "failure.h"
+
+using edgeq::Arguments;
+using edgeq::Code;
+using edgeq::ParseArguments;
+using edgeq::Shape;
+
+int main() {
+  CHECK(ParseArguments({"hello"}).command == Arguments::Command::kHello);
+  CHECK(ParseArguments({"--version"}).command == Arguments::Command::kHello);
+  CHECK(ParseArguments({"hash", "a", "b"}).files.size() == 2);
+
+  const Arguments run = ParseArguments({"run", "--model", "m.pte", "--threads", "4", "--warmup", "2", "--repeats", "10",
+                                        "--instructions", "--sample-bytes", "12", "--shapes", "1x3,scalar"});
+  CHECK(run.command == Arguments::Command::kRun);
+  CHECK(run.run.load.path == "m.pte");
+  CHECK(run.run.load.threads == 4);
+  CHECK(run.run.load.count_instructions);
+  CHECK(run.run.warmup == 2 && run.run.repeats == 10);
+  CHECK(run.run.sample_bytes == 12u);
+  CHECK((run.run.load.shapes == std::vector<Shape>{{1, 3}, {}}));
+
+  const Arguments plain = ParseArguments({"run", "--model", "m"});
+  CHECK(plain.run.load.threads == 1 && plain.run.repeats == 0 && !plain.run.sample_bytes);
+
+  CHECK_FAILS(ParseArguments({}), Code::kBadArguments);
+  CHECK_FAILS(ParseArguments({"walk"}), Code::kBadArguments);
+  CHECK_FAILS(ParseArguments({"hello", "there"}), Code::kBadArguments);
+  CHECK_FAILS(ParseArguments({"run"}), Code::kBadArguments);
+  CHECK_FAILS(ParseArguments({"run", "--model"}), Code::kBadArguments);
+  CHECK_FAILS(ParseArguments({"run", "--modle", "m"}), Code::kBadArguments);
+  for (const char* threads : {"0", "-1", "257", "four", "4x", "", " 4", "99999999999999999999"}) {
+    CHECK_FAILS(ParseArguments({"run", "--model", "m", "--threads", threads}), Code::kBadArguments);
+  }
+  for (const char* shapes : {"", "1x", "x", "1x-3", "1,", "1x3x", "99999999999", "1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1"}) {
+    CHECK_FAILS(ParseArguments({"run", "--model", "m", "--shapes", shapes}), Code::kBadArguments);
+  }
+  CHECK_FAILS(ParseArguments({"run", "--model", "m", "--repeats", "1000001"}), Code::kBadArguments);
+  return edgeq::Failures();
+}

@@ -1,0 +1,144 @@
+#include "measure.h"
+
+#include <cstring>
+#include <string>
+#include <thread>
+#include <unistd.h>
+
+#include "check.h"
+#include "failure.h"
+
+namespace {
+
+using edgeq::Code;
+
+// Adds one to each of four bytes, and counts what is asked of it.
+class AddOne : public edgeq::Engine {
+ public:
+  const std::vector<edgeq::TensorInfo>& inputs() const override { return infos_; }
+  const std::vector<edgeq::TensorInfo>& outputs() const override { return infos_; }
+  std::string runtime_version() const override { return "0"; }
+  const std::vector<std::string>& backends() const override { return backends_; }
+  std::optional<std::int64_t> planned_bytes() const override { return std::nullopt; }
+  std::size_t sample_bytes() const override { return size; }
+  void SetInputs(const std::byte* sample) override {
+    ++inputs_set;
+    std::memcpy(values_, sample, size);
+  }
+  void Execute() override {
+    ++executions;
+    if (executions == fails_at) {
+      throw edgeq::Failure(Code::kExecutionFailed, "no");
+    }
+    for (unsigned char& value : values_) {
+      ++value;
+    }
+  }
+  void Outputs(std::vector<std::byte>& bytes, std::vector<edgeq::Shape>& shapes) override {
+    bytes.resize(size);
+    std::memcpy(bytes.data(), values_, size);
+    shapes = {{static_cast<std::int64_t>(size)}};
+  }
+
+  std::size_t size = 4;
+  int inputs_set = 0;
+  int executions = 0;
+  int fails_at = -1;
+
+ private:
+  unsigned char values_[4] = {};
+  std::vector<edgeq::TensorInfo> infos_;
+  std::vector<std::string> backends_;
+};
+
+// What Measure writes for `input`; `samples` is what it returns.
+std::string Run(edgeq::Engine& engine, const edgeq::RunArguments& arguments, const std::string& input,
+                std::size_t* samples) {
+  int in[2];
+  int out[2];
+  CHECK(pipe(in) == 0 && pipe(out) == 0);
+  // In pieces, as a network delivers them.
+  std::thread writer([&] {
+    for (const char c : input) {
+      CHECK(write(in[1], &c, 1) == 1);
+    }
+    close(in[1]);
+  });
+  std::string text;
+  std::thread reader([&] {
+    char buffer[4096];
+    for (ssize_t size; (size = read(out[0], buffer, sizeof buffer)) > 0;) {
+      text.append(buffer, static_cast<std::size_t>(size));
+    }
+  });
+  edgeq::EventWriter events(out[1]);
+  const auto end = [&] {
+    close(out[1]);
+    writer.join();
+    reader.join();
+    close(in[0]);
+    close(out[0]);
+  };
+  try {
+    *samples = edgeq::Measure(engine, arguments, in[0], nullptr, events);
+  } catch (...) {
+    end();
+    throw;
+  }
+  end();
+  return text;
+}
+
+std::size_t Count(const std::string& text, const std::string& part) {
+  std::size_t count = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) {
+    ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+int main() {
+  std::size_t samples = 0;
+  {
+    AddOne engine;
+    edgeq::RunArguments arguments;
+    arguments.warmup = 2;
+    arguments.repeats = 3;
+    arguments.sample_bytes = 4;
+    const std::string text = Run(engine, arguments, "aaaabbbbcccc", &samples);
+    CHECK(samples == 3);
+    CHECK(engine.executions == 6 + 2);
+    CHECK(engine.inputs_set == engine.executions);
+    CHECK(Count(text, "\"kind\":\"first\"") == 1);
+    CHECK(Count(text, "\"kind\":\"warmup\"") == 2);
+    CHECK(Count(text, "\"kind\":\"timed\"") == 3);
+    CHECK(Count(text, "{\"event\":\"output\",\"index\":0,\"bytes\":4,\"shapes\":[[4]]}\nbbbb\n") == 1);
+    CHECK(Count(text, "{\"event\":\"output\",\"index\":1,\"bytes\":4,\"shapes\":[[4]]}\ncccc\n") == 1);
+    CHECK(Count(text, "{\"event\":\"output\",\"index\":2,\"bytes\":4,\"shapes\":[[4]]}\ndddd\n") == 1);
+    CHECK(text.rfind("timed") < text.find("output"));
+  }
+  {
+    AddOne engine;
+    CHECK_FAILS(Run(engine, {}, "", &samples), Code::kShortInput);
+    CHECK_FAILS(Run(engine, {}, "aaaab", &samples), Code::kShortInput);
+  }
+  {
+    AddOne engine;
+    edgeq::RunArguments arguments;
+    arguments.sample_bytes = 5;
+    CHECK_FAILS(Run(engine, arguments, "aaaa", &samples), Code::kWrongSize);
+  }
+  {
+    AddOne engine;
+    engine.size = 0;
+    CHECK_FAILS(Run(engine, {}, "aaaa", &samples), Code::kUnsupported);
+  }
+  {
+    AddOne engine;
+    engine.fails_at = 2;
+    CHECK_FAILS(Run(engine, {}, "aaaabbbb", &samples), Code::kExecutionFailed);
+  }
+  return edgeq::Failures();
+}

@@ -1,0 +1,25 @@
+#include "memory.h"
+
+#include <memory>
+#include <new>
+
+#include "check.h"
+
+using edgeq::KilobytesLine;
+
+int main() {
+  const char* text = "Name:\tx\nVmHWM:\t    1234 kB\nVmHWMore: 1 kB\n";
+  CHECK(KilobytesLine(text, "VmHWM") == 1234 * 1024);
+  CHECK(KilobytesLine(text, "VmHW") == std::nullopt);
+  CHECK(KilobytesLine(text, "Name") == std::nullopt);
+  CHECK(KilobytesLine("", "VmHWM") == std::nullopt);
+  CHECK(KilobytesLine("VmHWM:", "VmHWM") == std::nullopt);
+  CHECK(KilobytesLine("VmHWM: 99999999999999999999 kB", "VmHWM") == std::nullopt);
+  CHECK(edgeq::PeakRssBytes().value_or(0) > 100 * 1024);
+
+  // After the limit, more than there is fails at once and cleanly.
+  edgeq::LimitMemoryToWhatIsFree();
+  const std::unique_ptr<char[]> too_much(new (std::nothrow) char[1ull << 45]);
+  CHECK(too_much == nullptr);
+  return edgeq::Failures();
+}

@@ -47,14 +47,16 @@ def calibration() -> Iterator[Inputs]:
     """The samples the int8 scales come from: 80 random crops, or all photos of your ``calibration`` folder."""
     if folder := own_folder("calibration"):
         return (to_input(centre_crop(decode(path))) for path, _ in listed_photos(folder))
-    return (image for image, _ in random_crops(packaged_photos(), CALIBRATION_CROPS, CALIBRATION_SEED))
+    return random_crops(packaged_photos(), CALIBRATION_CROPS, CALIBRATION_SEED)
 
 
-def evaluation() -> Iterator[tuple[Inputs, int]]:
+def evaluation() -> Iterator[tuple[Inputs, int | None]]:
     """Samples and labels: the 20 photos first, then 80 random crops of them; or your ``evaluation`` folder.
 
-    A crop carries the label of its photo. The crops come in rounds, one of
-    each photo a round, so that any first part of the set is balanced.
+    A crop has no label: it counts for agreement with fp32 and not for
+    accuracy, as it may have cut off what the label names. The crops come in
+    rounds, one of each photo a round, so that any first part of the set is
+    balanced.
     """
     if folder := own_folder("evaluation"):
         return whole_photos(listed_photos(folder))
@@ -64,8 +66,8 @@ def evaluation() -> Iterator[tuple[Inputs, int]]:
 evaluation.note = (  # read by edgeq for its report
     "photos of the evaluation folder in EDGEQ_IMAGENET"
     if os.environ.get("EDGEQ_IMAGENET")
-    else f"20 labelled ImageNet photos of the package foolbox, then {20 * EVALUATION_CROPS} random crops of these same "
-    "photos (calibration saw other crops of them): tells how far int8 follows fp32, not how good the model is"
+    else f"20 labelled ImageNet photos of the package foolbox, then {20 * EVALUATION_CROPS} unlabelled random crops of "
+    "these photos (calibration saw other crops of them): tells how far int8 follows fp32, not how good the model is"
 )
 
 
@@ -155,18 +157,19 @@ def whole_photos(photos: list[Photo]) -> Iterator[tuple[Inputs, int]]:
         yield to_input(centre_crop(decode(path))), label
 
 
-def packaged_evaluation(photos: list[Photo]) -> Iterator[tuple[Inputs, int]]:
+def packaged_evaluation(photos: list[Photo]) -> Iterator[tuple[Inputs, int | None]]:
     """The photos themselves, then random crops of them."""
     yield from whole_photos(photos)
-    yield from random_crops(photos, EVALUATION_CROPS, EVALUATION_SEED)
+    for crop in random_crops(photos, EVALUATION_CROPS, EVALUATION_SEED):
+        yield crop, None
 
 
-def random_crops(photos: list[Photo], rounds: int, seed: int) -> Iterator[tuple[Inputs, int]]:
+def random_crops(photos: list[Photo], rounds: int, seed: int) -> Iterator[Inputs]:
     """``rounds`` crops of each photo, the same ones for the same seed."""
     dice = random.Random(seed)  # noqa: S311  # a fixed choice of crops, no secret
     for _ in range(rounds):
-        for path, label in photos:
-            yield to_input(random_crop(decode(path), dice)), label
+        for path, _ in photos:
+            yield to_input(random_crop(decode(path), dice))
 
 
 def decode(path: Path) -> Image.Image:

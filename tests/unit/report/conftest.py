@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +21,13 @@ from edgeq.records import (
     Limits,
     Manifest,
     Measurement,
+    Report,
     Requires,
     TensorSpec,
     Timing,
     Undelegated,
 )
+from edgeq.report import summarise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -191,13 +194,32 @@ def measured(of: Manifest, *devices: str) -> tuple[Measurement, ...]:
     )
 
 
+def with_labels(path: Path, samples: int) -> Path:
+    (path / "evaluation").mkdir(exist_ok=True, parents=True)
+    np.save(path / "evaluation" / "labels.npy", labels(samples))
+    return path
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A build's folder with the labels of 1000 samples."""
-    return with_labels(tmp_path, 1000)
+    return with_labels(tmp_path / "build", 1000)
 
 
-def with_labels(path: Path, samples: int) -> Path:
-    (path / "evaluation").mkdir(exist_ok=True)
-    np.save(path / "evaluation" / "labels.npy", labels(samples))
-    return path
+@pytest.fixture
+def given(folder: Path) -> SimpleNamespace:
+    """What tests make their samples with; ``report`` summarises one build, measured on the devices named."""
+
+    def report(*devices: str, of: Manifest | None = None, rows: tuple[Measurement, ...] | None = None) -> Report:
+        what = of or manifest()
+        return summarise([(folder, what, measured(what, *devices) if rows is None else rows)])
+
+    return SimpleNamespace(
+        artifact=artifact,
+        manifest=manifest,
+        measurement=measurement,
+        measured=measured,
+        predictions=predictions,
+        with_labels=with_labels,
+        report=report,
+    )

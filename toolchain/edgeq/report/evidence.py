@@ -94,7 +94,7 @@ def latency_ratio(reference: Measurement, candidate: Measurement) -> Speedup:
     """Latency of ``reference`` over that of ``candidate``; "cannot tell" unless both were measured alike, in turn."""
     if "emulated" in (reference.timing, candidate.timing) or reference.timing != candidate.timing:
         return _cannot_tell(f"clocks of different kinds: {reference.timing} and {candidate.timing}")
-    if reference.session != candidate.session:
+    if (reference.device, reference.session) != (candidate.device, candidate.session):
         return _cannot_tell(f"measured in different sessions; {BENCH_TOGETHER}")
     if reference.threads != candidate.threads:
         return _cannot_tell(f"measured with {reference.threads} and {candidate.threads} threads")
@@ -194,7 +194,8 @@ def _evidence(
     measured = newest.get((artifact.name, device)) if device else None
     twin_measured = None
     if twin and measured:
-        beside = [row for row in current if row.artifact == twin.name and row.session == measured.session]
+        key = (twin.name, measured.device, measured.session)
+        beside = [row for row in current if (row.artifact, row.device, row.session) == key]
         twin_measured = beside[-1] if beside else newest.get((twin.name, measured.device))
     return Evidence(artifact=artifact, measured=measured, twin=twin, twin_measured=twin_measured)
 

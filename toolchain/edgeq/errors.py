@@ -575,6 +575,77 @@ class RunnerProtocolError(DeviceError):
         )
 
 
+class CorruptArtifactError(ConfigError):
+    """A file of a build that is no longer what its manifest says."""
+
+    def __init__(self, path: object, problem: str) -> None:
+        super().__init__(
+            f"{path} {problem}",
+            hint="run edgeq build again; nothing was pushed or measured, what is on the device stays",
+        )
+
+
+class WrongArchitectureError(ConfigError):
+    """A device that cannot run what was built."""
+
+    def __init__(self, device: str, machine: str, triple: str) -> None:
+        super().__init__(
+            f"{device!r} is a machine of kind {machine}; the runner for this target is for {triple}",
+            hint="name a device of that kind with --device, or the right target with --target (edgeq targets)",
+        )
+
+
+class NotDeployedError(ConfigError):
+    """A build that was never deployed to a device."""
+
+    def __init__(self, build: object, device: str) -> None:
+        super().__init__(f"{build} was not deployed to {device!r}", hint=f"run: edgeq deploy {build} --device {device}")
+
+
+class StaleDeploymentError(ConfigError):
+    """A deployment of an older build."""
+
+    def __init__(self, build: object, device: str, what: str) -> None:
+        super().__init__(
+            f"what was deployed to {device!r} is not this build any more: {what}",
+            hint=f"run: edgeq deploy {build} --device {device}",
+        )
+
+
+class DeploymentGoneError(DeviceError):
+    """A deployment that a device does not hold any more, or not as it was."""
+
+    def __init__(self, device: str, what: str) -> None:
+        super().__init__(
+            f"{device!r} does not hold what was deployed there: {what}",
+            hint="run edgeq deploy again; an emulated board forgets everything when it stops "
+            "(edgeq board start keeps one up, edgeq run does all in one)",
+        )
+
+
+class DamagedTransferError(DeviceError):
+    """Files that are not on a device what was sent."""
+
+    def __init__(self, device: str, names: Iterable[str]) -> None:
+        super().__init__(
+            f"{', '.join(names)} on {device!r} differ from what was sent, twice",
+            hint="check the device's storage (dmesg there tells of a failing SD card); "
+            "the previous deployment is still active",
+        )
+
+
+class WrongOutputError(DeviceError):
+    """An artifact that computes something else on a device than on the build machine."""
+
+    def __init__(self, device: str, artifact: str, sqnr_db: float) -> None:
+        super().__init__(
+            f"{artifact} gives another output on {device!r} than on the build machine for the same input: "
+            f"{sqnr_db:.1f} dB apart",
+            hint="its measurements would mean nothing; try another recipe or format, and compare the runtime's version "
+            "and the core's features with those of another device",
+        )
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The nearest of ``known`` as a question, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -1,0 +1,191 @@
+"""Measure a deployed build: how long an inference takes, and what comes out, on the device itself.
+
+First every artifact is timed, in rounds: each round visits all of them in a
+random order, so that a device that warms up or slows down does so to all
+alike. Then each runs the evaluation set. A row is written as soon as an
+artifact is finished; a device that dies costs the rest, not what was
+measured.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+import statistics
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.bench.accuracy import Scores, host_predictions, score, score_nothing
+from edgeq.bench.place import Place
+from edgeq.bench.plan import Settings, settings
+from edgeq.bench.rows import append, measurements_path, read_measurements, read_rows
+from edgeq.bench.timing import Timed, time_all
+from edgeq.deploy import check_artifact, executable_of
+from edgeq.device.facts import read_health
+from edgeq.errors import DeploymentGoneError, StaleDeploymentError, UnknownNameError
+from edgeq.evaluation import EvaluationSet
+from edgeq.records import Measurement
+from edgeq.runner import hash_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgeq.device.transport import Transport
+    from edgeq.progress import Progress
+    from edgeq.records import Artifact, Deployment, Manifest
+
+__all__ = ["Settings", "bench", "measurements_path", "read_measurements", "read_rows", "settings"]
+
+METRIC = "top1"
+FP32 = "fp32"
+
+
+def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
+    build: Path,
+    manifest: Manifest,
+    deployment: Deployment,
+    transport: Transport,
+    how: Settings,
+    *,
+    progress: Progress,
+) -> tuple[Measurement, ...]:
+    """Measure the artifacts of a deployed build and append a row for each to BUILD/measurements.jsonl.
+
+    Raises ConfigError if the build, the deployment and the device do not
+    belong together, WrongOutputError if an artifact computes something else
+    there, DeviceError if the device fails; rows of artifacts that were
+    finished before are on disk then.
+    """
+    artifacts = _chosen(manifest, how.artifacts)
+    evaluation = EvaluationSet.of(build, manifest)
+    _check_belongs_together(build, manifest, deployment, transport, artifacts, progress=progress)
+
+    health_before = read_health(transport)
+    place = Place(deployment=deployment, transport=transport, evaluation=evaluation, how=how)
+    timed = time_all(build, place, artifacts, progress=progress)
+    health_after = read_health(transport)
+
+    session = secrets.token_hex(8)
+    samples = how.samples_for(evaluation.samples, [timed[artifact.name].probed_s for artifact in artifacts])
+    rows: list[Measurement] = []
+    scores: dict[str, Scores] = {}
+    for artifact in sorted(artifacts, key=lambda one: one.recipe != FP32):  # the others are compared with it
+        if manifest.evaluation.metric == METRIC:
+            scores[artifact.name] = score(
+                place,
+                artifact,
+                samples=samples,
+                twin=_twins_answers(manifest, artifact, evaluation, scores, samples),
+                progress=progress,
+            )
+        else:
+            progress.step(f"{artifact.name}: the metric {manifest.evaluation.metric!r} is computed on the host only")
+            scores[artifact.name] = score_nothing()
+        row = _row(
+            artifact,
+            deployment,
+            how,
+            timed[artifact.name],
+            scores[artifact.name],
+            session=session,
+            health=(health_before, health_after),
+        )
+        append(build, row)
+        rows.append(row)
+    return tuple(rows)
+
+
+def _chosen(manifest: Manifest, names: Sequence[str]) -> tuple[Artifact, ...]:
+    known = {artifact.name: artifact for artifact in manifest.artifacts}
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("artifact", name, known)
+    return tuple(known[name] for name in dict.fromkeys(names or known))
+
+
+def _twins_answers(
+    manifest: Manifest, artifact: Artifact, evaluation: EvaluationSet, scores: Mapping[str, Scores], samples: int
+) -> NDArray[np.int64] | None:
+    """The top-1 of the fp32 artifact of the same format: of this session, else of the build machine."""
+    for twin in manifest.artifacts:
+        if twin.format == artifact.format and twin.recipe == FP32 and twin.name != artifact.name:
+            if twin.name in scores:
+                return np.array(scores[twin.name].predictions, dtype=np.int64)
+            return host_predictions(evaluation, twin, samples)
+    return None
+
+
+def _check_belongs_together(  # noqa: PLR0913  # what has to belong together
+    build: Path,
+    manifest: Manifest,
+    deployment: Deployment,
+    transport: Transport,
+    artifacts: Sequence[Artifact],
+    *,
+    progress: Progress,
+) -> None:
+    """The files here are those of the manifest, were deployed, and lie on the device as they are here."""
+    progress.step("checking build and deployment")
+    if (deployment.model, deployment.target) != (manifest.model, manifest.target):
+        what = f"it is {deployment.model} for {deployment.target}"
+        raise StaleDeploymentError(build, deployment.device, what)
+    for artifact in artifacts:
+        check_artifact(build, artifact)
+        if deployment.artifacts.get(artifact.name) != artifact.sha256:
+            raise StaleDeploymentError(build, deployment.device, f"{artifact.name} differs or is not among it")
+    for engine in sorted({artifact.requires.runtime for artifact in artifacts}):
+        executable = executable_of(deployment, engine)
+        mine = [artifact.name for artifact in artifacts if artifact.requires.runtime == engine]
+        if transport.run(["test", "-x", f"{deployment.root}/{executable}"]).status:
+            raise DeploymentGoneError(transport.name, f"{deployment.root}/{executable} is not there")
+        names = [executable, *mine]
+        seen = hash_files(transport, folder=deployment.root, executable=executable, names=names, timeout_s=300.0)
+        for name in names:
+            if seen.get(name) != deployment.files.get(name):
+                raise DeploymentGoneError(transport.name, f"{deployment.root}/{name} has changed or is gone")
+
+
+def _row(  # noqa: PLR0913  # what a row is made of
+    artifact: Artifact,
+    deployment: Deployment,
+    how: Settings,
+    timed: Timed,
+    scores: Scores,
+    *,
+    session: str,
+    health: tuple[tuple[float | None, bool | None], tuple[float | None, bool | None]],
+) -> Measurement:
+    (celsius_before, throttled_before), (celsius_after, throttled_after) = health
+    told = [throttled for throttled in (throttled_before, throttled_after) if throttled is not None]
+    return Measurement(
+        id=secrets.token_hex(8),
+        artifact=artifact.name,
+        artifact_sha256=artifact.sha256,
+        device=deployment.device,
+        device_facts=deployment.device_facts,
+        timing=how.timing,
+        threads=timed.threads,
+        warmup=how.warmup,
+        latencies_ns=timed.latencies_ns,
+        rounds=timed.rounds,
+        load_ns=statistics.median_low(timed.load_ns),
+        first_ns=statistics.median_low(timed.first_ns),
+        instructions=statistics.median_low(timed.instructions) if timed.instructions else None,
+        peak_rss_bytes=max(timed.peak_rss_bytes, default=None),
+        planned_bytes=timed.planned_bytes,
+        correct=scores.correct,
+        agree_fp32=scores.agree_fp32,
+        agreement_with_host=scores.agreement_with_host,
+        labelled=scores.labelled,
+        total=scores.total,
+        predictions=scores.predictions,
+        celsius=(celsius_before, celsius_after),
+        throttled=any(told) if told else None,
+        started_at=timed.started_at.astimezone(dt.UTC).isoformat(timespec="seconds"),
+        runner_sha256=deployment.runners[artifact.requires.runtime],
+        session=session,
+    )

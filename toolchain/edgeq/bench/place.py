@@ -1,0 +1,72 @@
+"""A deployed build on an open device: the one way to run an artifact there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.bench.plan import Settings
+from edgeq.deploy import executable_of
+from edgeq.device.transport import Transport
+from edgeq.errors import CorruptArtifactError
+from edgeq.evaluation import EvaluationSet
+from edgeq.records import Deployment
+from edgeq.runner import execute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from edgeq.records import Artifact, TensorSpec
+    from edgeq.runner import Execution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where to measure, what with, and how."""
+
+    deployment: Deployment
+    transport: Transport
+    evaluation: EvaluationSet
+    how: Settings
+
+    def run(
+        self,
+        artifact: Artifact,
+        *,
+        warmup: int,
+        repeats: int,
+        samples: Iterable[bytes],
+        on_outputs: Callable[[int, bytes], None],
+    ) -> Execution:
+        """One process of the runner there; what :func:`edgeq.runner.execute` says."""
+        return execute(
+            self.transport,
+            folder=self.deployment.root,
+            executable=executable_of(self.deployment, artifact.requires.runtime),
+            model=artifact.name,
+            threads=self.how.threads,
+            warmup=warmup,
+            repeats=repeats,
+            count_instructions=self.how.timing == "emulated",
+            samples=samples,
+            on_outputs=on_outputs,
+            timeout_s=self.how.silence_s,
+        )
+
+    def samples(self, artifact: Artifact, count: int) -> Iterator[bytes]:
+        """The first ``count`` evaluation samples as a runner takes them, read one by one."""
+        expected = sum(bytes_of(spec) for spec in artifact.inputs)
+        for index in range(count):
+            data = b"".join(np.ascontiguousarray(array).tobytes() for array in self.evaluation.sample(index))
+            if len(data) != expected:
+                raise CorruptArtifactError(
+                    f"evaluation sample {index}", f"has {len(data)} bytes, and {artifact.name} takes {expected}"
+                )
+            yield data
+
+
+def bytes_of(spec: TensorSpec) -> int:
+    """The size of one tensor."""
+    return int(np.prod(spec.shape, dtype=np.int64)) * np.dtype(spec.dtype).itemsize

@@ -1,0 +1,278 @@
+"""Push a build to a device: only what is missing travels, and nothing is active before it was verified there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeq import runner
+from edgeq.device.facts import read_facts
+from edgeq.device.inventory import store_root
+from edgeq.device.store import Contents, Store
+from edgeq.errors import (
+    CorruptArtifactError,
+    DamagedTransferError,
+    DeviceDiskFullError,
+    NotDeployedError,
+    RunnerCrashedError,
+    RunnerFailedError,
+    RunnerProtocolError,
+    StaleDeploymentError,
+    WrongArchitectureError,
+)
+from edgeq.files import sha256_file, write_text
+from edgeq.records import Deployment
+from edgeq.schema import from_json, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeq.device.transport import Transport
+    from edgeq.progress import Progress
+    from edgeq.records import Artifact, DeviceFacts, Manifest
+    from edgeq.runner import RunnerBundle
+    from edgeq.target import Target
+
+_SPARE_BYTES = 4 << 20
+_HASH_TIMEOUT_S = 300.0
+_RUNNER_ERRORS = (RunnerCrashedError, RunnerFailedError, RunnerProtocolError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeployResult:
+    """A deployment, and how many bytes of files had to travel for it."""
+
+    deployment: Deployment
+    transferred_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """A file to be on the device under ``name``."""
+
+    name: str
+    local: Path
+    sha256: str
+    size_bytes: int
+    executable: bool
+
+
+def deploy(  # noqa: PLR0913  # a build, a device and what connects them
+    build: Path,
+    manifest: Manifest,
+    target: Target,
+    transport: Transport,
+    bundles: Mapping[str, RunnerBundle],
+    *,
+    device: str,
+    progress: Progress,
+) -> DeployResult:
+    """Push what is missing of the build and its runners, verify everything there, then activate it.
+
+    ``bundles`` holds a runner for each runtime that the artifacts require.
+    Before anything is pushed: CorruptArtifactError if a file of the build is
+    not what the manifest says, WrongArchitectureError, DeviceDiskFullError.
+    After any error the deployment that was active before still is.
+    """
+    progress.step("checking the build")
+    files = _files(build, manifest, bundles)
+    facts = read_facts(transport)
+    for bundle in bundles.values():
+        if facts.machine != bundle.triple.partition("-")[0]:
+            raise WrongArchitectureError(transport.name, facts.machine, bundle.triple)
+
+    store = Store(transport, store_root(device))
+    deployment = _record(manifest, target, files, bundles, device=device, facts=facts, store=store)
+    transferred = _bring(store, transport, deployment.id, files, bundles, progress=progress)
+    progress.step(f"activating {deployment.id}")
+    store.activate(f"{_file_safe(manifest.model)}@{_file_safe(target.name)}", deployment.id)
+    write_text(deployment_path(build, device), to_json(deployment, indent=2) + "\n")
+    return DeployResult(deployment=deployment, transferred_bytes=transferred)
+
+
+def deployment_path(build: Path, device: str) -> Path:
+    """Where the record of a build's deployment to that device is."""
+    return build / "deployments" / f"{_file_safe(device)}.json"
+
+
+def read_deployment(build: Path, device: str) -> Deployment:
+    """What was last deployed there; NotDeployedError if nothing was, ConfigError if the record is damaged."""
+    path = deployment_path(build, device)
+    if not path.is_file():
+        raise NotDeployedError(build, device)
+    return from_json(Deployment, path.read_bytes(), where=str(path))
+
+
+def executable_of(deployment: Deployment, engine: str) -> str:
+    """The name of a runtime's runner inside the deployment; ConfigError if none was deployed."""
+    wanted = deployment.runners.get(engine)
+    for name, sha256 in deployment.files.items():
+        if sha256 == wanted:
+            return name
+    raise StaleDeploymentError(f"{deployment.model} for {deployment.target}", deployment.device, f"no {engine} runner")
+
+
+def check_artifact(build: Path, artifact: Artifact) -> None:
+    """CorruptArtifactError unless the artifact's file is what the manifest says."""
+    path = build / artifact.name
+    if artifact.name != path.name or not path.is_file():
+        raise CorruptArtifactError(path, "is missing, and the manifest lists it")
+    if sha256_file(path) != artifact.sha256:
+        raise CorruptArtifactError(path, "is not the file that was built: its sha256 differs from the manifest's")
+
+
+def _files(build: Path, manifest: Manifest, bundles: Mapping[str, RunnerBundle]) -> dict[str, _File]:
+    """Everything that belongs to the deployment, by name, each file as it is on this machine."""
+    found = {}
+    for artifact in manifest.artifacts:
+        check_artifact(build, artifact)
+        found[artifact.name] = _file(artifact.name, build / artifact.name, artifact.sha256, executable=False)
+    for bundle in bundles.values():
+        for name, local in bundle.files.items():
+            found[name] = _file(name, local, sha256_file(local), executable=name == bundle.executable)
+    return found
+
+
+def _file(name: str, local: Path, sha256: str, *, executable: bool) -> _File:
+    size = local.stat().st_size
+    return _File(name=name, local=local, sha256=sha256, size_bytes=size, executable=executable)
+
+
+def _record(  # noqa: PLR0913  # what a deployment is made of
+    manifest: Manifest,
+    target: Target,
+    files: Mapping[str, _File],
+    bundles: Mapping[str, RunnerBundle],
+    *,
+    device: str,
+    facts: DeviceFacts,
+    store: Store,
+) -> Deployment:
+    """The record; its id is a hash of what it consists of, so that deploying the same twice is one deployment."""
+    content = {
+        "model": manifest.model,
+        "target": target.name,
+        "files": {name: file.sha256 for name, file in sorted(files.items())},
+    }
+    identity = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return Deployment(
+        id=identity,
+        model=manifest.model,
+        target=target.name,
+        device=device,
+        device_facts=facts,
+        root=store.folder(identity),
+        files={name: file.sha256 for name, file in files.items()},
+        artifacts={artifact.name: artifact.sha256 for artifact in manifest.artifacts},
+        runners={engine: files[bundle.executable].sha256 for engine, bundle in bundles.items()},
+        deployed_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _bring(  # noqa: PLR0913  # as above
+    store: Store,
+    transport: Transport,
+    deployment: str,
+    files: Mapping[str, _File],
+    bundles: Mapping[str, RunnerBundle],
+    *,
+    progress: Progress,
+) -> int:
+    """Make the deployment complete and correct on the device; how many bytes were pushed for that."""
+    contents = store.open()
+    wrong: set[str] = set()
+    if deployment in contents.deployments:
+        progress.step(f"verifying {len(files)} files on {transport.name}")
+        wrong = _wrong(store, transport, deployment, files, bundles, lenient=True)
+        if not wrong:
+            return 0
+    missing = {
+        file.sha256: file
+        for file in files.values()
+        if file.name in wrong or contents.blobs.get(file.sha256) != file.size_bytes
+    }
+    transferred = _push(store, transport, missing, contents, files, progress=progress)
+    store.link(deployment, {name: file.sha256 for name, file in files.items()})
+
+    progress.step(f"verifying {len(files)} files on {transport.name}")
+    wrong = _wrong(store, transport, deployment, files, bundles, lenient=len(missing) < len(files))
+    if wrong:  # a blob from before had the right name and size, and other bytes
+        again = {files[name].sha256: files[name] for name in wrong}
+        transferred += _push(store, transport, again, contents, files, progress=progress)
+        store.link(deployment, {name: file.sha256 for name, file in files.items()})
+        wrong = _wrong(store, transport, deployment, files, bundles, lenient=False)
+    if wrong:
+        raise DamagedTransferError(transport.name, sorted(wrong))
+    return transferred
+
+
+def _push(  # noqa: PLR0913  # as above
+    store: Store,
+    transport: Transport,
+    missing: Mapping[str, _File],
+    contents: Contents,
+    files: Mapping[str, _File],
+    *,
+    progress: Progress,
+) -> int:
+    """Copy the blobs ``missing`` (sha256 to file) if there is room for them."""
+    total = sum(file.size_bytes for file in missing.values())
+    needed = total + _SPARE_BYTES
+    if not contents.links:  # the deployment is made of copies there
+        needed += sum(file.size_bytes for file in files.values())
+    if missing and contents.free_bytes is not None and needed > contents.free_bytes:
+        raise DeviceDiskFullError(transport.name, store.root, needed_bytes=needed, free_bytes=contents.free_bytes)
+    done = 0
+    if missing:
+        progress.step(f"pushing {len(missing)} files ({total / 1e6:.1f} MB) to {transport.name}")
+    for sha256, file in missing.items():
+        store.push(file.local, sha256, executable=file.executable)
+        done += file.size_bytes
+        progress.advance(done, total)
+    return done
+
+
+def _wrong(  # noqa: PLR0913  # as above
+    store: Store,
+    transport: Transport,
+    deployment: str,
+    files: Mapping[str, _File],
+    bundles: Mapping[str, RunnerBundle],
+    *,
+    lenient: bool,
+) -> set[str]:
+    """The files whose bytes on the device are not what they should be, as the runners there see it.
+
+    Each runner hashes the files it came with, and the first one the
+    artifacts as well: so each has also shown that it starts. One that does
+    not start makes all of its files wrong if ``lenient``.
+    """
+    folder = store.folder(deployment)
+    wrong: set[str] = set()
+    of_runners = {name for bundle in bundles.values() for name in bundle.files}
+    unseen = set(files) - of_runners
+    for bundle in bundles.values():
+        names = sorted(set(bundle.files) | unseen)
+        try:
+            seen = runner.hash_files(
+                transport, folder=folder, executable=bundle.executable, names=names, timeout_s=_HASH_TIMEOUT_S
+            )
+        except _RUNNER_ERRORS:
+            if not lenient:
+                raise
+            wrong |= set(bundle.files)
+            continue
+        wrong |= {name for name in names if seen.get(name) != files[name].sha256}
+        unseen = set()
+    return wrong | unseen
+
+
+def _file_safe(name: str) -> str:
+    """A name that is one file's on every system, and another's for every other name."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:80].lstrip(".")
+    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import os
 import struct
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,10 +71,14 @@ def read_idx(name: str) -> np.ndarray:
             f"{folder / name} does not exist; run: sudo apt-get install dataset-fashion-mnist, "
             "or set EDGEQ_FASHION_MNIST to a folder with Fashion-MNIST's four .gz files"
         ) from None
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise ValueError(f"{folder / name} is damaged: {error}") from error
-    kind, axes = struct.unpack_from(">HBB", data)[1:]
-    shape = struct.unpack_from(f">{axes}I", data, 4)
-    if kind != 8 or len(data) != 4 + 4 * axes + np.prod(shape):  # noqa: PLR2004  # the format's code of unsigned bytes
-        raise ValueError(f"{folder / name} is not an idx file of bytes")
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{folder / name} cannot be read: {error}") from error
+    try:
+        zeros, kind, axes = struct.unpack_from(">HBB", data)
+        shape = struct.unpack_from(f">{axes}I", data, 4)
+        array = np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    except (struct.error, ValueError) as error:
+        raise ValueError(f"{folder / name} is not an idx file: {error}") from error
+    if (zeros, kind) != (0, 8):
+        raise ValueError(f"{folder / name} is not an idx file of unsigned bytes")
+    return array

@@ -4,11 +4,14 @@
 #include <cstdio>
 #include <cstring>
 #include <unistd.h>
+#include <utility>
 
 #include "failure.h"
 
 namespace edgeq {
 namespace {
+
+constexpr std::size_t kMostQueued = 64 * 1024;
 
 // The length of the valid UTF-8 sequence at the start of `text`, 0 if there is none (RFC 3629).
 std::size_t SequenceLength(std::string_view text) {
@@ -114,12 +117,27 @@ Event& Event::Json(std::string_view key, std::string_view json) {
 std::string Event::Line() const { return json_ + "}\n"; }
 
 void EventWriter::Write(const Event& event) {
-  const std::string line = event.Line();
-  Write(line.data(), line.size());
+  queue_ += event.Line();
+  Flush();
 }
 
-void EventWriter::Write(const void* data, std::size_t size) {
-  const char* next = static_cast<const char*>(data);
+void EventWriter::Queue(const Event& event) {
+  const std::string line = event.Line();
+  Queue(line.data(), line.size());
+}
+
+void EventWriter::Queue(const void* data, std::size_t size) {
+  queue_.append(static_cast<const char*>(data), size);
+  if (queue_.size() >= kMostQueued) {
+    Flush();
+  }
+}
+
+void EventWriter::Flush() {
+  // Whatever happens, nothing is written twice.
+  const std::string queued = std::exchange(queue_, {});
+  const char* next = queued.data();
+  std::size_t size = queued.size();
   while (size > 0) {
     const ssize_t written = write(descriptor_, next, size);
     if (written < 0) {

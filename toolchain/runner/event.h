@@ -35,16 +35,21 @@ std::string Quoted(std::string_view text);
 // [1,3,224,224]
 std::string ShapeJson(const std::vector<std::int64_t>& shape);
 
-// Writes events and frames to a descriptor, whole and in order.
+// Writes events and frames to a descriptor, whole and in order. Each call throws Failure(kCannotWrite) when nobody
+// reads any more.
 class EventWriter {
  public:
   explicit EventWriter(int descriptor) : descriptor_(descriptor) {}
-  // Throws Failure(kCannotWrite) when nobody reads any more.
+  // At once, after all that was queued.
   void Write(const Event& event);
-  void Write(const void* data, std::size_t size);
+  // Small outputs go out together: a system call and a packet for each would cost more than their execution.
+  void Queue(const Event& event);
+  void Queue(const void* data, std::size_t size);
+  void Flush();
 
  private:
   int descriptor_;
+  std::string queue_;
 };
 
 }  // namespace edgeq

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <poll.h>
 #include <unistd.h>
 
 #include <optional>
@@ -23,6 +24,12 @@ struct Run {
   std::int64_t ns;
   std::optional<std::int64_t> instructions;
 };
+
+// False where a read would wait: the one who writes may wait for outputs in turn.
+bool HasInput(int input) {
+  pollfd waiting = {input, POLLIN, 0};
+  return poll(&waiting, 1, 0) > 0;
+}
 
 // False at the end of the input; Failure(kShortInput) if it ends inside the sample.
 bool ReadSample(int input, std::vector<std::byte>& sample, std::size_t index) {
@@ -83,7 +90,7 @@ void MeasureFirst(Engine& engine, const RunArguments& arguments, const std::byte
     }
   }
   for (std::size_t i = 0; i < runs.size(); ++i) {
-    events.Write(Event("run")
+    events.Queue(Event("run")
                      .Text("kind", RunKind(i, arguments.warmup))
                      .Number("ns", runs[i].ns)
                      .Number("instructions", runs[i].instructions));
@@ -97,12 +104,12 @@ void WriteOutputs(Engine& engine, std::size_t index, std::vector<std::byte>& byt
   for (const Shape& shape : shapes) {
     json += (json.size() > 1 ? "," : "") + ShapeJson(shape);
   }
-  events.Write(Event("output")
+  events.Queue(Event("output")
                    .Number("index", static_cast<std::int64_t>(index))
                    .Number("bytes", static_cast<std::int64_t>(bytes.size()))
                    .Json("shapes", json + "]"));
-  events.Write(bytes.data(), bytes.size());
-  events.Write("\n", 1);
+  events.Queue(bytes.data(), bytes.size());
+  events.Queue("\n", 1);
 }
 
 }  // namespace
@@ -122,6 +129,9 @@ std::size_t Measure(Engine& engine, const RunArguments& arguments, int input, co
   std::size_t count = 0;
   for (;;) {
     SetPhase("reading stdin");
+    if (!HasInput(input)) {
+      events.Flush();
+    }
     if (!ReadSample(input, sample, count)) {
       break;
     }

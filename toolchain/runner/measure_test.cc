@@ -81,6 +81,7 @@ std::string Run(edgeq::Engine& engine, const edgeq::RunArguments& arguments, con
   };
   try {
     *samples = edgeq::Measure(engine, arguments, in[0], nullptr, events);
+    events.Flush();
   } catch (...) {
     end();
     throw;
@@ -123,6 +124,27 @@ int main() {
     AddOne engine;
     CHECK_FAILS(Run(engine, {}, "", &samples), Code::kShortInput);
     CHECK_FAILS(Run(engine, {}, "aaaab", &samples), Code::kShortInput);
+  }
+  {
+    // Each output arrives before the next sample is written.
+    int in[2];
+    int out[2];
+    CHECK(pipe(in) == 0 && pipe(out) == 0);
+    AddOne engine;
+    std::thread runner([&] {
+      edgeq::EventWriter events(out[1]);
+      CHECK(edgeq::Measure(engine, {}, in[0], nullptr, events) == 3);
+    });
+    for (int i = 0; i < 3; ++i) {
+      CHECK(write(in[1], "aaaa", 4) == 4);
+      std::string text;
+      while (text.find("\nbbbb\n") == std::string::npos) {
+        char buffer[256];
+        text.append(buffer, static_cast<std::size_t>(read(out[0], buffer, sizeof buffer)));
+      }
+    }
+    close(in[1]);
+    runner.join();
   }
   {
     AddOne engine;

@@ -74,6 +74,8 @@ def test_what_was_not_measured_cannot_be_told(given: Any) -> None:
 
 def test_slower_is_decided_by_a_real_clock_only(given: Any) -> None:
     assert only(given.report("board"), "never_slower").outcome == "cannot tell"
+    assert only(given.report("local"), "never_slower").outcome == "cannot tell"
+    assert only(given.report("local", of=given.manifest(target="host")), "never_slower").outcome == "met"
     assert only(given.report("pi"), "never_slower").outcome == "met"
     rows = given.measured(given.manifest(), "pi")
     swapped = {"tiny.fp32.pte": rows[2].latencies_ns, INT8: rows[0].latencies_ns}

@@ -153,6 +153,23 @@ def test_the_page_tells_the_samples_behind_a_figure(given: Any) -> None:
     assert "64 samples" in text
 
 
+def test_times_of_this_machine_are_not_taken_for_the_boards(given: Any) -> None:
+    report = given.report("local")
+    text = Page(as_html.render(report)).says()
+    assert "Times of this machine. They say nothing about rpi4." in text
+    assert "no clock of rpi4 was read" in text
+    assert "no clock of rpi4 was read" not in as_html.render(given.report("pi"))
+
+
+def test_the_number_of_labelled_samples_is_told(given: Any) -> None:
+    manifest = given.manifest()
+    artifacts = tuple(
+        dataclasses.replace(one, host=dataclasses.replace(one.host, labelled=20)) for one in manifest.artifacts
+    )
+    text = Page(as_html.render(given.report(of=dataclasses.replace(manifest, artifacts=artifacts)))).says()
+    assert "1,000 evaluation samples, 20 of them labelled: labelled photos of ten classes." in text
+
+
 def test_undelegated_nodes_are_shown_with_their_reasons(given: Any) -> None:
     for render in (as_html.render, as_markdown.render):
         text = render(given.report("board"))

@@ -10,7 +10,7 @@ import jinja2
 from edgeq.records import CalibrationData, Report, ReportedBuild, ReportedDevice, ReportRow
 from edgeq.report import charts, figures, tables
 from edgeq.report.charts import Chart
-from edgeq.report.evidence import FP32
+from edgeq.report.evidence import FP32, tells_time
 from edgeq.report.tables import Cell, Table
 
 if TYPE_CHECKING:
@@ -81,12 +81,12 @@ def _section(report: Report, build: ReportedBuild) -> BuildSection:
     return BuildSection(
         build=build,
         headline_tone=_tone(build.decision.headline),
-        cards=_cards(rows),
+        cards=_cards(rows, build.target),
         charts=_charts(groups),
         limits=tables.limits(checks) if checks else None,
         devices=tuple(_device(device, group, build) for device, group in groups),
         tables=tuple(table for table in more if table.rows),
-        provenance=_provenance(build),
+        provenance=_provenance(build, rows),
     )
 
 
@@ -110,16 +110,17 @@ def _without_title(chart: Chart) -> dict[str, Any]:
     return {"kind": chart.kind, "panels": chart.panels, "ticks": chart.ticks, "note": chart.note}
 
 
-def _cards(rows: Sequence[ReportRow]) -> tuple[Card, ...]:
+def _cards(rows: Sequence[ReportRow], target: str) -> tuple[Card, ...]:
     """The first row of each quantized artifact: rows of a real board come first."""
     first: dict[str, ReportRow] = {}
     for row in rows:
         if row.recipe != FP32:
             first.setdefault(row.artifact, row)
-    return tuple(_card(row) for row in first.values())
+    return tuple(_card(row, target) for row in first.values())
 
 
-def _card(row: ReportRow) -> Card:
+def _card(row: ReportRow, target: str) -> Card:
+    unknown = Cell(text="cannot tell", small=f"no clock of {target} was read", tone="open")
     return Card(
         name=tables.artifact(row).text,
         file=row.artifact,
@@ -127,15 +128,15 @@ def _card(row: ReportRow) -> Card:
             ("Accuracy", tables.accuracy_cell(row)),
             ("Against fp32", tables.change_cell(row)),
             ("File size", tables.size_cell(row)),
-            ("Speed", tables.speed_cell(row)),
+            ("Speed", tables.speed_cell(row) if tells_time(row.timing, target) else unknown),
         ),
     )
 
 
 def _device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: ReportedBuild) -> DeviceSection:
-    shown = [tables.cost(rows)]
+    shown = [tables.cost(rows, build.target)]
     if device is not None:
-        shown.insert(0, tables.accuracy(rows, tables.samples_sentence(build)))
+        shown.insert(0, tables.accuracy(rows, tables.samples_sentence(build, rows)))
     return DeviceSection(
         heading=tables.device_heading(device),
         facts="" if device is None else _facts(device, rows),
@@ -160,10 +161,10 @@ def _facts(device: ReportedDevice, rows: Sequence[ReportRow]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _provenance(build: ReportedBuild) -> tuple[tuple[str, str], ...]:
+def _provenance(build: ReportedBuild, rows: Sequence[ReportRow]) -> tuple[tuple[str, str], ...]:
     return (
         ("Build", f"{build.build}, {figures.moment(build.created_at)}"),
-        ("Evaluation", tables.samples_sentence(build)),
+        ("Evaluation", tables.samples_sentence(build, rows)),
         ("Calibration", _calibration(build.calibration)),
         ("Tools", ", ".join(f"{name} {version}" for name, version in build.tools.items())),
     )

@@ -49,8 +49,8 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[str]:
     for device, rows in groups:
         yield from (f"### {_safe(tables.device_heading(device))}", "")
         if device is not None:
-            yield from _table(tables.accuracy(rows, tables.samples_sentence(build)))
-        yield from _table(tables.cost(rows))
+            yield from _table(tables.accuracy(rows, tables.samples_sentence(build, rows)))
+        yield from _table(tables.cost(rows, build.target))
         yield from (f"- {_safe(row.artifact)}: {_safe(note)}" for row in rows for note in row.notes)
     rows = [row for _, group in groups for row in group]
     yield from _table(tables.coverage(rows))

@@ -97,8 +97,9 @@ def accuracy(rows: Sequence[ReportRow]) -> Chart | None:
 def size(rows: Sequence[ReportRow]) -> Chart | None:
     """Bytes of each file."""
     once = {row.artifact: row for row in rows}.values()
-    points = [_point(row, row.size_bytes / 1e6, figures.megabytes(row.size_bytes)) for row in once]
-    return _from_zero("File size", points, lambda value: f"{value:g}\u00a0MB")
+    scale, unit = (1e6, "MB") if max((row.size_bytes for row in once), default=0) >= figures.MILLION else (1e3, "kB")
+    points = [_point(row, row.size_bytes / scale, figures.megabytes(row.size_bytes)) for row in once]
+    return _from_zero("File size", points, lambda value: f"{value:g}\u00a0{unit}")
 
 
 def instructions(rows: Sequence[ReportRow]) -> Chart | None:
@@ -118,19 +119,21 @@ def instructions(rows: Sequence[ReportRow]) -> Chart | None:
 
 def latency(rows: Sequence[ReportRow]) -> Chart | None:
     """Median latency with its interval; the rows are of one device, whose clock is real."""
+    slowest = max((row.p50_ms for row in rows if row.p50_ms is not None), default=0)
+    scale, unit = (1, "ms") if slowest >= 1 else (1e3, "\u00b5s")
     points = [
         _Point(
             row=row,
-            value=row.p50_ms,
-            low=row.ci95_ms[0] if row.ci95_ms else None,
-            high=row.ci95_ms[1] if row.ci95_ms else None,
+            value=row.p50_ms * scale,
+            low=row.ci95_ms[0] * scale if row.ci95_ms else None,
+            high=row.ci95_ms[1] * scale if row.ci95_ms else None,
             text=figures.ms(row.p50_ms),
         )
         for row in rows
         if row.p50_ms is not None and row.timing != "emulated"
     ]
     return _from_zero(
-        "Median latency", points, lambda value: f"{value:g}\u00a0ms", note="Line: 95 % interval of the median."
+        "Median latency", points, lambda value: f"{value:g}\u00a0{unit}", note="Line: 95 % interval of the median."
     )
 
 

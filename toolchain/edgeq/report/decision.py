@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edgeq.records import Decision, OpenQuestion, ReportRow
 from edgeq.report import figures
-from edgeq.report.evidence import FP32, latency_ratio
+from edgeq.report.evidence import FP32, latency_ratio, tells_time
 from edgeq.report.limits import CHANCE
 
 if TYPE_CHECKING:
@@ -59,11 +59,6 @@ def decide(
     )
 
 
-def tells_time(row: ReportRow, target: str) -> bool:
-    """Whether the clock of this row is that of the target: a real board's, or this machine's when it is the target."""
-    return row.timing == "hardware" or (row.timing == "host" and target == "host")
-
-
 def _tolerance(manifest: Manifest) -> float:
     limit = manifest.limits.max_drop_pp if manifest.limits else None
     return ASSUMED_DROP_PP if limit is None else limit
@@ -73,7 +68,7 @@ def _candidate(
     artifact: str, rows: Sequence[ReportRow], checks: Sequence[Check], target: str, tolerance: float
 ) -> Candidate:
     mine = [row for row in rows if row.artifact == artifact]
-    timed = [row for row in mine if tells_time(row, target)]
+    timed = [row for row in mine if tells_time(row.timing, target)]
     scored = max(mine, key=lambda row: (row.drop_ci95_pp is not None, row.labelled))
     accuracy: Accuracy = "open"
     if scored.drop_pp is not None and scored.drop_ci95_pp is not None and scored.drop_p_value is not None:
@@ -106,7 +101,7 @@ def _headline(candidates: Sequence[Candidate], target: str) -> str:
         return "Keep fp32: every quantized artifact " + (
             f"misses a limit ({', '.join(why)})." if why else "loses accuracy."
         )
-    timed = [one for one in fit if tells_time(one.row, target)]
+    timed = [one for one in fit if tells_time(one.row.timing, target)]
     kept = [one for one in timed if one.accuracy == "kept"]
     gains = [one for one in kept if one.speed in {"faster", "same"}]
     if gains:
@@ -142,7 +137,7 @@ def _evidence(candidates: Sequence[Candidate], manifest: Manifest, evidence: Seq
     for one in candidates:
         if one.row.device is not None:
             yield f"{one.row.artifact}: {'; '.join(_facts(one, manifest.target))}."
-    timed = {one.row.artifact: one for one in candidates if tells_time(one.row, manifest.target)}
+    timed = {one.row.artifact: one for one in candidates if tells_time(one.row.timing, manifest.target)}
     measured: dict[str, Measurement] = {
         piece.artifact.name: piece.measured
         for piece in evidence
@@ -159,7 +154,8 @@ def _evidence(candidates: Sequence[Candidate], manifest: Manifest, evidence: Seq
                 f"{'as' if against.verdict == 'same' else 'than'} {slower} there: "
                 f"{figures.ratio(against.ratio)}{_reach(against.low, against.high)}."
             )
-    if manifest.limits is None or manifest.limits.max_drop_pp is None:
+    assumed = manifest.limits is None or manifest.limits.max_drop_pp is None
+    if assumed and any(one.scored.drop_pp is not None for one in candidates):
         yield f"The project sets no max_drop_pp; {ASSUMED_DROP_PP:g} pp was taken for what may be lost."
 
 
@@ -180,7 +176,7 @@ def _facts(one: Candidate, target: str) -> Iterator[str]:
     if scored.fp32_agreement is not None:
         same = figures.of_total(round(scored.fp32_agreement * scored.samples), scored.samples)
         yield f"fp32's answer on {same} ({figures.percent(scored.fp32_agreement, scored.samples)})"
-    if tells_time(row, target) and row.speedup_vs_fp32.ratio is not None:
+    if tells_time(row.timing, target) and row.speedup_vs_fp32.ratio is not None:
         speed = row.speedup_vs_fp32
         yield f"{figures.ratio(speed.ratio or 0)} as fast as fp32{_reach(speed.low, speed.high)}: {speed.verdict}"
     if row.size_ratio is not None:
@@ -201,15 +197,16 @@ def _open_questions(
     folder = shlex.quote(build)
     if any(one.row.device is None for one in candidates):
         device = "local" if manifest.target == "host" else "board"
-        yield OpenQuestion(question="What do the artifacts do that were not measured?", commands=_on(device, folder))
-    if manifest.target != "host" and any(not tells_time(one.row, manifest.target) for one in candidates):
+        question = "Not every artifact was measured yet. This measures them:"
+        yield OpenQuestion(question=question, commands=_on(device, folder))
+    if manifest.target != "host" and any(not tells_time(one.row.timing, manifest.target) for one in candidates):
         yield OpenQuestion(
             question=f"Is int8 faster than fp32 on {manifest.target}? No clock of such a board was read. "
             "A real one would tell:",
             commands=_on(A_BOARD, folder),
         )
     for one in candidates:
-        if tells_time(one.row, manifest.target) and one.speed == "open":
+        if tells_time(one.row.timing, manifest.target) and one.speed == "open":
             yield OpenQuestion(
                 question=f"Is {one.row.artifact} faster than its fp32 twin? {one.row.speedup_vs_fp32.reason}.",
                 commands=(f"edgeq bench {folder} --device {one.row.device} --repeats 1000", f"edgeq report {folder}"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from edgeq.records import Manifest
+    from edgeq.records import Manifest, Timing
 
 FP32 = "fp32"
 """The recipe that every other one is compared with."""
@@ -74,6 +74,11 @@ def gather(manifest: Manifest, measurements: Sequence[Measurement]) -> Gathered:
         if artifact.name not in seen
     ]
     return Gathered(evidence=tuple(evidence), stale=len(measurements) - len(current), older=len(current) - len(newest))
+
+
+def tells_time(timing: Timing | None, target: str) -> bool:
+    """Whether that clock is the target's own: a real board's, or this machine's when it is the target."""
+    return timing == "hardware" or (timing == "host" and target == "host")
 
 
 def speedup(what: Evidence) -> Speedup:

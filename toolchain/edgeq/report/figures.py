@@ -10,6 +10,8 @@ NOTHING = "\u2013"
 
 RUNTIMES = {"executorch": "ExecuTorch", "onnxruntime": "ONNX Runtime"}
 
+MILLION = 1_000_000
+
 _NBSP = "\u00a0"
 _MINUS = "\u2212"
 _FINE = 2000
@@ -44,12 +46,14 @@ def count(value: int) -> str:
 
 
 def ms(value: float) -> str:
-    """17.4 ms."""
-    return f"{significant(value)}{_NBSP}ms"
+    """17.4 ms; below one, 19.9 us with a Greek mu."""
+    return f"{significant(value)}{_NBSP}ms" if value >= 1 else f"{significant(value * 1e3)}{_NBSP}\u00b5s"
 
 
 def ms_range(low: float, high: float) -> str:
     """17.31 to 17.44 ms: a digit more than a single latency, as the ends of an interval are close."""
+    if high < 1:
+        return f"{significant(low * 1e3, 4)} to {significant(high * 1e3, 4)}{_NBSP}\u00b5s"
     return f"{significant(low, 4)} to {significant(high, 4)}{_NBSP}ms"
 
 
@@ -64,13 +68,15 @@ def ratio(value: float) -> str:
 
 
 def megabytes(size_bytes: int) -> str:
-    """4.9 MB: millions of bytes."""
+    """4.91 MB, millions of bytes; below one, 44.5 kB."""
+    if size_bytes < MILLION:
+        return f"{significant(size_bytes / 1e3)}{_NBSP}kB"
     return f"{significant(size_bytes / 1e6)}{_NBSP}MB"
 
 
 def millions(value: int) -> str:
     """124.2 M, to a tenth of a million, or three digits below ten."""
-    return f"{value / 1e6:,.1f}{_NBSP}M" if value >= 1e7 else f"{significant(value / 1e6)}{_NBSP}M"  # noqa: PLR2004
+    return f"{value / 1e6:,.1f}{_NBSP}M" if value >= 10 * MILLION else f"{significant(value / 1e6)}{_NBSP}M"
 
 
 def of_total(part: int, total: int) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.records import Check
 from edgeq.report import figures
-from edgeq.report.evidence import FP32
+from edgeq.report.evidence import FP32, tells_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,8 +17,10 @@ CHANCE = 0.05
 """A drop whose p-value is above this may be chance, and misses no limit."""
 
 
-def held_against(rows: Sequence[ReportRow], limits: Limits | None) -> tuple[Check, ...]:
+def held_against(rows: Sequence[ReportRow], limits: Limits | None, target: str) -> tuple[Check, ...]:
     """Each limit against each quantized artifact, and on each device where the device matters.
+
+    Only a clock of ``target`` itself decides ``never_slower``.
 
     An fp32 artifact is the reference and has no limits of its own.
     """
@@ -30,7 +32,7 @@ def held_against(rows: Sequence[ReportRow], limits: Limits | None) -> tuple[Chec
         mine = [row for row in quantized if row.artifact == artifact]
         found += _of_the_file(mine[0], limits)
         for row in mine:
-            found += _on_the_device(row, limits)
+            found += _on_the_device(row, limits, target)
     return tuple(found)
 
 
@@ -46,12 +48,12 @@ def _of_the_file(row: ReportRow, limits: Limits) -> Iterator[Check]:
             yield _check(row, name, outcome, text, device=None)
 
 
-def _on_the_device(row: ReportRow, limits: Limits) -> Iterator[Check]:
+def _on_the_device(row: ReportRow, limits: Limits, target: str) -> Iterator[Check]:
     """Limits that only a measurement decides."""
     if limits.max_drop_pp is not None:
         yield _check(row, "max_drop_pp", *_drop(row, limits.max_drop_pp), device=row.device)
     if limits.never_slower:
-        yield _check(row, "never_slower", *_slower(row), device=row.device)
+        yield _check(row, "never_slower", *_slower(row, target), device=row.device)
 
 
 def _drop(row: ReportRow, most: float) -> tuple[Outcome, str]:
@@ -72,8 +74,10 @@ def _drop(row: ReportRow, most: float) -> tuple[Outcome, str]:
     return "cannot tell", f"{measured} ({reach}): too few samples to hold it to {most:g} pp"
 
 
-def _slower(row: ReportRow) -> tuple[Outcome, str]:
+def _slower(row: ReportRow, target: str) -> tuple[Outcome, str]:
     speed = row.speedup_vs_fp32
+    if row.timing == "host" and not tells_time(row.timing, target):
+        return "cannot tell", f"measured on this machine, whose clock says nothing about {target}"
     if speed.verdict == "cannot tell" or speed.ratio is None:
         return "cannot tell", speed.reason
     text = f"{speed.verdict}: fp32 takes {figures.ratio(speed.ratio)} its time"

@@ -45,7 +45,7 @@ def summarise(builds: Sequence[Measured]) -> Report:
         gathered = gather(manifest, measurements)
         labels = Labels.of(path, manifest)
         own = _in_order([_row(build, evidence, labels) for evidence in gathered.evidence])
-        held = limits.held_against(own, manifest.limits)
+        held = limits.held_against(own, manifest.limits, manifest.target)
         own = [_with_verdicts(row, held) for row in own]
         decided = decision.decide(build, manifest, own, held, gathered.evidence)
         reported.append(_reported(build, manifest, gathered, decided))

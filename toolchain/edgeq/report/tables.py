@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from edgeq.report import figures
-from edgeq.report.evidence import FP32
+from edgeq.report.evidence import FP32, tells_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +92,7 @@ def accuracy(rows: Sequence[ReportRow], labelled: str) -> Table:
     )
 
 
-def cost(rows: Sequence[ReportRow]) -> Table:
+def cost(rows: Sequence[ReportRow], target: str) -> Table:
     """Size, memory, and either time (a real clock) or retired instructions (an emulator), never both in one table."""
     if all(row.device is None for row in rows):
         return Table(title="Files", columns=_FILE_COLUMNS, rows=tuple((artifact(row), size_cell(row)) for row in rows))
@@ -118,7 +118,7 @@ def cost(rows: Sequence[ReportRow]) -> Table:
             )
             for row in rows
         ),
-        note=NO_TIME if emulated else "",
+        note=NO_TIME if emulated else _whose_clock(rows, target),
     )
 
 
@@ -250,11 +250,12 @@ def limits(checks: Sequence[Check]) -> Table:
     )
 
 
-def samples_sentence(build: ReportedBuild) -> str:
-    """How many samples stand behind the figures, and what they are."""
-    evaluation = build.evaluation
-    note = f": {evaluation.note}" if evaluation.note else ""
-    return f"{figures.count(evaluation.samples)} evaluation samples{note}".rstrip(".") + "."
+def samples_sentence(build: ReportedBuild, rows: Sequence[ReportRow]) -> str:
+    """How many samples stand behind the figures, how many of them have labels, and what they are."""
+    total, labelled = build.evaluation.samples, max((row.host.labelled for row in rows), default=0)
+    part = "" if labelled == total else f", {figures.count(labelled)} of them labelled"
+    note = f": {build.evaluation.note}" if build.evaluation.note else ""
+    return f"{figures.some(total, 'evaluation sample')}{part}{note}".rstrip(".") + "."
 
 
 def by_device(report: Report, build: ReportedBuild) -> list[tuple[ReportedDevice | None, list[ReportRow]]]:
@@ -265,6 +266,12 @@ def by_device(report: Report, build: ReportedBuild) -> list[tuple[ReportedDevice
         if row.build == build.build:
             groups.setdefault(row.device, []).append(row)
     return [(devices[name] if name is not None else None, rows) for name, rows in groups.items()]
+
+
+def _whose_clock(rows: Sequence[ReportRow], target: str) -> str:
+    if any(row.timing == "host" and not tells_time(row.timing, target) for row in rows):
+        return f"Times of this machine. They say nothing about {target}."
+    return ""
 
 
 def artifact(row: ReportRow) -> Cell:

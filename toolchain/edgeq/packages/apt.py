@@ -117,14 +117,14 @@ def debian_mirror() -> str:
     if configured:
         return configured
     output = subprocess.run(
-        ("apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"),
+        ("apt-get", "indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages"),
         capture_output=True,
         text=True,
         check=False,
     ).stdout
     by_address = ""
     for line in output.splitlines():
-        label, _, address = line.partition(" ")
+        address, _, label = line.partition(" ")
         if label == "Debian":
             return address
         # A fresh container has no index yet, and so no labels.

@@ -10,7 +10,7 @@ always give the same report. docs/measuring.md says it in prose.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal, TypeAlias
@@ -110,8 +110,7 @@ def median_interval(rounds: Rounds, *, confidence: float = 0.95) -> tuple[float,
     clusters = _Clusters.of(rounds)
     if len(rounds) < MIN_ROUNDS:
         return None
-    medians = [clusters.median(counts) for counts in _draw_rounds(len(rounds))]
-    return _expanded_percentiles(medians, len(rounds), confidence)
+    return _expanded_percentiles(clusters.medians(_drawn_rounds(len(rounds))), len(rounds), confidence)
 
 
 def median_ratio(
@@ -135,12 +134,12 @@ def median_ratio(
         raise ValueError(f"{len(reference)} rounds against {len(candidate)}: not measured in turn")
     first, second = _Clusters.of(reference), _Clusters.of(candidate)
     count = len(reference)
-    once = np.ones(count, dtype=np.int64)
-    ratio = first.median(once) / second.median(once)
+    once = np.ones((1, count), dtype=np.int64)
+    ratio = float(first.medians(once)[0] / second.medians(once)[0])
     if count < MIN_ROUNDS:
         return MedianRatio(ratio=ratio, low=None, high=None, verdict="cannot tell")
-    ratios = [first.median(counts) / second.median(counts) for counts in _draw_rounds(count)]
-    low, high = _expanded_percentiles(ratios, count, confidence)
+    drawn = _drawn_rounds(count)
+    low, high = _expanded_percentiles(first.medians(drawn) / second.medians(drawn), count, confidence)
     verdict: Literal["faster", "slower", "same", "cannot tell"] = "cannot tell"
     if 1 - same_within <= low and high <= 1 + same_within:
         verdict = "same"
@@ -296,22 +295,28 @@ class _Clusters:
         round_of = np.repeat(np.arange(len(rounds)), [len(samples) for samples in rounds])
         return cls(ordered=values[order], round_of=round_of[order])
 
-    def median(self, counts: NDArray[np.int64]) -> float:
-        """The median when round i is taken ``counts[i]`` times: the mean of the two middle samples."""
-        upto = counts[self.round_of].cumsum()
-        middle = upto[-1] / 2
-        lower = self.ordered[np.searchsorted(upto, middle, side="left")]
-        upper = self.ordered[np.searchsorted(upto, middle, side="right")]
-        return float((lower + upper) / 2)
+    def medians(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The median for each row of ``counts``, which takes round i ``counts[row, i]`` times.
+
+        The mean of the two middle samples, as in numpy. ``counts`` is
+        (draws, rounds), the result (draws,).
+        """
+        found = np.empty(len(counts))
+        block = max(1, _CHUNK // self.ordered.size)
+        for start in range(0, len(counts), block):
+            upto = counts[start : start + block, self.round_of].cumsum(axis=1)
+            middle = upto[:, -1:] / 2
+            lower, upper = (upto < middle).sum(axis=1), (upto <= middle).sum(axis=1)
+            found[start : start + block] = (self.ordered[lower] + self.ordered[upper]) / 2
+        return found
 
 
-def _draw_rounds(count: int) -> Iterator[NDArray[np.int64]]:
-    """How often each of ``count`` rounds is taken, for each draw with replacement."""
-    generator = np.random.default_rng(_SEED)
-    yield from generator.multinomial(count, np.full(count, 1 / count), size=_DRAWS)
+def _drawn_rounds(count: int) -> NDArray[np.int64]:
+    """How often each of ``count`` rounds is taken in each draw with replacement; shape (draws, count)."""
+    return np.random.default_rng(_SEED).multinomial(count, np.full(count, 1 / count), size=_DRAWS)
 
 
-def _expanded_percentiles(values: Sequence[float], rounds: int, confidence: float) -> tuple[float, float]:
+def _expanded_percentiles(values: NDArray[np.float64], rounds: int, confidence: float) -> tuple[float, float]:
     """The percentiles of ``values`` that a t-interval over ``rounds`` rounds would reach to (Hesterberg 2015)."""
     t = _student_t_quantile((1 + confidence) / 2, rounds - 1)
     tail = NormalDist().cdf(-math.sqrt(rounds / (rounds - 1)) * t)

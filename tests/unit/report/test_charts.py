@@ -57,4 +57,4 @@ def test_perfect_accuracy_still_has_an_axis(given: Any) -> None:
     rows = tuple(given.measurement(one, "board", wrong=set()) for one in manifest.artifacts)
     chart = charts.accuracy(given.report(rows=rows).rows)
     assert chart is not None
-    assert chart.ticks[-1].text == "100\u00a0%"
+    assert chart.ticks[-1].text == "100.0\u00a0%"

@@ -134,13 +134,10 @@ def _card(row: ReportRow, target: str) -> Card:
 
 
 def _device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: ReportedBuild) -> DeviceSection:
-    shown = [tables.cost(rows, build.target)]
-    if device is not None:
-        shown.insert(0, tables.accuracy(rows, tables.samples_sentence(build, rows)))
     return DeviceSection(
         heading=tables.device_heading(device),
         facts="" if device is None else _facts(device, rows),
-        tables=tuple(shown),
+        tables=tables.of_device(device, rows, build),
         notes=tuple(f"{row.artifact}: {note}" for row in rows for note in row.notes),
     )
 

@@ -48,9 +48,8 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[str]:
     groups = tables.by_device(report, build)
     for device, rows in groups:
         yield from (f"### {_safe(tables.device_heading(device))}", "")
-        if device is not None:
-            yield from _table(tables.accuracy(rows, tables.samples_sentence(build, rows)))
-        yield from _table(tables.cost(rows, build.target))
+        for table in tables.of_device(device, rows, build):
+            yield from _table(table)
         yield from (f"- {_safe(row.artifact)}: {_safe(note)}" for row in rows for note in row.notes)
     rows = [row for _, group in groups for row in group]
     yield from _table(tables.coverage(rows))

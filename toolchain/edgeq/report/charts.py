@@ -11,7 +11,7 @@ from edgeq.report import figures
 from edgeq.report.evidence import FP32
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 _ROOM = 1.0
 """Per cent of a track that is left free at each end, so that no mark is cut."""
@@ -89,7 +89,7 @@ def accuracy(rows: Sequence[ReportRow]) -> Chart | None:
         "dot",
         points,
         (first, last, step),
-        lambda value: f"{value:g}\u00a0%",
+        "%",
         note="Dot: measured share of right answers. Line: 95 % interval for samples like these (Wilson).",
     )
 
@@ -99,7 +99,7 @@ def size(rows: Sequence[ReportRow]) -> Chart | None:
     once = {row.artifact: row for row in rows}.values()
     scale, unit = (1e6, "MB") if max((row.size_bytes for row in once), default=0) >= figures.MILLION else (1e3, "kB")
     points = [_point(row, row.size_bytes / scale, figures.megabytes(row.size_bytes)) for row in once]
-    return _from_zero("File size", points, lambda value: f"{value:g}\u00a0{unit}")
+    return _from_zero("File size", points, unit)
 
 
 def instructions(rows: Sequence[ReportRow]) -> Chart | None:
@@ -112,7 +112,7 @@ def instructions(rows: Sequence[ReportRow]) -> Chart | None:
     return _from_zero(
         "Instructions per inference",
         points,
-        lambda value: f"{value:g}\u00a0M",
+        "M",
         note="A cost, not a time: compare within one precision only. fp32 against int8 says nothing about speed.",
     )
 
@@ -132,21 +132,19 @@ def latency(rows: Sequence[ReportRow]) -> Chart | None:
         for row in rows
         if row.p50_ms is not None and row.timing != "emulated"
     ]
-    return _from_zero(
-        "Median latency", points, lambda value: f"{value:g}\u00a0{unit}", note="Line: 95 % interval of the median."
-    )
+    return _from_zero("Median latency", points, unit, note="Line: 95 % interval of the median.")
 
 
 def _point(row: ReportRow, value: float, text: str) -> _Point:
     return _Point(row=row, value=value, low=None, high=None, text=text)
 
 
-def _from_zero(title: str, points: Sequence[_Point], tick: Callable[[float], str], *, note: str = "") -> Chart | None:
+def _from_zero(title: str, points: Sequence[_Point], unit: str, *, note: str = "") -> Chart | None:
     if not points:
         return None
     most = max(max(point.value, point.high or 0) for point in points)
     step = _step(most)
-    return _chart(title, "bar", points, (0.0, math.ceil(most / step) * step, step), tick, note=note)
+    return _chart(title, "bar", points, (0.0, math.ceil(most / step) * step, step), unit, note=note)
 
 
 def _chart(  # noqa: PLR0913  # what a chart is made of
@@ -154,7 +152,7 @@ def _chart(  # noqa: PLR0913  # what a chart is made of
     kind: Literal["bar", "dot"],
     points: Sequence[_Point],
     axis: tuple[float, float, float],
-    tick: Callable[[float], str],
+    unit: str,
     *,
     note: str = "",
 ) -> Chart:
@@ -178,12 +176,13 @@ def _chart(  # noqa: PLR0913  # what a chart is made of
         runtime = figures.RUNTIMES["executorch" if point.row.format == "pte" else "onnxruntime"]
         panels.setdefault(runtime, []).append(mark(point))
     count = round((last - first) / step)
+    decimals = max(0, -math.floor(math.log10(step)))
     values = [round(first + index * step, 9) for index in range(count + 1)]
     return Chart(
         title=title,
         kind=kind,
         panels=tuple(Panel(title=name, marks=tuple(marks)) for name, marks in panels.items()),
-        ticks=tuple(Tick(at=place(value), text=tick(value)) for value in values),
+        ticks=tuple(Tick(at=place(value), text=f"{value:,.{decimals}f}\u00a0{unit}") for value in values),
         note=note,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import unicodedata
 
 NOTHING = "\u2013"
@@ -31,13 +32,12 @@ def printable(text: str) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """``value`` with that many significant digits and no exponent: 0.0123, 1.23, 123, 1,234."""
+    """``value`` with that many significant digits and no exponent: 0.0123, 1.20, 123, 1,234."""
     if value == 0:
         return "0"
-    magnitude = len(f"{abs(value):.0f}") if abs(value) >= 1 else 0
-    if not magnitude:
-        return f"{value:.{digits}g}" if abs(value) >= 1e-4 else f"{value:.1e}"  # noqa: PLR2004  # readable to here
-    return f"{value:,.{max(0, digits - magnitude)}f}"
+    rounded = float(f"{value:.{digits - 1}e}")
+    decimals = digits - 1 - math.floor(math.log10(abs(rounded)))
+    return f"{rounded if decimals > 0 else value:,.{max(0, decimals)}f}"
 
 
 def count(value: int) -> str:

@@ -92,33 +92,40 @@ def accuracy(rows: Sequence[ReportRow], labelled: str) -> Table:
     )
 
 
-def cost(rows: Sequence[ReportRow], target: str) -> Table:
-    """Size, memory, and either time (a real clock) or retired instructions (an emulator), never both in one table."""
+def cost(rows: Sequence[ReportRow]) -> Table:
+    """Size and memory, and on an emulated board the retired instructions of an inference."""
     if all(row.device is None for row in rows):
         return Table(title="Files", columns=_FILE_COLUMNS, rows=tuple((artifact(row), size_cell(row)) for row in rows))
     emulated = any(row.timing == "emulated" for row in rows)
-    spent = ("Instructions per inference",) if emulated else ("Median latency", "p90", "p99", "Speed against fp32")
+    counted = (Column(name="Instructions per inference"),) if emulated else ()
     return Table(
-        title="Cost",
-        columns=(
-            *_FILE_COLUMNS,
-            *(Column(name=name) for name in spent),
-            Column(name="Peak memory"),
-            Column(name="Planned arena"),
-            *(() if emulated else (Column(name="Load"), Column(name="First inference"))),
-        ),
+        title="Size and cost" if emulated else "Size and memory",
+        columns=(*_FILE_COLUMNS, *counted, Column(name="Peak memory"), Column(name="Planned arena")),
         rows=tuple(
             (
                 artifact(row),
                 size_cell(row),
-                *((_instructions(row),) if emulated else _latencies(row)),
+                *((_instructions(row),) if emulated else ()),
                 _megabytes(row.peak_rss_bytes),
                 _megabytes(row.planned_bytes),
-                *(() if emulated else (_ms(row.load_ms), _ms(row.first_ms))),
             )
             for row in rows
         ),
-        note=NO_TIME if emulated else _whose_clock(rows, target),
+        note=NO_TIME if emulated else "",
+    )
+
+
+def time(rows: Sequence[ReportRow], target: str) -> Table | None:
+    """Latencies of one device with a real clock; None for an emulated one, or where nothing was measured."""
+    if any(row.timing in {"emulated", None} for row in rows):
+        return None
+    foreign = any(not tells_time(row.timing, target) for row in rows)
+    names = ("Median latency", "p90", "p99", "Speed against fp32", "Load", "First inference")
+    return Table(
+        title="Time",
+        columns=(Column(name="Artifact", numeric=False), *(Column(name=name) for name in names)),
+        rows=tuple((artifact(row), *_latencies(row), _ms(row.load_ms), _ms(row.first_ms)) for row in rows),
+        note=f"Times of this machine. They say nothing about {target}." if foreign else "",
     )
 
 
@@ -258,6 +265,14 @@ def samples_sentence(build: ReportedBuild, rows: Sequence[ReportRow]) -> str:
     return f"{figures.some(total, 'evaluation sample')}{part}{note}".rstrip(".") + "."
 
 
+def of_device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: ReportedBuild) -> tuple[Table, ...]:
+    """The tables of one device: no table holds two clocks, or a clock and a counter."""
+    if device is None:
+        return (cost(rows),)
+    found = (accuracy(rows, samples_sentence(build, rows)), time(rows, build.target), cost(rows))
+    return tuple(table for table in found if table is not None)
+
+
 def by_device(report: Report, build: ReportedBuild) -> list[tuple[ReportedDevice | None, list[ReportRow]]]:
     """The rows of one build, one group a device, those not measured last: clocks never mix in a table."""
     devices = {device.name: device for device in build.devices}
@@ -266,12 +281,6 @@ def by_device(report: Report, build: ReportedBuild) -> list[tuple[ReportedDevice
         if row.build == build.build:
             groups.setdefault(row.device, []).append(row)
     return [(devices[name] if name is not None else None, rows) for name, rows in groups.items()]
-
-
-def _whose_clock(rows: Sequence[ReportRow], target: str) -> str:
-    if any(row.timing == "host" and not tells_time(row.timing, target) for row in rows):
-        return f"Times of this machine. They say nothing about {target}."
-    return ""
 
 
 def artifact(row: ReportRow) -> Cell:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from edgeq.device.board import qemu
-from edgeq.device.board.console import Console, ConsoleClosedError, log_tail
+from edgeq.device.board.console import Console, ConsoleClosedError, log_lines, log_tail
 from edgeq.device.board.image import USER, Image
 from edgeq.device.board.keys import board_keys
 from edgeq.device.board.qmp import Qmp, QmpError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _BOOT_S = 120.0
 _RESTORE_S = 30.0
 _ANSWER_S = 10.0
+_ENDING_S = 2.0
 _POLL_S = 0.01
 
 
@@ -104,7 +105,16 @@ def answers(board: RunningBoard) -> bool:
 def post_mortem(board: RunningBoard) -> BoardDiedError | None:
     """Why a board that was up is no more, for whoever lost the connection; None while it lives."""
     folder = board.serial_log.parent
-    return None if lives(folder) else _death(folder, "its QEMU is gone")
+    with contextlib.suppress(QmpError), _monitor(folder) as monitor:
+        monitor.execute("query-status")
+        return None
+    # A process that ends lets go of its connections one by one, and of its lock last.
+    deadline = time.monotonic() + _ENDING_S
+    while lives(folder):
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(_POLL_S)
+    return _death(folder, "its QEMU is gone")
 
 
 def _spawn(plan: Plan, snapshot: IO[bytes] | None) -> subprocess.Popen[bytes]:
@@ -159,8 +169,8 @@ def _explained(folder: Path, process: subprocess.Popen[bytes], waiting_for: str,
 
 def _death(folder: Path, ending: str) -> BoardDiedError:
     """The error that says why the QEMU of ``folder`` is gone: the guest's last word, QEMU's own, or ``ending``."""
-    serial, output = (log_tail(log).splitlines() for log in _logs(folder))
-    panics = [line.strip() for line in serial if "Kernel panic" in line]
+    serial, output = (log_lines(log) for log in _logs(folder))
+    panics = [line for line in serial if "Kernel panic" in line]
     cause = next(iter((*panics[:1], *output[-1:])), ending)
     return BoardDiedError(folder.name, cause=cause, log_tail=log_tail(*_logs(folder)))
 

@@ -68,11 +68,14 @@ class Console:
             self._seen += chunk
 
 
+def log_lines(log: Path) -> tuple[str, ...]:
+    """The lines of a board's log that say something; none if there is no log."""
+    if not log.is_file():
+        return ()
+    text = log.read_bytes().decode(errors="replace").replace("\r", "")
+    return tuple(line.rstrip() for line in text.splitlines() if line.strip())
+
+
 def log_tail(*logs: Path) -> str:
-    """The last lines of those logs that say something."""
-    lines = []
-    for log in logs:
-        if log.is_file():
-            text = log.read_bytes().decode(errors="replace").replace("\r", "")
-            lines += [line for line in text.splitlines() if line.strip()][-_TAIL_LINES:]
-    return "\n".join(lines)
+    """The last lines of those logs."""
+    return "\n".join(line for log in logs for line in log_lines(log)[-_TAIL_LINES:])

@@ -82,6 +82,7 @@ def ephemeral(target: Target, *, progress: Progress) -> Iterator[RunningBoard]:
     finally:
         with folder_lock(folder):
             destroy(folder)
+        qemu.reap()
 
 
 def stop(name: str) -> None:
@@ -90,6 +91,7 @@ def stop(name: str) -> None:
     with folder_lock(folder):
         if announced(folder) is not None:
             destroy(folder)
+            qemu.reap()
             return
     raise BoardNotRunningError(name, (board.name for board in sweep()))
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PROGRAM = "qemu-system-aarch64"
 GUEST_SSH_PORT = 22
 OUTPUT_LOG = "qemu.log"
+_children: list[subprocess.Popen[bytes]] = []
+"""The QEMUs that this process started and has not seen end: it may leave them running."""
 _MACHINES = ("virt",)
 _LEAST_RAM_MIB = 256
 _KERNEL_ARGUMENTS = "console=ttyAMA0 panic=-1 loglevel=3"
@@ -106,8 +108,9 @@ def spawn(
     )
     tether = ("setpriv", "--pdeathsig", "KILL", "--") if ends_with_caller else ()
     inherited = (claim.lock.fileno(), console, monitor, *(() if incoming_fd is None else (incoming_fd,)))
+    reap()
     with (claim.folder / OUTPUT_LOG).open("wb") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             (*tether, *argv),
             cwd=claim.folder,
             stdin=subprocess.DEVNULL,
@@ -116,6 +119,13 @@ def spawn(
             pass_fds=inherited,
             start_new_session=True,
         )
+    _children.append(process)
+    return process
+
+
+def reap() -> None:
+    """Take note of those of this process's QEMUs that have ended, so that no entry of them stays in /proc."""
+    _children[:] = [process for process in _children if process.poll() is None]
 
 
 def ssh_port(monitor: Qmp) -> int:

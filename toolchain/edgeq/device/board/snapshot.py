@@ -73,6 +73,9 @@ def open_snapshot(path: Path) -> Iterator[IO[bytes]]:
     The block closes its own copy once QEMU has one. SnapshotError at its
     end says that the file was damaged: zstd tells only then.
     """
+    if path.stat().st_size == 0:
+        # A power cut leaves this; zstd takes it for an archive of nothing, and QEMU waits for something.
+        raise SnapshotError("it is empty")
     with subprocess.Popen(("zstd", "-dcq", str(path)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as zstd:
         try:
             yield cast("IO[bytes]", zstd.stdout)

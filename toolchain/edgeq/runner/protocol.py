@@ -174,7 +174,7 @@ class EventReader:
     def _decode(self, line: bytes) -> _Line:
         try:
             event = _DECODER.decode(line)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StreamError(f"{error}: {_shown(line)}") from error
         if isinstance(event, Hello):
             if self._greeted:

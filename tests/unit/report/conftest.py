@@ -47,7 +47,7 @@ BOARDS: dict[str, tuple[Timing, DeviceFacts]] = {
             cpu="cortex-a72",
             cores=4,
             kernel="6.12.47",
-            libc="2.41",
+            libc="glibc 2.41",
             governor="ondemand",
         ),
     ),

@@ -33,6 +33,7 @@ def test_units_stay_with_their_number() -> None:
     assert figures.ms_range(17.314, 17.441) == f"17.31 to 17.44{NBSP}ms"
     assert figures.ms_range(0.01987, 0.0201) == f"19.87 to 20.10{NBSP}\u00b5s"
     assert figures.megabytes(44_512) == f"44.5{NBSP}kB"
+    assert figures.megabytes(8_321_000_000) == f"8.32{NBSP}GB"
     assert figures.megabytes(4_912_345) == f"4.91{NBSP}MB"
     assert figures.millions(124_200_000) == f"124.2{NBSP}M"
     assert figures.millions(3_825_304) == f"3.83{NBSP}M"

@@ -70,9 +70,9 @@ def test_an_artifact_measured_on_one_device_has_no_row_of_nothing(given: Any) ->
     ]
 
 
-def test_real_boards_come_first_and_fp32_before_int8_in_each_runtime(given: Any) -> None:
+def test_the_targets_own_clock_comes_first_and_fp32_before_int8_in_each_runtime(given: Any) -> None:
     report = given.report("board", "local", "pi")
-    assert [one.device for one in report.rows] == ["pi"] * 4 + ["local"] * 4 + ["board"] * 4
+    assert [one.device for one in report.rows] == ["pi"] * 4 + ["board"] * 4 + ["local"] * 4
     assert [one.artifact for one in report.rows[:4]] == [
         "tiny.fp32.pte",
         "tiny.int8-static.pte",

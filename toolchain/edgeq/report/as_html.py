@@ -150,7 +150,7 @@ def _facts(device: ReportedDevice, rows: Sequence[ReportRow]) -> str:
         figures.some(facts.cores, "core") if facts.cores else "",
         figures.megabytes(facts.ram_bytes) + " RAM" if facts.ram_bytes else "",
         f"kernel {facts.kernel}" if facts.kernel else "",
-        f"libc {facts.libc}" if facts.libc else "",
+        facts.libc,
         f"governor {facts.governor}" if facts.governor else "",
         "measured with " + figures.listed([figures.some(one, "thread") for one in threads]) if threads else "",
         f"last measured {figures.moment(max(row.measured_at or '' for row in rows))}",

@@ -68,7 +68,9 @@ def ratio(value: float) -> str:
 
 
 def megabytes(size_bytes: int) -> str:
-    """4.91 MB, millions of bytes; below one, 44.5 kB."""
+    """4.91 MB, millions of bytes; 44.5 kB; 8.32 GB."""
+    if size_bytes >= 1000 * MILLION:
+        return f"{significant(size_bytes / 1e9)}{_NBSP}GB"
     if size_bytes < MILLION:
         return f"{significant(size_bytes / 1e3)}{_NBSP}kB"
     return f"{significant(size_bytes / 1e6)}{_NBSP}MB"

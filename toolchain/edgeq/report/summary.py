@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from edgeq import stats
 from edgeq.records import FORMATS, Check, Manifest, Measurement, Report, ReportedBuild, ReportedDevice, ReportRow
 from edgeq.report import decision, figures, limits
-from edgeq.report.evidence import FP32, Drop, Evidence, Gathered, Labels, drop, gather, speedup
+from edgeq.report.evidence import FP32, Drop, Evidence, Gathered, Labels, drop, gather, speedup, tells_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ SAME_GRAPH = 0.995
 SAME_ON_DEVICE = 0.999
 """One runtime on two machines should give the same top-1 at least this often."""
 
-_TIMINGS = ("hardware", "host", "emulated", None)
+_FOREIGN_LAST = ("hardware", "emulated", "host", None)
 
 
 def summarise(builds: Sequence[Measured]) -> Report:
@@ -44,7 +44,7 @@ def summarise(builds: Sequence[Measured]) -> Report:
         build = str(path)
         gathered = gather(manifest, measurements)
         labels = Labels.of(path, manifest)
-        own = _in_order([_row(build, evidence, labels) for evidence in gathered.evidence])
+        own = _in_order([_row(build, evidence, labels) for evidence in gathered.evidence], manifest.target)
         held = limits.held_against(own, manifest.limits, manifest.target)
         own = [_with_verdicts(row, held) for row in own]
         decided = decision.decide(build, manifest, own, held, gathered.evidence)
@@ -170,13 +170,14 @@ def _with_verdicts(row: ReportRow, held: Sequence[Check]) -> ReportRow:
     return dataclasses.replace(row, verdicts=tuple(f"{one.limit}: {one.outcome}: {one.text}" for one in mine))
 
 
-def _in_order(rows: list[ReportRow]) -> list[ReportRow]:
-    """Real boards first, one device after the other; within one, each runtime with fp32 before the rest."""
+def _in_order(rows: list[ReportRow], target: str) -> list[ReportRow]:
+    """Clocks of the target first, one device after the other; within one, each runtime with fp32 before the rest."""
     recipes = list(dict.fromkeys(row.recipe for row in rows))
     return sorted(
         rows,
         key=lambda row: (
-            _TIMINGS.index(row.timing),
+            not tells_time(row.timing, target),
+            _FOREIGN_LAST.index(row.timing),
             row.device or "",
             FORMATS.index(row.format),
             row.recipe != FP32,

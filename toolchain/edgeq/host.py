@@ -79,6 +79,8 @@ class _OnnxRuntime:
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # On x86 the runtime would compute int8 activations in float; integer kernels give what a board gives.
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
         self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._names = [one.name for one in self._session.get_inputs()]
 

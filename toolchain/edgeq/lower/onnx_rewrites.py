@@ -143,7 +143,7 @@ def quantize_biases(graph: ir.Graph) -> None:
         scale = (weight_scale * input_scale.astype(np.float32)).astype(np.float32)
         inverse = (np.float32(1) / scale).astype(np.float32)
         limits = np.iinfo(np.int32)
-        integers = np.clip(np.round(bias.astype(np.float64) * inverse), limits.min, limits.max).astype(np.int32)
+        integers = np.clip(np.round(bias * inverse).astype(np.float64), limits.min, limits.max).astype(np.int32)
         name = f"{layer.name}_bias"
         read_bias = ir.node(
             "DequantizeLinear",

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64decode
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,7 +149,8 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 @contextlib.contextmanager
 def _ssh(one: RunningBoard, user: str = "edgeq") -> Iterator[paramiko.SSHClient]:
     client = paramiko.SSHClient()
-    client.load_host_keys(str(one.known_hosts))
+    kind, blob = one.host_key.split()
+    client.get_host_keys().add(f"[{one.host}]:{one.port}", kind, paramiko.PKey.from_type_string(kind, b64decode(blob)))
     with client:
         client.connect(
             one.host,

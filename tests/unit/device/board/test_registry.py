@@ -157,9 +157,3 @@ def test_a_damaged_marker_finds_no_process(tmp_path: Path, marker: str) -> None:
 def test_a_name_that_is_no_folder_s_is_refused(name: str) -> None:
     with pytest.raises(BadBoardNameError):
         board_folder(name)
-
-
-def test_the_pinned_key_is_in_the_form_of_known_hosts() -> None:
-    with claim(board_folder("rpi4")):
-        announce(_board("rpi4"))
-        assert _board("rpi4").known_hosts.read_text() == "[127.0.0.1]:2222 ssh-ed25519 AAAA\n"

@@ -82,11 +82,6 @@ class RunningBoard:
         """What the board said on its console."""
         return serial_log(board_folder(self.name))
 
-    @property
-    def known_hosts(self) -> Path:
-        """A file that pins ``host_key``, for the ``ssh`` program."""
-        return board_folder(self.name) / "known_hosts"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
@@ -137,7 +132,6 @@ def claim(folder: Path) -> Iterator[Claim]:
 
 def announce(board: RunningBoard) -> None:
     """Write down that a board is up."""
-    write_text(board.known_hosts, f"[{board.host}]:{board.port} {board.host_key}\n")
     write_text(board_folder(board.name) / "board.json", to_json(board))
 
 

@@ -24,8 +24,8 @@ zstd                    unpacking the boards' Debian packages
 debian-archive-keyring  checking the signatures of those packages
 openssh-client          edgeq board ssh
 cmake                   building the runner
-g++                     the runner for this machine
-g++-aarch64-linux-gnu   the runner for the boards
+g++                     building the runner for this machine
+g++-aarch64-linux-gnu   building the runner for the boards
 dataset-fashion-mnist   examples/fashion_mnist
 "
 TEST_PACKAGES="

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -44,6 +45,13 @@ def test_every_mark_lies_on_its_axis(given: Any) -> None:
                     <= (mark.high or mark.at)
                     <= chart.ticks[-1].at
                 )
+
+
+def test_a_figure_of_zero_still_has_an_axis(given: Any) -> None:
+    rows = tuple(dataclasses.replace(one, instructions=0) for one in given.report("board").rows)
+    chart = charts.instructions(rows)
+    assert chart is not None
+    assert chart.panels[0].marks[0].at == chart.ticks[0].at
 
 
 def test_nothing_measured_draws_nothing(given: Any) -> None:

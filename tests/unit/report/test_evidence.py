@@ -39,6 +39,25 @@ def test_rows_of_files_that_are_gone_are_counted_and_left_out(given: Any) -> Non
     assert of(gathered, "tiny.int8-static.pte").measured is None
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rounds": (20,) * 9},
+        {"rounds": (0, 200)},
+        {"latencies_ns": (0,) * 200},
+        {"correct": 1001},
+        {"correct": 950, "labelled": 900},
+        {"labelled": 2000},
+        {"agreement_with_host": -1},
+    ],
+)
+def test_a_row_that_contradicts_itself_is_counted_and_left_out(given: Any, changes: dict[str, Any]) -> None:
+    manifest = given.manifest()
+    gathered = gather(manifest, replaced(given.measured(manifest, "pi"), "tiny.int8-static.pte", **changes))
+    assert (gathered.unsound, gathered.stale) == (1, 0)
+    assert of(gathered, "tiny.int8-static.pte").measured is None
+
+
 def test_an_artifact_that_was_measured_nowhere_is_still_there(given: Any) -> None:
     gathered = gather(given.manifest(), ())
     assert len(gathered.evidence) == 4
@@ -135,6 +154,8 @@ def test_a_part_of_the_samples_is_paired_with_the_first_labels(given: Any, folde
             row,
             total=100,
             labelled=100,
+            agree_fp32=100,
+            agreement_with_host=100,
             predictions=row.predictions[:100],
             correct=sum(p >= 0 for p in row.predictions[:100]),
         )
@@ -147,7 +168,8 @@ def test_a_part_of_the_samples_is_paired_with_the_first_labels(given: Any, folde
 
 def test_rows_over_different_samples_have_no_drop(given: Any, folder: Path) -> None:
     manifest = given.manifest()
-    rows = replaced(given.measured(manifest, "board"), "tiny.fp32.pte", total=500, labelled=500)
+    half = given.measurement(manifest.artifacts[0], "board", wrong=set(), samples=500)
+    rows = (half, *given.measured(manifest, "board")[1:])
     found = drop(of(gather(manifest, rows), "tiny.int8-static.pte"), Labels.of(folder, manifest))
     assert found.drop_pp is None
     assert "500 samples" in found.unpaired

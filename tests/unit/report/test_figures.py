@@ -66,8 +66,9 @@ def test_small_p_values_are_bounded() -> None:
 
 
 def test_identical_outputs_have_no_decibels() -> None:
-    assert figures.decibels(None) == "identical"
-    assert figures.decibels(16.34) == f"16.3{NBSP}dB"
+    assert figures.decibels(None, identical=True) == "identical"
+    assert figures.decibels(None, identical=False) == figures.NOTHING
+    assert figures.decibels(16.34, identical=False) == f"16.3{NBSP}dB"
 
 
 def test_moments_are_in_utc() -> None:

@@ -137,6 +137,14 @@ def test_a_device_that_throttled_is_noted(given: Any) -> None:
     assert any("throttled" in note for note in given.report(rows=rows).rows[0].notes)
 
 
+def test_a_build_named_twice_is_reported_once(given: Any, folder: Path) -> None:
+    manifest = given.manifest()
+    one = (folder, manifest, given.measured(manifest, "board"))
+    report = summarise([one, one, (folder / ".." / folder.name, manifest, ())])
+    assert len(report.builds) == 1
+    assert len(report.rows) == 4
+
+
 def test_several_builds_keep_their_rows_apart(given: Any, tmp_path: Path) -> None:
     first, second = given.with_labels(tmp_path / "one", 1000), given.with_labels(tmp_path / "two", 1000)
     manifest = given.manifest()

@@ -144,7 +144,7 @@ def _from_zero(title: str, points: Sequence[_Point], unit: str, *, note: str = "
         return None
     most = max(max(point.value, point.high or 0) for point in points)
     step = _step(most)
-    return _chart(title, "bar", points, (0.0, math.ceil(most / step) * step, step), unit, note=note)
+    return _chart(title, "bar", points, (0.0, max(1, math.ceil(most / step)) * step, step), unit, note=note)
 
 
 def _chart(  # noqa: PLR0913  # what a chart is made of

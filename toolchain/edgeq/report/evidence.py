@@ -44,6 +44,7 @@ class Gathered:
     """The evidence of one build, and how many rows were left out and why."""
 
     evidence: tuple[Evidence, ...]
+    unsound: int
     stale: int
     older: int
 
@@ -53,10 +54,11 @@ def gather(manifest: Manifest, measurements: Sequence[Measurement]) -> Gathered:
 
     An artifact that was measured nowhere has one piece without a
     measurement. Rows of another sha256 are stale: they are of a file that
-    is no longer in the build.
+    is no longer in the build. Rows that contradict themselves are unsound.
     """
     artifacts = {artifact.name: artifact for artifact in manifest.artifacts}
-    current = [row for row in measurements if _is_current(row, artifacts)]
+    sound = [row for row in measurements if _is_sound(row)]
+    current = [row for row in sound if _is_current(row, artifacts)]
     newest: dict[tuple[str, str], Measurement] = {}
     for row in sorted(current, key=lambda row: row.started_at):
         newest[row.artifact, row.device] = row
@@ -73,7 +75,12 @@ def gather(manifest: Manifest, measurements: Sequence[Measurement]) -> Gathered:
         for artifact in manifest.artifacts
         if artifact.name not in seen
     ]
-    return Gathered(evidence=tuple(evidence), stale=len(measurements) - len(current), older=len(current) - len(newest))
+    return Gathered(
+        evidence=tuple(evidence),
+        unsound=len(measurements) - len(sound),
+        stale=len(sound) - len(current),
+        older=len(current) - len(newest),
+    )
 
 
 def tells_time(timing: Timing | None, target: str) -> bool:
@@ -181,6 +188,19 @@ def drop(what: Evidence, labels: Labels) -> Drop:
         )
     paired = stats.paired_drop(reference, candidate)
     return Drop(drop_pp=paired.drop_pp, interval_pp=(paired.low_pp, paired.high_pp), p_value=paired.p_value)
+
+
+def _is_sound(row: Measurement) -> bool:
+    """Whether its counts and times can be true together: a row may have been edited by hand."""
+    counts = (row.correct, row.agree_fp32, row.agreement_with_host)
+    return (
+        sum(row.rounds) == len(row.latencies_ns)
+        and min(row.rounds, default=1) > 0
+        and min(row.latencies_ns, default=1) > 0
+        and 0 <= row.labelled <= row.total
+        and all(0 <= part <= row.total for part in counts if part is not None)
+        and (row.correct is None or row.correct <= row.labelled)
+    )
 
 
 def _is_current(row: Measurement, artifacts: dict[str, Artifact]) -> bool:

@@ -123,9 +123,11 @@ def p_value(value: float) -> str:
     return f"p{_NBSP}={_NBSP}{value:.3f}" if value < 0.1 else f"p{_NBSP}={_NBSP}{value:.2f}"  # noqa: PLR2004  # convention
 
 
-def decibels(value: float | None) -> str:
-    """16.3 dB; None is identical outputs."""
-    return "identical" if value is None else f"{value:.1f}{_NBSP}dB"
+def decibels(value: float | None, *, identical: bool) -> str:
+    """16.3 dB; a record has None for identical outputs, and where no ratio could be taken."""
+    if value is None:
+        return "identical" if identical else NOTHING
+    return f"{value:.1f}{_NBSP}dB"
 
 
 def moment(iso: str) -> str:

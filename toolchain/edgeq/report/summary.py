@@ -40,7 +40,7 @@ def summarise(builds: Sequence[Measured]) -> Report:
     checks: list[Check] = []
     findings: list[str] = []
     notes: list[str] = []
-    for path, manifest, measurements in builds:
+    for path, manifest, measurements in _each_once(builds):
         build = str(path)
         gathered = gather(manifest, measurements)
         labels = Labels.of(path, manifest)
@@ -63,6 +63,14 @@ def summarise(builds: Sequence[Measured]) -> Report:
         findings=tuple(dict.fromkeys(findings)),
         notes=tuple(notes),
     )
+
+
+def _each_once(builds: Sequence[Measured]) -> tuple[Measured, ...]:
+    """A folder named twice is one build."""
+    seen: dict[Path, Measured] = {}
+    for one in builds:
+        seen.setdefault(one[0].resolve(), one)
+    return tuple(seen.values())
 
 
 def _row(build: str, what: Evidence, labels: Labels) -> ReportRow:
@@ -226,6 +234,8 @@ def _findings(manifest: Manifest, rows: Sequence[ReportRow]) -> Iterator[str]:
 
 
 def _left_out(build: str, gathered: Gathered) -> Iterator[str]:
+    if gathered.unsound:
+        yield f"{build}: {gathered.unsound} row(s) of measurements.jsonl contradict themselves and are left out"
     if gathered.stale:
         yield (
             f"{build}: {gathered.stale} row(s) of measurements.jsonl are of files that are no longer in the build "

@@ -21,4 +21,4 @@ lint:
 
 bench:
 	@scripts/setup.sh
-	$(BIN)/python benchmarks/run.py
+	@if [ -e benchmarks/run.py ]; then $(BIN)/python benchmarks/run.py; else echo "there are no benchmarks yet"; fi

@@ -95,8 +95,9 @@ environment_is_current() {
     [ -x "$VENV/bin/edgeq" ] && [ -f "$STAMP" ] && [ "$(environment_key)" = "$(cat "$STAMP")" ]
 }
 
+# What runs as root may leave a service behind, which must not keep this script's lock.
 as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+    if [ "$(id -u)" = 0 ]; then "$@" 9<&-; else sudo "$@" 9<&-; fi
 }
 
 may_become_root() {
@@ -129,7 +130,8 @@ install_packages() {
 switch_ssh_service_off() {
     [ -d /run/systemd/system ] || return 0
     say "set-up: switching the SSH service off again that openssh-server brought: only its program is needed"
-    as_root systemctl disable --now ssh.service ssh.socket >&2 || true
+    as_root systemctl disable --now ssh.service ssh.socket >&2 ||
+        say "set-up: that failed; do it yourself: sudo systemctl disable --now ssh.service ssh.socket"
 }
 
 make_environment() {
@@ -141,7 +143,9 @@ make_environment() {
         "$python" -m venv --clear "$VENV" || die "$python cannot make a virtual environment; its message above says why"
     fi
     # Alone and with its exact pin: left to the other requirements, pip may choose another build of it.
-    say "set-up: installing torch${EDGEQ_TORCH_INDEX:+ from EDGEQ_TORCH_INDEX} (1 of 3)"
+    say "set-up: installing torch (1 of 3)${EDGEQ_TORCH_INDEX:+ with EDGEQ_TORCH_INDEX}"
+    [ -n "${EDGEQ_TORCH_INDEX:-}" ] ||
+        say "  PyPI's own is the CUDA build of several gigabytes; EDGEQ_TORCH_INDEX can name an index of CPU builds"
     pip install "$(grep '^torch==' constraints.txt)" -c constraints.txt \
         ${EDGEQ_TORCH_INDEX:+--extra-index-url "$EDGEQ_TORCH_INDEX"}
     say "set-up: installing edgeq and what it needs (2 of 3)"

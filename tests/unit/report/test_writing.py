@@ -147,6 +147,7 @@ def test_what_to_ship_stands_at_the_top(given: Any) -> None:
 
 def test_the_page_tells_the_samples_behind_a_figure(given: Any) -> None:
     text = Page(as_html.render(given.report("board"))).says()
+    assert "Measured on board: emulated (cortex-a72)" in text
     assert "919 of 1,000" in text
     assert "labelled photos of ten classes" in text
     assert "999 of 1,000" in text

@@ -64,6 +64,7 @@ def render(report: Report) -> str:
         report=report,
         sections=[_section(report, build) for build in report.builds],
         written=figures.moment(report.created_at),
+        devices=list(dict.fromkeys(tables.device_heading(one) for build in report.builds for one in build.devices)),
     )
 
 
@@ -126,9 +127,11 @@ def _card(row: ReportRow, target: str) -> Card:
         file=row.artifact,
         figures=(
             ("Accuracy", tables.accuracy_cell(row)),
-            ("Against fp32", tables.change_cell(row)),
+            ("Change against fp32", tables.change_cell(row)),
+            ("Same answer as fp32", tables.agreement_cell(row, twin=True)),
+            ("Speed against fp32", tables.speed_cell(row) if tells_time(row.timing, target) else unknown),
             ("File size", tables.size_cell(row)),
-            ("Speed", tables.speed_cell(row) if tells_time(row.timing, target) else unknown),
+            ("Peak memory", tables.memory_cell(row.peak_rss_bytes)),
         ),
     )
 

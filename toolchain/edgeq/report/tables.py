@@ -83,8 +83,8 @@ def accuracy(rows: Sequence[ReportRow], labelled: str) -> Table:
                 artifact(row),
                 accuracy_cell(row),
                 change_cell(row),
-                _agreement(row, twin=True),
-                _agreement(row, twin=False),
+                agreement_cell(row, twin=True),
+                agreement_cell(row, twin=False),
             )
             for row in rows
         ),
@@ -106,8 +106,8 @@ def cost(rows: Sequence[ReportRow]) -> Table:
                 artifact(row),
                 size_cell(row),
                 *((_instructions(row),) if emulated else ()),
-                _megabytes(row.peak_rss_bytes),
-                _megabytes(row.planned_bytes),
+                memory_cell(row.peak_rss_bytes),
+                memory_cell(row.planned_bytes),
             )
             for row in rows
         ),
@@ -138,7 +138,7 @@ def at_a_glance(rows: Sequence[ReportRow]) -> Table:
     body = []
     for row in rows:
         took = (_instructions(row),) if emulated else (_latencies(row)[0], speed_cell(row))
-        scores = (accuracy_cell(row), change_cell(row), _agreement(row, twin=True), *took)
+        scores = (accuracy_cell(row), change_cell(row), agreement_cell(row, twin=True), *took)
         cells = (Cell(text=row.artifact), size_cell(row), *(scores if measured else ()))
         body.append(tuple(replace(cell, small="") for cell in cells))
     return Table(
@@ -318,7 +318,8 @@ def change_cell(row: ReportRow) -> Cell:
     return Cell(text=figures.points(-row.drop_pp, row.labelled), small=small)
 
 
-def _agreement(row: ReportRow, *, twin: bool) -> Cell:
+def agreement_cell(row: ReportRow, *, twin: bool) -> Cell:
+    """Share of samples with the same top-1 as the fp32 twin there, or as this file on the build machine."""
     if twin and row.recipe == FP32:
         return Cell(text="reference", tone="dim")
     share = row.fp32_agreement if twin else row.host_agreement
@@ -386,5 +387,6 @@ def _ms(value: float | None) -> Cell:
     return _NOTHING if value is None else Cell(text=figures.ms(value))
 
 
-def _megabytes(value: int | None) -> Cell:
+def memory_cell(value: int | None) -> Cell:
+    """So many bytes of memory, or nothing."""
     return _NOTHING if value is None else Cell(text=figures.megabytes(value))

@@ -132,6 +132,16 @@ def test_findings_of_the_build_and_of_the_rows_are_told(given: Any) -> None:
     assert "950 of 1,000" in findings
 
 
+def test_a_twin_that_was_measured_again_alone_is_noted(given: Any) -> None:
+    rows = given.measured(given.manifest(), "pi")
+    again = dataclasses.replace(rows[0], session="two", started_at="2026-11-22T00:00:00+00:00")
+    report = given.report(rows=(*rows, again))
+    int8 = row(report, "tiny.int8-static.pte", "pi")
+    assert int8.speedup_vs_fp32.verdict == "faster"
+    assert any("own session" in note for note in int8.notes)
+    assert row(report, "tiny.fp32.pte", "pi").notes == ()
+
+
 def test_a_device_that_throttled_is_noted(given: Any) -> None:
     rows = tuple(dataclasses.replace(one, throttled=True) for one in given.measured(given.manifest(), "pi"))
     assert any("throttled" in note for note in given.report(rows=rows).rows[0].notes)

@@ -26,12 +26,17 @@ BENCH_TOGETHER = "measure both in one run of edgeq bench"
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """An artifact on a device, and the fp32 artifact of the same format there; None is not measured."""
+    """An artifact on a device, and the fp32 artifact of the same format there; None is not measured.
+
+    ``twin_is_newest`` says whether the twin's row is the one that the
+    report shows for it.
+    """
 
     artifact: Artifact
     measured: Measurement | None
     twin: Artifact | None
     twin_measured: Measurement | None
+    twin_is_newest: bool
 
     @property
     def is_twin(self) -> bool:
@@ -217,12 +222,19 @@ def _evidence(
     """The twin's row of the same session if there is one, else its newest there: good for accuracy, not for time."""
     twin = next((one for one in artifacts if one.format == artifact.format and one.recipe == FP32), None)
     measured = newest.get((artifact.name, device)) if device else None
-    twin_measured = None
+    twin_measured = newest_twin = None
     if twin and measured:
+        newest_twin = newest.get((twin.name, measured.device))
         key = (twin.name, measured.device, measured.session)
         beside = [row for row in current if (row.artifact, row.device, row.session) == key]
-        twin_measured = beside[-1] if beside else newest.get((twin.name, measured.device))
-    return Evidence(artifact=artifact, measured=measured, twin=twin, twin_measured=twin_measured)
+        twin_measured = beside[-1] if beside else newest_twin
+    return Evidence(
+        artifact=artifact,
+        measured=measured,
+        twin=twin,
+        twin_measured=twin_measured,
+        twin_is_newest=twin_measured is newest_twin,
+    )
 
 
 def _cannot_tell(reason: str) -> Speedup:

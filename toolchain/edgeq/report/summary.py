@@ -121,7 +121,7 @@ def _row(build: str, what: Evidence, labels: Labels) -> ReportRow:
     row = _with_scores(row, measured)
     if measured.timing != "emulated":
         row = _with_latencies(row, measured)
-    return dataclasses.replace(row, notes=tuple(_row_notes(measured, dropped)))
+    return dataclasses.replace(row, notes=tuple(_row_notes(what, measured, dropped)))
 
 
 def _with_scores(row: ReportRow, measured: Measurement) -> ReportRow:
@@ -163,8 +163,10 @@ def _with_latencies(row: ReportRow, measured: Measurement) -> ReportRow:
     )
 
 
-def _row_notes(measured: Measurement, dropped: Drop) -> Iterator[str]:
+def _row_notes(what: Evidence, measured: Measurement, dropped: Drop) -> Iterator[str]:
     """What a reader of this row must know."""
+    if not what.twin_is_newest:
+        yield "compared with the fp32 row of its own session, not with the newer one shown"
     if dropped.unpaired:
         yield dropped.unpaired
     if measured.throttled:

@@ -20,11 +20,13 @@ import paramiko
 import pytest
 
 from edgeq.device import board
+from edgeq.device.board import boot
 from edgeq.device.board.registry import board_folder, boards_folder, processes_with
 from edgeq.errors import (
     BoardDiedError,
     BoardDiffersError,
     BoardNotRunningError,
+    BoardTimeoutError,
     ConnectionLostError,
     MissingToolError,
 )
@@ -69,6 +71,7 @@ int main(void) {
 START = """
 import sys
 from edgeq.device import board
+from edgeq.device.board import boot
 from edgeq.target import load_target
 
 class Aloud:
@@ -375,6 +378,14 @@ def test_a_board_that_is_killed_while_it_boots_is_one_clear_error() -> None:
     told = Told("booting", lambda: threading.Thread(target=kill, daemon=True).start())
     with pytest.raises(BoardDiedError, match="'rpi4' died: QEMU was ended by SIGKILL"):
         board.start(RPI4, progress=told)
+
+
+def test_a_board_that_hangs_while_it_boots_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for snapshot in _snapshots():
+        snapshot.unlink()
+    monkeypatch.setattr(boot, "_BOOT_S", 0.6)  # too short for any boot
+    with pytest.raises(BoardTimeoutError, match="'rpi4' did not answer within 1 s"):
+        board.start(RPI4, progress=Silent())
 
 
 def test_a_core_that_qemu_does_not_know_is_told_in_qemu_s_words() -> None:

@@ -159,9 +159,10 @@ def _explained(folder: Path, process: subprocess.Popen[bytes], waiting_for: str,
     """Turn the end of QEMU, or its silence, into an error a user can act on."""
     try:
         yield
-    except (ConsoleClosedError, QmpError, ConnectionError) as error:
-        raise _death(folder, _ending(process) or str(error)) from error
-    except TimeoutError as error:
+    except (ConsoleClosedError, QmpError, ConnectionError, TimeoutError) as error:
+        ending = "" if isinstance(error, TimeoutError) else _ending(process)
+        if ending:
+            raise _death(folder, ending) from error
         raise BoardTimeoutError(
             folder.name, waiting_for=waiting_for, seconds=seconds, log_tail=log_tail(*_logs(folder))
         ) from error

@@ -121,7 +121,7 @@ def _build(image: Image, debs: Sequence[Path], own: Sequence[Entry]) -> None:
             unpack_deb(deb, unpacked)
 
         staged = Image(sha256=image.sha256, folder=new)
-        shutil.copyfile(_only(unpacked, "boot/vmlinuz-*"), staged.kernel)
+        _only(unpacked, "boot/vmlinuz-*").rename(staged.kernel)
         with staged.root.open("wb") as file:
             write_cpio((*own, *_from_packages(unpacked), *_modules(unpacked)), file)
         shutil.rmtree(unpacked)

@@ -68,11 +68,14 @@ def ephemeral(target: Target, *, progress: Progress) -> Iterator[RunningBoard]:
     emulation = qemu.emulation_of(target)
     qemu.require_programs()
     shared = next((board for board in sweep() if board.name == _default_name(target)), None)
-    if shared is not None and shared.emulation == emulation and answers(shared):
-        progress.step(f"using the running board {shared.name}")
-        with _explained_by_death(shared):
-            yield shared
-        return
+    if shared is not None:
+        if shared.emulation == emulation and answers(shared):
+            progress.step(f"using the running board {shared.name}")
+            with _explained_by_death(shared):
+                yield shared
+            return
+        why = "does not answer" if shared.emulation == emulation else f"is another machine, {_words(shared.emulation)}"
+        progress.step(f"the running board {shared.name} {why}: starting one for this command")
     folder = board_folder(f"{_default_name(target)}-{secrets.token_hex(4)}")
     with folder_lock(folder):
         board = _start_in(folder, target, emulation, ends_with_caller=True, progress=progress)

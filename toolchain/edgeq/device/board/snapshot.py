@@ -44,18 +44,7 @@ def save_snapshot(monitor: Qmp, path: Path, *, scratch: Path) -> None:
     """
     part = scratch / "snapshot.part"
     try:
-        with subprocess.Popen(
-            ("zstd", "-1", "-q", "-f", "-o", str(part)), stdin=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as zstd:
-            try:
-                _migrate(monitor, cast("IO[bytes]", zstd.stdin))
-                status = zstd.wait(_TIMEOUT_S)
-            except BaseException:
-                zstd.kill()
-                raise
-            complaint = cast("IO[bytes]", zstd.stderr).read().decode(errors="replace").strip()
-        if status:
-            raise SnapshotError(complaint or f"zstd ended with status {status}")
+        _compress(monitor, part)
         path.parent.mkdir(parents=True, exist_ok=True)
         part.replace(path)
     except (QmpError, OSError, subprocess.TimeoutExpired) as error:
@@ -86,6 +75,25 @@ def open_snapshot(path: Path) -> Iterator[IO[bytes]]:
             zstd.kill()
     if status:
         raise SnapshotError("it is damaged")
+
+
+def _compress(monitor: Qmp, to: Path) -> None:
+    with subprocess.Popen(
+        ("zstd", "-1", "-q", "-f", "-o", str(to)), stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as zstd:
+        failure: SnapshotError | None = None
+        try:
+            try:
+                _migrate(monitor, cast("IO[bytes]", zstd.stdin))
+            except SnapshotError as error:
+                failure = error
+            status = zstd.wait(_TIMEOUT_S)
+        finally:
+            zstd.kill()
+        complaint = cast("IO[bytes]", zstd.stderr).read().decode(errors="replace").strip()
+    if failure or status:
+        # QEMU knows only that somebody did not take its bytes; zstd knows why.
+        raise SnapshotError(complaint or str(failure or f"zstd ended with status {status}"))
 
 
 def _migrate(monitor: Qmp, to: IO[bytes]) -> None:

@@ -171,6 +171,21 @@ def test_the_number_of_labelled_samples_is_told(given: Any) -> None:
     assert "1,000 evaluation samples, 20 of them labelled: labelled photos of ten classes." in text
 
 
+def test_every_file_has_its_bar_measured_or_not(given: Any) -> None:
+    rows = given.measured(given.manifest(), "board")[:3]
+    page = as_html.render(given.report(rows=rows))
+    chart = page[page.index("<figcaption>File size") :]
+    chart = chart[: chart.index("</figure>")]
+    assert chart.count("<rect") == 4
+
+
+def test_a_build_without_artifacts_is_still_a_report(given: Any) -> None:
+    report = given.report(of=given.manifest(artifacts=(), cross_checks=()))
+    for render in (as_html.render, as_markdown.render, as_junit.render, as_json.render):
+        assert "tiny" in render(report)
+    assert "Nothing to decide" in shown(report)
+
+
 def test_undelegated_nodes_are_shown_with_their_reasons(given: Any) -> None:
     for render in (as_html.render, as_markdown.render):
         text = render(given.report("board"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,19 +97,17 @@ def _tone(headline: str) -> str:
 
 
 def _charts(groups: Sequence[tuple[ReportedDevice | None, list[ReportRow]]]) -> tuple[Chart, ...]:
-    """One chart of each kind; those of a clock or a counter once for each device."""
-    drawn: list[Chart | None] = []
-    for _, rows in groups[:1]:
-        drawn += [charts.accuracy(rows), charts.size(rows)]
-    for device, rows in groups:
-        for chart in (charts.latency(rows), charts.instructions(rows)):
-            if chart is not None and device is not None:
-                drawn.append(Chart(title=f"{chart.title}, {device.name}", **_without_title(chart)))
+    """Accuracy of the first device, the size of every file; clocks and counters in a chart for each device."""
+    drawn = [charts.accuracy(rows) for _, rows in groups[:1]]
+    drawn.append(charts.size([row for _, rows in groups for row in rows]))
+    drawn += [_titled(draw(rows), device) for device, rows in groups for draw in (charts.latency, charts.instructions)]
     return tuple(chart for chart in drawn if chart is not None)
 
 
-def _without_title(chart: Chart) -> dict[str, Any]:
-    return {"kind": chart.kind, "panels": chart.panels, "ticks": chart.ticks, "note": chart.note}
+def _titled(chart: Chart | None, device: ReportedDevice | None) -> Chart | None:
+    if chart is None or device is None:
+        return chart
+    return dataclasses.replace(chart, title=f"{chart.title}, {device.name}")
 
 
 def _cards(rows: Sequence[ReportRow], target: str) -> tuple[Card, ...]:

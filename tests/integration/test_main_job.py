@@ -1,0 +1,198 @@
+"""The main job as a person runs it: a project in, a report of what its artifacts do on an emulated board out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeq.files import cache_dir
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SAMPLES = 1000
+
+
+def _edgeq(*args: object, cwd: Path, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edgeq", *map(str, args)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        timeout=timeout,
+        # A home of its own for what `--device local` deploys, and the cache that every test shares.
+        env={**os.environ, "HOME": str(cwd), "EDGEQ_CACHE": str(cache_dir())},
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def report(home: Path) -> dict[str, Any]:
+    done = _edgeq("run", EXAMPLES / "fashion_mnist", "--target", "rpi4", "--samples", SAMPLES, "--json", cwd=home)
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+@pytest.fixture(scope="module")
+def rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["artifact"]: row for row in report["rows"]}
+
+
+BUILD = Path("build/fashion-mnist/rpi4")
+ARTIFACTS = {f"fashion-mnist.{recipe}.{form}" for recipe in ("fp32", "int8-static") for form in ("pte", "onnx")}
+
+
+def test_every_artifact_was_measured_on_every_sample_asked_for(rows: dict[str, dict[str, Any]]) -> None:
+    assert set(rows) == ARTIFACTS
+    assert {row["samples"] for row in rows.values()} == {SAMPLES}
+
+
+def test_int8_keeps_the_accuracy_of_fp32_on_the_device(rows: dict[str, dict[str, Any]]) -> None:
+    for name in ARTIFACTS:
+        if "int8" in name:
+            assert rows[name]["drop_pp"] <= 0.5
+            assert rows[name]["int8_mac_share"] == 1.0
+            assert rows[name]["delegated_mac_share"] == 1.0
+
+
+def test_the_device_gives_the_hosts_answers(rows: dict[str, dict[str, Any]]) -> None:
+    assert min(row["host_agreement"] for row in rows.values()) >= 0.999
+
+
+def test_emulated_time_is_never_a_latency_and_instructions_stand_instead(rows: dict[str, dict[str, Any]]) -> None:
+    for row in rows.values():
+        assert row["timing"] == "emulated"
+        assert row["p50_ms"] is row["p90_ms"] is row["p99_ms"] is row["ci95_ms"] is None
+        assert row["speedup_vs_fp32"]["ratio"] is None
+        assert row["speedup_vs_fp32"]["verdict"] == "cannot tell"
+        assert row["instructions"] > 100_000
+        assert row["peak_rss_bytes"] > 1_000_000
+
+
+def test_the_manifest_holds_every_key_of_the_contract(home: Path, report: dict[str, Any]) -> None:
+    del report
+    manifest = json.loads((home / BUILD / "manifest.json").read_text())
+    assert {"schema", "model", "target", "created_at", "tools", "calibration", "artifacts"} <= set(manifest)
+    assert set(manifest["tools"]) >= {"edgeq", "torch", "torchao", "executorch", "onnx", "onnxruntime"}
+    assert manifest["calibration"]["samples"] == 512
+    for artifact in manifest["artifacts"]:
+        assert (home / BUILD / artifact["name"]).stat().st_size == artifact["size_bytes"]
+        assert {"int8_mac_share", "delegated_mac_share", "partitions", "macs", "undelegated", "host"} <= set(artifact)
+        assert {"metric", "correct", "total", "sqnr_db"} <= set(artifact["host"])
+        assert {"runtime", "version", "ops", "backends", "glibc"} <= set(artifact["requires"])
+        for digest in artifact["golden"].values():
+            assert (home / BUILD / "golden" / f"{digest}.bin").is_file()
+
+
+def test_the_two_int8_artifacts_of_one_graph_agree(home: Path, report: dict[str, Any]) -> None:
+    del report
+    checks = json.loads((home / BUILD / "manifest.json").read_text())["cross_checks"]
+    int8 = next(check for check in checks if check["recipe"] == "int8-static")
+    assert int8["agree"] / int8["total"] >= 0.995
+
+
+def test_a_row_of_the_measurements_holds_every_key_of_the_contract(home: Path, report: dict[str, Any]) -> None:
+    del report
+    lines = (home / BUILD / "measurements.jsonl").read_text().splitlines()
+    assert len(lines) == len(ARTIFACTS)
+    wanted = [
+        "schema",
+        "id",
+        "artifact",
+        "artifact_sha256",
+        "device",
+        "device_facts",
+        "timing",
+        "threads",
+        "warmup",
+        "latencies_ns",
+        "load_ns",
+        "first_ns",
+        "instructions",
+        "peak_rss_bytes",
+        "planned_bytes",
+        "correct",
+        "total",
+        "agreement_with_host",
+        "ops",
+        "celsius",
+        "throttled",
+        "started_at",
+        "runner_sha256",
+    ]
+    for line in lines:
+        assert set(wanted) <= set(json.loads(line))
+
+
+def test_the_report_is_written_in_three_forms(home: Path, report: dict[str, Any]) -> None:
+    assert [Path(file).name for file in report["files"]] == ["report.md", "report.html", "report.json"]
+    for file in report["files"]:
+        assert (home / file).stat().st_size > 1000
+
+
+def test_bench_on_this_machine_gives_latencies_marked_as_the_hosts(home: Path, report: dict[str, Any]) -> None:
+    del report
+    done = _edgeq("deploy", BUILD, "--device", "local", cwd=home)
+    assert done.returncode == 0, done.stderr
+    done = _edgeq("bench", BUILD, "--device", "local", "--samples", 500, "--repeats", 20, "--json", cwd=home)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)["measurements"]
+    assert {row["timing"] for row in measured} == {"host"}
+    assert all(len(row["latencies_ns"]) == 20 for row in measured)
+    assert all(row["agreement_with_host"] == row["total"] == 500 for row in measured)
+
+
+def test_a_second_deployment_sends_nothing(home: Path, report: dict[str, Any]) -> None:
+    del report
+    done = _edgeq("deploy", BUILD, "--device", "local", "--json", cwd=home)
+    assert json.loads(done.stdout)["transferred_bytes"] == 0
+
+
+def test_ctrl_c_in_the_middle_of_bench_ends_with_130_and_leaves_no_board(home: Path, report: dict[str, Any]) -> None:
+    del report
+    rows = (home / BUILD / "measurements.jsonl").read_bytes()
+    _edgeq("board", "stop", "--all", cwd=home)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgeq", "run", str(EXAMPLES / "fashion_mnist"), "--target", "rpi4"],
+        cwd=home,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if line.startswith("connecting to board"):
+            time.sleep(1)
+            process.send_signal(signal.SIGINT)
+            break
+    said += process.stderr.readlines()
+    assert process.wait(60) == 130, "".join(said)
+    assert "Traceback" not in "".join(said)
+    assert json.loads(_edgeq("board", "list", "--json", cwd=home).stdout) == []
+    assert (home / BUILD / "measurements.jsonl").read_bytes().startswith(rows)
+
+
+def test_efficientnet_lite0_is_built_by_the_same_command(tmp_path: Path) -> None:
+    done = _edgeq("build", EXAMPLES / "efficientnet_lite0", "--target", "rpi4", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads(done.stdout)
+    for artifact in manifest["artifacts"]:
+        assert artifact["partitions"] == 1
+        assert artifact["delegated_mac_share"] == 1.0
+        if artifact["recipe"] == "int8-static":
+            assert artifact["int8_mac_share"] == 1.0
+            assert artifact["host"]["agree"] / artifact["host"]["total"] >= 0.95

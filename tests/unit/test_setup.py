@@ -307,3 +307,20 @@ def test_the_torch_pin_is_the_same_in_the_requirements_and_in_the_constraints() 
 def test_the_script_can_be_run_as_it_lies_in_the_repository() -> None:
     assert os.access(ROOT / "scripts" / "setup.sh", os.X_OK)
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("target", "last_line"),
+    [
+        ("demo", ".venv/bin/edgeq run examples/efficientnet_lite0 --target rpi4"),
+        ("test", ".venv/bin/pytest"),
+        ("lint", ".venv/bin/lint-imports"),
+        ("bench", None),
+    ],
+)
+def test_each_make_target_sets_up_first(target: str, last_line: str | None) -> None:
+    lines = subprocess.run(
+        ["make", "-n", target], cwd=ROOT, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert lines[0].split()[0] == "scripts/setup.sh"
+    assert last_line in {None, lines[-1]}

@@ -50,7 +50,7 @@ missing_packages() {
     # shellcheck disable=SC2046  # one word a package
     installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $(awk 'NF {print $1}' <<<"$wanted") 2>/dev/null) || true
     while read -r name why; do
-        [ -z "$name" ] || grep -qx "installed $name" <<<"$installed" || printf '%s\t%s\n' "$name" "$why"
+        [ -z "$name" ] || grep -qxF "installed $name" <<<"$installed" || printf '%s\t%s\n' "$name" "$why"
     done <<<"$wanted"
 }
 

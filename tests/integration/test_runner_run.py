@@ -1,0 +1,308 @@
+"""The runner of this machine on real models: outputs, refusals, and damage of every kind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from edgeq.device.local import LocalTransport
+from edgeq.errors import DeviceError, RunnerCrashedError, RunnerFailedError
+from edgeq.progress import Silent
+from edgeq.runner import Execution, bundle, execute, hash_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TRIPLE = f"{platform.machine()}-linux-gnu"
+SHAPE = (1, 3, 16, 16)
+SAMPLES = np.random.default_rng(3).standard_normal((3, *SHAPE)).astype(np.float32)
+DAMAGED = 250
+
+
+class Deployed:
+    """A folder with both runners, their libraries and models, reached as a device is."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.transport = LocalTransport(root)
+        for engine in ("executorch", "onnxruntime"):
+            for name, path in bundle(engine, TRIPLE, progress=Silent()).files.items():
+                target = root / "d" / name
+                target.parent.mkdir(exist_ok=True)
+                if not target.exists():
+                    target.symlink_to(path) if name.startswith("lib") else shutil.copy2(path, target)
+
+    def path(self, name: str) -> Path:
+        return self.root / "d" / name
+
+    def execute(
+        self, model: str, inputs: Iterable[np.ndarray | bytes], **changes: Any
+    ) -> tuple[Execution, list[bytes]]:
+        outputs: list[bytes] = []
+        settings: dict[str, Any] = {
+            "folder": "d",
+            "executable": f"edgeq-runner-{'onnxruntime' if model.endswith('onnx') else 'executorch'}",
+            "model": model,
+            "threads": 1,
+            "warmup": 0,
+            "repeats": 0,
+            "count_instructions": False,
+            "samples": (x if isinstance(x, bytes) else x.tobytes() for x in inputs),
+            "on_outputs": lambda _index, data: outputs.append(data),
+            "timeout_s": 30,
+        }
+        return execute(self.transport, **(settings | changes)), outputs
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    if shutil.which("cmake") is None and "CI" not in os.environ:
+        pytest.skip("cmake is not installed")
+    deployed = Deployed(tmp_path_factory.mktemp("device"))
+    np.save(deployed.path("samples.npy"), SAMPLES)
+    make_models = Path(__file__).with_name("runner_models.py")
+    subprocess.run([sys.executable, make_models, deployed.path("")], check=True, capture_output=True)
+    return deployed
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "xnnpack.pte",
+        "portable.pte",
+        "int8.pte",
+        "int8-portable.pte",
+        "channels-last.pte",
+        "fp32.onnx",
+        "int8.onnx",
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_outputs_are_those_of_the_runtimes_own_python_interface(deployed: Deployed, model: str, threads: int) -> None:
+    done, outputs = deployed.execute(model, SAMPLES, threads=threads, warmup=1, repeats=2)
+
+    for output, wanted in zip(outputs, np.load(deployed.path(f"{model}.npy")), strict=True):
+        np.testing.assert_allclose(np.frombuffer(output, np.float32), wanted, rtol=1e-4, atol=1e-5)
+    assert (done.samples, done.threads, len(done.warmup), len(done.runs)) == (3, threads, 1, 2)
+    assert done.first.ns > 0
+    assert done.load_ns > 0
+    assert done.peak_rss_bytes is not None
+    assert done.peak_rss_bytes > 1 << 20
+    assert done.inputs[0].dtype == "float32"
+    assert done.inputs[0].shape == SHAPE
+
+
+def test_repeating_the_first_sample_does_not_change_its_output(deployed: Deployed) -> None:
+    inputs = SAMPLES[:2]
+    for model in ("portable.pte", "fp32.onnx"):
+        once = deployed.execute(model, inputs)[1]
+        often = deployed.execute(model, inputs, warmup=3, repeats=20)[1]
+        assert once == often
+
+
+def test_planned_memory_is_told_by_the_runtime_that_plans(deployed: Deployed) -> None:
+    inputs = SAMPLES[:1]
+
+    assert (deployed.execute("portable.pte", inputs)[0].planned_bytes or 0) > 8192
+    assert deployed.execute("fp32.onnx", inputs)[0].planned_bytes is None
+
+
+@pytest.mark.parametrize(("model", "outputs"), [("rows.pte", 3), ("open.onnx", 8 * 16 * 16)])
+def test_a_size_that_the_model_leaves_open_is_chosen_by_the_caller(
+    deployed: Deployed, model: str, outputs: int
+) -> None:
+    shape = (3, 4) if model == "rows.pte" else (3, *SHAPE[1:])
+    sample = np.ones(shape, np.float32)
+
+    done, (output,) = deployed.execute(model, [sample], shapes=[shape])
+
+    assert done.inputs[0].shape == shape
+    assert len(output) == 4 * 3 * outputs
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "code"),
+    [
+        ("open.onnx", {}, "wrong_size"),
+        ("open.onnx", {"shapes": [(1, 2, 16, 16)]}, "wrong_size"),
+        ("rows.pte", {"shapes": [(9, 4)]}, "wrong_size"),
+        ("rows.pte", {"shapes": [(4,)]}, "wrong_size"),
+        ("fp32.onnx", {"shapes": [(1,), (1,)]}, "wrong_size"),
+        ("absent.pte", {}, "cannot_load"),
+        ("absent.onnx", {}, "cannot_load"),
+        ("fp32.onnx", {"executable": "edgeq-runner-executorch"}, "cannot_load"),
+        ("portable.pte", {"executable": "edgeq-runner-onnxruntime"}, "cannot_load"),
+        ("fp32.onnx", {"threads": 0}, "bad_arguments"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(
+    deployed: Deployed, model: str, changes: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(RunnerFailedError) as caught:
+        deployed.execute(model, SAMPLES[:1], **changes)
+
+    assert caught.value.code == code
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("model", ["xnnpack.pte", "fp32.onnx"])
+def test_samples_of_another_size_are_refused_before_anything_runs(deployed: Deployed, model: str) -> None:
+    with pytest.raises(RunnerFailedError, match="3072 bytes, not 3071") as caught:
+        deployed.execute(model, [b"x" * 3071])
+
+    assert caught.value.code == "wrong_size"
+
+
+@pytest.mark.parametrize("model", ["xnnpack.pte", "fp32.onnx"])
+def test_a_stream_that_ends_inside_a_sample_is_told(deployed: Deployed, model: str) -> None:
+    sample = SAMPLES[0].tobytes()
+
+    with pytest.raises(RunnerFailedError, match="1000 of the 3072 bytes of sample 1") as caught:
+        deployed.execute(model, [sample, sample[:1000]])
+
+    assert caught.value.code == "short_input"
+
+
+def test_an_operator_without_a_kernel_is_named(deployed: Deployed) -> None:
+    data = deployed.path("portable.pte").read_bytes()
+    deployed.path("other.pte").write_bytes(data.replace(b"aten::_softmax", b"aten::_hardmax"))
+
+    with pytest.raises(RunnerFailedError, match=r"aten::_hardmax\.out") as caught:
+        deployed.execute("other.pte", SAMPLES[:1])
+    assert caught.value.code == "missing_operator"
+
+    with pytest.raises(RunnerFailedError, match="Frobnicate") as caught:
+        deployed.execute("unknown.onnx", SAMPLES[:1])
+    assert caught.value.code == "missing_operator"
+
+
+def test_a_backend_that_the_runner_has_not_is_named(deployed: Deployed) -> None:
+    data = deployed.path("xnnpack.pte").read_bytes()
+    deployed.path("other.pte").write_bytes(data.replace(b"XnnpackBackend", b"VulkanBackends"))
+
+    with pytest.raises(RunnerFailedError, match="VulkanBackends") as caught:
+        deployed.execute("other.pte", SAMPLES[:1])
+    assert caught.value.code == "missing_backend"
+
+
+@pytest.mark.parametrize("model", ["xnnpack.pte", "portable.pte", "fp32.onnx"])
+def test_a_damaged_model_ends_in_a_refusal_and_never_in_silence(deployed: Deployed, model: str) -> None:
+    whole = deployed.path(model).read_bytes()
+    inputs = SAMPLES[:1]
+    rng = random.Random(7)  # noqa: S311  # damage, not secrets
+    refused = 0
+    for round_ in range(DAMAGED):
+        data = bytearray(whole)
+        if round_ % 5 == 0:
+            del data[rng.randrange(len(data)) :]
+        else:
+            data[rng.randrange(len(data))] ^= rng.randrange(1, 256)
+        deployed.path(f"damaged-{model}").write_bytes(data)
+        try:
+            deployed.execute(f"damaged-{model}", inputs, timeout_s=20)
+        except (RunnerFailedError, RunnerCrashedError) as error:
+            assert error.message  # noqa: PT017  # both outcomes are right: some bytes are weights
+            assert error.hint  # noqa: PT017
+            refused += 1
+    assert refused >= DAMAGED // 5
+
+
+@pytest.mark.parametrize("model", ["xnnpack.pte", "fp32.onnx"])
+def test_an_empty_model_and_a_folder_are_refused(deployed: Deployed, model: str) -> None:
+    suffix = Path(model).suffix
+    deployed.path(f"empty{suffix}").write_bytes(b"")
+    deployed.path(f"folder{suffix}").mkdir()
+
+    for name in (f"empty{suffix}", f"folder{suffix}"):
+        with pytest.raises(RunnerFailedError) as caught:
+            deployed.execute(name, SAMPLES[:1])
+        assert caught.value.code == "cannot_load"
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(deployed: Deployed) -> None:
+    sample = SAMPLES[0].tobytes()
+    for model in ("xnnpack.pte", "fp32.onnx"):
+        few = deployed.execute(model, (sample for _ in range(100)))[0].peak_rss_bytes
+        many, outputs = deployed.execute(model, (sample for _ in range(5000)))
+        assert len(outputs) == 5000
+        assert many.peak_rss_bytes is not None
+        assert few is not None
+        assert many.peak_rss_bytes - few < 2 << 20
+
+
+def test_hashes_are_those_of_the_files(deployed: Deployed) -> None:
+    deployed.path("odd name;$(x)").write_bytes(b"x" * 1_000_003)
+    names = ["fp32.onnx", "odd name;$(x)", "absent", "edgeq-runner-executorch"]
+
+    for engine in ("executorch", "onnxruntime"):
+        hashes = hash_files(deployed.transport, folder="d", executable=f"edgeq-runner-{engine}", names=names)
+        assert hashes == {
+            name: hashlib.sha256(deployed.path(name).read_bytes()).hexdigest() for name in names if name != "absent"
+        }
+
+
+def test_nothing_but_events_is_on_stdout_and_the_exit_status_is_the_codes(deployed: Deployed) -> None:
+    program = deployed.path("edgeq-runner-executorch")
+    for argv, status in ((["hello"], 0), (["--version"], 0), ([], 64), (["run"], 64), (["run", "--model", "x"], 65)):
+        done = subprocess.run([program, *argv], capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        lines = done.stdout.decode().splitlines()
+        assert done.returncode == status
+        assert lines[0].startswith('{"event":"hello","protocol":1,"engine":"executorch"')
+        assert lines[-1].startswith('{"event":"done"' if status == 0 else '{"event":"error"')
+        assert len(lines) == 2
+
+
+def test_a_reader_that_goes_away_ends_the_runner(deployed: Deployed) -> None:
+    with subprocess.Popen(
+        [deployed.path("edgeq-runner-onnxruntime"), "run", "--model", deployed.path("fp32.onnx")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        try:
+            for _ in range(1000):
+                process.stdin.write(SAMPLES[0].tobytes())
+        except BrokenPipeError:
+            pass
+        assert process.wait(timeout=20) == 74
+
+
+def test_the_libraries_beside_the_runner_are_the_ones_that_count(deployed: Deployed, tmp_path: Path) -> None:
+    for name in ("libexecutorch.so", "libonnxruntime.so.1"):
+        (tmp_path / name).write_text("not a library")
+    environment = {"LD_LIBRARY_PATH": str(tmp_path)}
+
+    for model in ("xnnpack.pte", "fp32.onnx"):
+        engine = "onnxruntime" if model.endswith("onnx") else "executorch"
+        done = subprocess.run(
+            [deployed.path(f"edgeq-runner-{engine}"), "run", "--model", deployed.path(model)],
+            input=SAMPLES[0].tobytes(),
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_missing_library_is_explained(deployed: Deployed) -> None:
+    lonely = deployed.root / "lonely"
+    lonely.mkdir()
+    for engine in ("executorch", "onnxruntime"):
+        shutil.copy2(deployed.path(f"edgeq-runner-{engine}"), lonely)
+        with pytest.raises(DeviceError) as caught:
+            deployed.execute("../d/xnnpack.pte", SAMPLES[:1], folder="lonely", executable=f"edgeq-runner-{engine}")
+        assert "lib" in caught.value.message + caught.value.detail + caught.value.hint

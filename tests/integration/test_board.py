@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -204,6 +205,8 @@ def test_a_board_boots_into_a_real_arm_linux() -> None:
         assert int(_run(client, "df -k . | tail -n 1").split()[3]) > 500_000
         assert int(_run(client, "cat /proc/sys/kernel/perf_event_paranoid")) <= 2
     assert _say(one, "id -u", user="root") == "0"
+    for private in (*(cache_dir() / "board-images").glob("*"), cache_dir() / "board-snapshots", board_folder("rpi4")):
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
     assert "edgeq: ready" in board.logs("rpi4").read_text()
 
 

@@ -113,6 +113,7 @@ def _fingerprint(debs: Sequence[Path], own: Sequence[Entry]) -> str:
 
 def _build(image: Image, debs: Sequence[Path], own: Sequence[Entry]) -> None:
     with atomic_folder(image.folder) as new:
+        new.chmod(0o700)  # the board's private key is in there
         unpacked = new / "unpacked"
         for name in _MERGED:
             (unpacked / "usr" / name).mkdir(parents=True)

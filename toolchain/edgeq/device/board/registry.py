@@ -119,7 +119,8 @@ def claim(folder: Path) -> Iterator[Claim]:
     block ends, this process lets go of what QEMU inherited.
     """
     with disk_errors(folder), contextlib.ExitStack() as stack:
-        folder.mkdir(parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
         lock = stack.enter_context((folder / "lock").open("wb"))
         fcntl.flock(lock, fcntl.LOCK_EX)
         marker = f"edgeq-board-{secrets.token_hex(16)}"

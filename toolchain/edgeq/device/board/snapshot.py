@@ -45,7 +45,7 @@ def save_snapshot(monitor: Qmp, path: Path, *, scratch: Path) -> None:
     part = scratch / "snapshot.part"
     try:
         _compress(monitor, part)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # a board's memory holds its keys
         part.replace(path)
     except (QmpError, OSError, subprocess.TimeoutExpired) as error:
         raise SnapshotError(str(error)) from error

@@ -35,9 +35,7 @@ def from_data(record: type[Record], data: object, *, where: str) -> Record:
     try:
         return msgspec.convert(data, record, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(
-            f"{where}: {_in_plain_words(str(error))}", hint="mend that value and try again"
-        ) from error
+        raise ConfigError(f"{where}: {_in_plain_words(str(error))}", hint="mend that value and try again") from error
 
 
 def to_data(record: object) -> Any:  # noqa: ANN401  # plain data is whatever the record holds

@@ -95,7 +95,14 @@ class AptRoot:
     def _run(self, argv: tuple[str, ...], what: str, *, cwd: Path | None = None, may_fail: bool = False) -> str:
         environment = {**os.environ, "APT_CONFIG": str(self._root / "apt.conf"), "LC_ALL": "C"}
         done = subprocess.run(
-            argv, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            argv,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
         )
         if done.returncode and not may_fail:
             problem = done.stderr.strip() or done.stdout.strip()
@@ -119,7 +126,8 @@ def debian_mirror() -> str:
     output = subprocess.run(
         ("apt-get", "indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages"),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     ).stdout
     by_address = ""
@@ -155,7 +163,9 @@ def first_dependency(entry: Mapping[str, str]) -> str:
 
 def _host_acquire_options() -> str:
     """Proxies, time-outs and other settings of the host for fetching."""
-    output = subprocess.run(("apt-config", "dump", "--no-empty"), capture_output=True, text=True, check=False).stdout
+    output = subprocess.run(
+        ("apt-config", "dump", "--no-empty"), capture_output=True, encoding="utf-8", errors="replace", check=False
+    ).stdout
     lines = output.splitlines()
     return "\n".join(
         line for line in lines if line.startswith("Acquire::") and not line.startswith("Acquire::IndexTargets")

@@ -55,7 +55,8 @@ def _fetch(wheel: LockedWheel, path: Path, progress: Progress) -> None:
             _pip_download(wheel, requirements),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
         )
         what = f"{wheel.project} {wheel.version} for {wheel.platform}"

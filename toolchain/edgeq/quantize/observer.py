@@ -9,58 +9,19 @@ import torch
 from torchao.quantization.pt2e.observer import ObserverBase
 
 from edgeq.errors import NonFiniteActivationError
+from edgeq.quantize.histogram import Histogram
 
-_BINS = 2048
-_STEPS = 64
 _SMALLEST_SCALE = 2.0**-100
 """Far from float32's subnormal numbers, which XNNPACK refuses, and small enough for any real tensor."""
-
-
-class Histogram:
-    """Counts of values in equal bins over a range that doubles when a value falls outside it.
-
-    Memory is fixed, and no value moves by more than one bin when the range
-    grows, as two neighbours become one. Exact zeros are counted apart: they
-    are exact in int8 at any scale.
-    """
-
-    def __init__(self) -> None:
-        self.counts = torch.zeros(_BINS, dtype=torch.float64)
-        self.low = 0.0
-        self.width = 0.0
-
-    def add(self, values: torch.Tensor, low: float, high: float) -> None:
-        """Count ``values``, all of which lie within ``low`` and ``high``."""
-        if self.width == 0.0:
-            self.low = low
-            self.width = max(high - low, abs(low) * 2.0**-20, abs(high) * 2.0**-20)
-        while low < self.low:
-            self._grow(downwards=True)
-        while high > self.low + self.width:
-            self._grow(downwards=False)
-        counted = torch.histc(values.float(), _BINS, min=self.low, max=self.low + self.width).double()
-        zero = int(-self.low / self.width * _BINS)
-        if 0 <= zero < _BINS:
-            counted[zero] -= min(float(values.numel() - torch.count_nonzero(values)), float(counted[zero]))
-        self.counts += counted
-
-    def centers(self) -> torch.Tensor:
-        """The middle of each bin."""
-        return self.low + (torch.arange(_BINS, dtype=torch.float64) + 0.5) * (self.width / _BINS)
-
-    def _grow(self, *, downwards: bool) -> None:
-        merged = self.counts.reshape(-1, 2).sum(dim=1)
-        empty = torch.zeros_like(merged)
-        self.counts = torch.cat((empty, merged) if downwards else (merged, empty))
-        self.low -= self.width if downwards else 0.0
-        self.width *= 2.0
 
 
 class ActivationObserver(ObserverBase):  # type: ignore[misc]  # torchao is not typed
     """Keeps a histogram of one int8 tensor, or of several that share a scale, in bounded memory.
 
-    ``bounds`` is what a clamp lets through; it stands in where calibration
-    saw nothing but zeros.
+    The range is the one of least squared error, unless ``extremes`` asks
+    for everything that was seen: an output's largest values are what its
+    reader looks for. ``bounds`` is what a clamp lets through; it stands in
+    where calibration saw nothing but zeros.
     """
 
     def __init__(  # noqa: PLR0913  # torchao passes every field of its spec
@@ -71,6 +32,7 @@ class ActivationObserver(ObserverBase):  # type: ignore[misc]  # torchao is not 
         quant_max: int,
         qscheme: torch.qscheme,
         bounds: tuple[float, float] | None = None,
+        extremes: bool = False,
         is_dynamic: bool = False,
     ) -> None:
         super().__init__(dtype=dtype, is_dynamic=is_dynamic)
@@ -79,10 +41,11 @@ class ActivationObserver(ObserverBase):  # type: ignore[misc]  # torchao is not 
         self.qscheme = qscheme
         self.where = ""
         self._bounds = bounds
+        self._extremes = extremes
         self._minimum = 0.0
         self._maximum = 0.0
         self._smallest_scale = _SMALLEST_SCALE
-        self.histogram: Histogram | None = None
+        self._histogram = Histogram()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Take the values of ``x`` into account and return it; NonFiniteActivationError if one is not finite."""
@@ -91,10 +54,8 @@ class ActivationObserver(ObserverBase):  # type: ignore[misc]  # torchao is not 
             raise NonFiniteActivationError(self.where)
         self._minimum = min(self._minimum, low)
         self._maximum = max(self._maximum, high)
-        if low != high or low != 0:
-            if self.histogram is None:
-                self.histogram = Histogram()
-            self.histogram.add(x.detach(), low, high)
+        if not self._extremes:
+            self._histogram.add(x.detach(), low, high)
         return x
 
     def need_scale(self, smallest: float) -> None:
@@ -114,7 +75,11 @@ class ActivationObserver(ObserverBase):  # type: ignore[misc]  # torchao is not 
         if self._minimum == self._maximum:
             low, high = self._bounds or (0.0, math.inf)
             return (min(low, 0.0), max(high, 0.0)) if math.isfinite(low) and math.isfinite(high) else (0.0, 1.0)
-        return self._minimum, self._maximum
+        if self._extremes:
+            return self._minimum, self._maximum
+        return self._histogram.range_of_least_error(
+            self._minimum, self._maximum, levels=self.quant_max - self.quant_min
+        )
 
 
 class WeightObserver(ObserverBase):  # type: ignore[misc]  # torchao is not typed
@@ -160,3 +125,13 @@ class WeightObserver(ObserverBase):  # type: ignore[misc]  # torchao is not type
         assert self._magnitude is not None  # noqa: S101  # forward has run: torchao converts after calibration
         scale = torch.maximum(self._magnitude / self.quant_max, self._smallest_scale)
         return scale, torch.zeros_like(scale, dtype=torch.int64)
+
+    def rounded(self, weight: torch.Tensor) -> torch.Tensor:
+        """``weight`` as its integers will stand for it."""
+        scale, _ = self.calculate_qparams()
+        if self.ch_axis is not None:
+            shape = [1] * weight.dim()
+            shape[self.ch_axis] = -1
+            scale = scale.reshape(shape)
+        integers = torch.clamp(torch.round(weight * (1.0 / scale)), self.quant_min, self.quant_max)
+        return integers * scale

@@ -78,11 +78,13 @@ class Plan:
     """The operations that run in int8, in the order of the graph.
 
     ``leader`` maps every int8 tensor to the first tensor of the graph that
-    has the same scale.
+    has the same scale. ``results`` are the leaders of those from which an
+    output of the model is read, as it is or through one float function.
     """
 
     operations: tuple[Operation, ...]
     leader: dict[Node, Node]
+    results: frozenset[Node]
 
     @property
     def stored(self) -> frozenset[Node]:
@@ -94,7 +96,8 @@ def plan_int8(graph: Graph) -> Plan:
     """Decide for every node of a simplified float graph."""
     candidates = [found for node in graph.nodes if (found := _operation(node)) is not None]
     chosen = _wanted(_feasible(candidates))
-    return Plan(operations=tuple(chosen), leader=_leaders(graph, chosen))
+    leader = _leaders(graph, chosen)
+    return Plan(operations=tuple(chosen), leader=leader, results=_results(graph, leader))
 
 
 def _operation(node: Node) -> Operation | None:
@@ -211,6 +214,17 @@ def _leaders(graph: Graph, operations: list[Operation]) -> dict[Node, Node]:
             roots = sorted({find(tensor) for tensor in tensors}, key=order.__getitem__)
             leader.update(dict.fromkeys(roots, roots[0]))
     return {node: find(node) for node in leader}
+
+
+def _results(graph: Graph, leader: dict[Node, Node]) -> frozenset[Node]:
+    found = set()
+    for tensor in next(node for node in graph.nodes if node.op == "output").all_input_nodes:
+        node = tensor
+        while node not in leader and len(node.all_input_nodes) == 1:
+            node = node.all_input_nodes[0]
+        if node in leader:
+            found.add(leader[node])
+    return frozenset(found)
 
 
 def readers(operations: Iterable[Operation]) -> dict[Node, list[Operation]]:

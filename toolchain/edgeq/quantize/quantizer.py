@@ -82,7 +82,7 @@ def _spec(
         quant_min=-128,
         quant_max=127,
         qscheme=torch.per_tensor_affine,
-        observer_or_fake_quant_ctr=ActivationObserver.with_args(bounds=bounds),
+        observer_or_fake_quant_ctr=ActivationObserver.with_args(bounds=bounds, extremes=leader in plan.results),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
+from edgeq.quantize.bias import MeanInputs, correct_biases
 from edgeq.quantize.observer import ActivationObserver
 from edgeq.quantize.quantizer import Int8Quantizer
 from edgeq.quantize.ranges import fit_to_kernels
@@ -32,8 +33,9 @@ def quantize_static(graph: GraphModule, recipe: Recipe, calibration: Dataset, *,
         warnings.simplefilter("ignore")
         prepared = prepare_pt2e(graph, Int8Quantizer(per_channel=recipe.per_channel))
     _name_observers(prepared)
-    _calibrate(prepared, calibration, progress=progress)
+    means = _calibrate(prepared, calibration, progress=progress)
     fit_to_kernels(prepared)
+    correct_biases(prepared, means)
     progress.step("converting to int8")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -42,12 +44,14 @@ def quantize_static(graph: GraphModule, recipe: Recipe, calibration: Dataset, *,
     return converted
 
 
-def _calibrate(prepared: GraphModule, calibration: Dataset, *, progress: Progress) -> None:
+def _calibrate(prepared: GraphModule, calibration: Dataset, *, progress: Progress) -> MeanInputs:
     progress.step("calibrating")
+    means = MeanInputs(prepared)
     with torch.no_grad():
         for count, sample in enumerate(calibration, 1):
-            prepared(*sample.inputs)
+            means.observe(sample.inputs)
             progress.advance(count, calibration.samples)
+    return means
 
 
 def _name_observers(prepared: GraphModule) -> None:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from edgeq.device.inventory import open_device
 from edgeq.device.local import LocalTransport
-from edgeq.errors import DeviceError, RunnerCrashedError, RunnerFailedError
+from edgeq.errors import DeviceError, MissingToolError, RunnerCrashedError, RunnerFailedError
 from edgeq.progress import Silent
-from edgeq.runner import Execution, bundle, execute, hash_files
+from edgeq.runner import Engine, Execution, bundle, execute, hash_files
+from edgeq.target import load_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -306,3 +308,38 @@ def test_a_missing_library_is_explained(deployed: Deployed) -> None:
         with pytest.raises(DeviceError) as caught:
             deployed.execute("../d/xnnpack.pte", SAMPLES[:1], folder="lonely", executable=f"edgeq-runner-{engine}")
         assert "lib" in caught.value.message + caught.value.detail + caught.value.hint
+
+
+@pytest.mark.parametrize("engine", ["executorch", "onnxruntime"])
+def test_an_emulated_board_gives_the_same_outputs_and_counts_instructions(deployed: Deployed, engine: Engine) -> None:
+    model = "int8.pte" if engine == "executorch" else "fp32.onnx"
+    built = bundle(engine, "aarch64-linux-gnu", progress=Silent())
+    outputs: list[bytes] = []
+    try:
+        with open_device("board", load_target("rpi4"), progress=Silent()) as transport:
+            for name, path in built.files.items():
+                transport.put(path, f"runner-test/{name}", mode=0o755)
+            transport.put(deployed.path(model), f"runner-test/{model}")
+            done = execute(
+                transport,
+                folder="runner-test",
+                executable=built.executable,
+                model=model,
+                threads=1,
+                warmup=2,
+                repeats=5,
+                count_instructions=True,
+                samples=[sample.tobytes() for sample in SAMPLES],
+                on_outputs=lambda _index, data: outputs.append(data),
+                timeout_s=60,
+            )
+    except MissingToolError:
+        if "CI" in os.environ:
+            raise
+        pytest.skip("QEMU is not installed")
+
+    for output, wanted in zip(outputs, np.load(deployed.path(f"{model}.npy")), strict=True):
+        np.testing.assert_allclose(np.frombuffer(output, np.float32), wanted, rtol=1e-3, atol=0.02)
+    counts = [run.instructions or 0 for run in done.runs]
+    assert min(counts) > 10_000
+    assert max(counts) - min(counts) <= 0.01 * max(counts)

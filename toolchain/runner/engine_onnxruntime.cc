@@ -51,8 +51,11 @@ bool Contains(const std::string& text, const char* part) { return text.find(part
 // The runtime's own sentence under the code that fits it best; it has codes for few of them.
 [[noreturn]] void Throw(OrtStatus* status, Code code) {
   const OrtErrorCode error = api->GetErrorCode(status);
-  const std::string sentence = api->GetErrorMessage(status);
+  std::string sentence = api->GetErrorMessage(status);
   api->ReleaseStatus(status);
+  while (!sentence.empty() && (sentence.back() == '\n' || sentence.back() == ' ')) {
+    sentence.pop_back();
+  }
   if (error == ORT_NOT_IMPLEMENTED || Contains(sentence, "is not a registered function/op") ||
       Contains(sentence, "No Op registered for")) {
     code = Code::kMissingOperator;

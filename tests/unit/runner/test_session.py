@@ -127,6 +127,15 @@ def test_the_runners_own_sentence_is_the_message() -> None:
     assert "Missing operator" in caught.value.detail
 
 
+def test_nothing_that_moves_a_terminal_comes_through() -> None:
+    said = HELLO + '{"event":"error","code":"cannot_load","message":"\\u001b[31mno\\u001b[0m\\u0007 ü\\u009b"}\n'
+
+    with pytest.raises(RunnerFailedError, match=r": no ü$") as caught:
+        _execute(Device(said, status=65, stderr="\x1b[1;31mred\x1b[m\r\nnext\x00"))
+
+    assert caught.value.detail == "red\nnext"
+
+
 def test_a_crash_that_the_runner_could_tell_is_a_crash() -> None:
     said = HELLO + '\n{"event":"error","code":"crashed","message":"the runtime crashed (SIGSEGV) while loading"}\n'
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _MOST_AFTER_ERROR = 1 << 20
 
 _STDERR_SHOWN = 4000
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\n\t\x20-\x7e\xa0-\U0010ffff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +129,7 @@ class _Listener:
     def run(self, transport: Transport, argv: list[str], *, stdin: Iterable[bytes] = (), timeout_s: float) -> None:
         """Run the program until it ends; raises unless it did all it was asked to."""
         ended = transport.run(argv, stdin=stdin, on_stdout=self._hear, timeout_s=timeout_s)
-        tail = ended.stderr.decode("utf-8", "replace")[-_STDERR_SHOWN:].strip()
-        self._judge(ended, tail)
+        self._judge(ended, _plain(ended.stderr.decode("utf-8", "replace"))[-_STDERR_SHOWN:].strip())
 
     def execution(self, expected_runs: int) -> Execution:
         """What was measured; RunnerProtocolError if a part of it is missing."""
@@ -195,9 +197,10 @@ class _Listener:
     def _judge(self, ended: Completed, stderr: str) -> None:
         """Raise what went wrong; the runner's own sentence comes before what its end looks like from outside."""
         if self._failed is not None:
+            said = _plain(self._failed.message)
             if self._failed.code == "crashed":
-                raise RunnerCrashedError(self._device, ended.status, stderr, said=self._failed.message)
-            raise RunnerFailedError(self._device, self._failed.code, self._failed.message, stderr)
+                raise RunnerCrashedError(self._device, ended.status, stderr, said=said)
+            raise RunnerFailedError(self._device, self._failed.code, said, stderr)
         if self._error:
             raise RunnerProtocolError(self._device, self._error, stderr)
         if ended.status or self._done is None:
@@ -206,6 +209,11 @@ class _Listener:
             self._reader.end()
         except StreamError as error:
             raise RunnerProtocolError(self._device, str(error), stderr) from error
+
+
+def _plain(text: str) -> str:
+    """The text of a device without what would colour or move about in a terminal."""
+    return _CONTROL.sub("", text)
 
 
 def _understood(hello: Hello) -> Hello:

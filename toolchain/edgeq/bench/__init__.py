@@ -23,7 +23,7 @@ from edgeq.bench.rows import append, measurements_path, read_measurements, read_
 from edgeq.bench.timing import Timed, time_all
 from edgeq.deploy import check_artifact, executable_of
 from edgeq.device.facts import read_health
-from edgeq.errors import DeploymentGoneError, StaleDeploymentError, UnknownNameError
+from edgeq.errors import CorruptArtifactError, DeploymentGoneError, StaleDeploymentError, UnknownNameError
 from edgeq.evaluation import EvaluationSet
 from edgeq.records import Measurement
 from edgeq.runner import hash_files
@@ -62,10 +62,10 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
     """
     artifacts = _chosen(manifest, how.artifacts)
     evaluation = EvaluationSet.of(build, manifest)
-    _check_belongs_together(build, manifest, deployment, transport, artifacts, progress=progress)
+    place = Place(deployment=deployment, transport=transport, evaluation=evaluation, how=how)
+    _check_belongs_together(build, manifest, place, artifacts, progress=progress)
 
     health_before = read_health(transport)
-    place = Place(deployment=deployment, transport=transport, evaluation=evaluation, how=how)
     timed = time_all(build, place, artifacts, progress=progress)
     health_after = read_health(transport)
 
@@ -119,22 +119,20 @@ def _twins_answers(
     return None
 
 
-def _check_belongs_together(  # noqa: PLR0913  # what has to belong together
-    build: Path,
-    manifest: Manifest,
-    deployment: Deployment,
-    transport: Transport,
-    artifacts: Sequence[Artifact],
-    *,
-    progress: Progress,
+def _check_belongs_together(
+    build: Path, manifest: Manifest, place: Place, artifacts: Sequence[Artifact], *, progress: Progress
 ) -> None:
     """The files here are those of the manifest, were deployed, and lie on the device as they are here."""
     progress.step("checking build and deployment")
+    deployment, transport = place.deployment, place.transport
     if (deployment.model, deployment.target) != (manifest.model, manifest.target):
         what = f"it is {deployment.model} for {deployment.target}"
         raise StaleDeploymentError(build, deployment.device, what)
     for artifact in artifacts:
         check_artifact(build, artifact)
+        if artifact.name not in manifest.evaluation.host_outputs:
+            raise CorruptArtifactError(build / "manifest.json", f"names no host outputs of {artifact.name}")
+        place.evaluation.host_outputs(artifact.name)  # a damaged file is told before anything is measured
         if deployment.artifacts.get(artifact.name) != artifact.sha256:
             raise StaleDeploymentError(build, deployment.device, f"{artifact.name} differs or is not among it")
     for engine in sorted({artifact.requires.runtime for artifact in artifacts}):

@@ -41,10 +41,11 @@ class LocalTransport:
         """Copy a file under a temporary name, then rename it."""
         target = self._root / remote
         temporary = target.with_name(f".{target.name}.{os.getpid()}.edgeq-tmp")
-        with self._file_errors(remote):
+        with local.open("rb") as source, self._file_errors(remote):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                shutil.copyfile(local, temporary)
+                with temporary.open("wb") as file:
+                    shutil.copyfileobj(source, file, _CHUNK)
                 temporary.chmod(mode)
                 temporary.rename(target)
             except BaseException:

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgeq.device.inventory import address_of, devices_file, known_devices, open_device, store_root
+from edgeq.device.local import LocalTransport
+from edgeq.errors import BadDeviceNameError, ConfigError, UnknownNameError
+from edgeq.progress import Silent
+from edgeq.testing import sample_target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text("Host balcony\n HostName 10.0.0.9\n")
+    return tmp_path
+
+
+def _write(text: str) -> None:
+    devices_file().parent.mkdir(parents=True)
+    devices_file().write_text(text)
+
+
+def test_local_is_this_machine() -> None:
+    with open_device("local", sample_target(), progress=Silent()) as device:
+        assert isinstance(device, LocalTransport)
+        assert device.run(["pwd"]).status == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "user", "host", "port"),
+    [
+        ("ssh://rpi", None, "rpi", None),
+        ("ssh://pi@rpi:2222", "pi", "rpi", 2222),
+        ("ssh://pi@rpi.lan/", "pi", "rpi.lan", None),
+        ("ssh://[::1]:22", None, "::1", 22),
+        ("ssh://pi@[fe80::1%eth0]", "pi", "fe80::1%eth0", None),
+        ("ssh://fe80::1", None, "fe80::1", None),
+    ],
+)
+def test_addresses_are_taken_apart(device: str, user: str | None, host: str, port: int | None) -> None:
+    address = address_of(device)
+    assert (address.user, address.host, address.port) == (user, host, port)
+    assert address.name == device
+
+
+@pytest.mark.parametrize(
+    "device", ["ssh://", "ssh://pi@", "ssh://a:0", "ssh://a:x", "ssh://[::1", "ssh://a/b", "ssh://-o"]
+)
+def test_an_address_that_is_none_is_an_error(device: str) -> None:
+    with pytest.raises(BadDeviceNameError):
+        address_of(device)
+
+
+def test_an_alias_of_the_ssh_configuration_is_a_device() -> None:
+    assert address_of("balcony").host == "balcony"
+
+
+def test_a_table_of_devices_toml_is_a_device(home: Path) -> None:
+    _write('[kitchen]\nhost = "10.0.0.7"\nuser = "pi"\nport = 2222\nkey = "~/keys/pi"\nroot = "/data/edgeq"\n')
+    address = address_of("kitchen")
+    assert (address.host, address.user, address.port, address.key_path) == ("10.0.0.7", "pi", 2222, home / "keys/pi")
+    assert store_root("kitchen") == "/data/edgeq"
+    assert store_root("balcony") == store_root("ssh://x") == store_root("local") == ".edgeq"
+    assert known_devices()[:4] == ("local", "board", "kitchen", "balcony")
+
+
+def test_a_misspelt_device_is_an_error_with_the_nearest_name() -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        address_of("balcny")
+    assert caught.value.hint == "did you mean 'balcony'?"
+
+
+def test_a_misspelt_key_of_devices_toml_is_an_error_with_a_suggestion() -> None:
+    _write('[kitchen]\nhots = "10.0.0.7"\n')
+    with pytest.raises(ConfigError, match=r"kitchen\.hots") as caught:
+        address_of("kitchen")
+    assert "host" in caught.value.hint
+
+
+def test_a_name_that_means_something_else_cannot_be_given() -> None:
+    _write('[board]\nhost = "10.0.0.7"\n')
+    with pytest.raises(BadDeviceNameError):
+        known_devices()

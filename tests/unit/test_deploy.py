@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from edgeq.deploy import DeployResult, deploy, deployment_path, read_deployment
+from edgeq.errors import (
+    ConfigError,
+    ConnectionLostError,
+    CorruptArtifactError,
+    DamagedTransferError,
+    DeviceDiskFullError,
+    NotDeployedError,
+    RunnerCrashedError,
+    UnwritableDeviceError,
+    WrongArchitectureError,
+)
+from edgeq.files import sha256_file
+from edgeq.progress import Silent
+from edgeq.records import Manifest
+from edgeq.runner import RunnerBundle
+from edgeq.testing import FakeTransport, sample_bundle, sample_target, tiny_build
+
+
+@dataclass
+class Setup:
+    build: Path
+    manifest: Manifest
+    device: FakeTransport
+    bundle: RunnerBundle
+    store: Path
+
+    def deploy(self, *, name: str = "fake") -> DeployResult:
+        return deploy(
+            self.build,
+            self.manifest,
+            sample_target(),
+            self.device,
+            {"executorch": self.bundle},
+            device=name,
+            progress=Silent(),
+        )
+
+    def active(self) -> list[str]:
+        return (self.store / "current" / "tiny@rpi4").read_text().split()
+
+    def leftovers(self) -> list[str]:
+        return [path.name for path in self.store.rglob("*.edgeq-tmp")]
+
+    def change(self) -> None:
+        """Make this another build."""
+        name = self.manifest.artifacts[0].name
+        (self.build / name).write_bytes(b"changed" * 100)
+        digest = sha256_file(self.build / name)
+        first = replace(self.manifest.artifacts[0], sha256=digest)
+        self.manifest = replace(self.manifest, artifacts=(first, *self.manifest.artifacts[1:]))
+
+
+@pytest.fixture
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
+    monkeypatch.setenv("HOME", str(tmp_path / "host"))
+    manifest = tiny_build(tmp_path / "build")
+    device = FakeTransport(tmp_path / "device")
+    return Setup(tmp_path / "build", manifest, device, sample_bundle(tmp_path / "bundle"), tmp_path / "device/.edgeq")
+
+
+def test_everything_lies_on_the_device_under_its_name(setup: Setup) -> None:
+    result = setup.deploy()
+    folder = setup.store / "deployments" / result.deployment.id
+    assert result.deployment.root == f".edgeq/deployments/{result.deployment.id}"
+    assert {path.name: sha256_file(path) for path in folder.iterdir()} == result.deployment.files
+    assert result.transferred_bytes == sum(path.stat().st_size for path in folder.iterdir())
+    assert os.access(folder / "edgeq-runner-executorch", os.X_OK)
+    assert (folder / "tiny.fp32.pte").stat().st_nlink == 2
+    assert setup.active() == [result.deployment.id]
+    assert not setup.leftovers()
+
+
+def test_the_record_says_what_lies_where(setup: Setup) -> None:
+    result = setup.deploy()
+    assert read_deployment(setup.build, "fake") == result.deployment
+    assert result.deployment.artifacts == {one.name: one.sha256 for one in setup.manifest.artifacts}
+    assert result.deployment.runners == {"executorch": setup.bundle.sha256}
+    assert result.deployment.device_facts.cpu == "cortex-a72"
+
+
+def test_deploying_the_same_again_moves_nothing(setup: Setup) -> None:
+    first = setup.deploy()
+    pushed = len(setup.device.pushed)
+    second = setup.deploy()
+    assert second.transferred_bytes == 0
+    assert second.deployment.id == first.deployment.id
+    assert len(setup.device.pushed) == pushed
+    assert setup.active() == [first.deployment.id]
+
+
+def test_only_what_changed_travels_and_the_older_deployment_stays(setup: Setup) -> None:
+    first = setup.deploy()
+    setup.change()
+    second = setup.deploy()
+    assert second.transferred_bytes == 700
+    assert setup.active() == [second.deployment.id, first.deployment.id]
+    old = setup.store / "deployments" / first.deployment.id
+    assert {path.name: sha256_file(path) for path in old.iterdir()} == first.deployment.files
+
+
+def test_the_pointer_moves_back_when_an_older_build_is_deployed_again(setup: Setup) -> None:
+    first = setup.deploy()
+    older = setup.manifest, (setup.build / "tiny.fp32.pte").read_bytes()
+    setup.change()
+    second = setup.deploy()
+    setup.manifest = older[0]
+    (setup.build / "tiny.fp32.pte").write_bytes(older[1])
+    assert setup.deploy().transferred_bytes == 0
+    assert setup.active() == [first.deployment.id, second.deployment.id]
+
+
+def test_an_artifact_that_is_not_the_one_built_is_refused_before_anything_is_pushed(setup: Setup) -> None:
+    with (setup.build / "tiny.int8-static.pte").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(CorruptArtifactError, match="sha256") as caught:
+        setup.deploy()
+    assert caught.value.exit_code == 2
+    assert not setup.device.pushed
+
+
+def test_an_artifact_that_is_gone_is_refused(setup: Setup) -> None:
+    (setup.build / "tiny.int8-static.pte").unlink()
+    with pytest.raises(CorruptArtifactError, match="missing"):
+        setup.deploy()
+
+
+def test_a_manifest_cannot_reach_outside_its_build(setup: Setup) -> None:
+    (setup.build.parent / "secret").write_bytes(b"x")
+    first = replace(setup.manifest.artifacts[0], name="../secret", sha256=sha256_file(setup.build.parent / "secret"))
+    setup.manifest = replace(setup.manifest, artifacts=(first,))
+    with pytest.raises(CorruptArtifactError):
+        setup.deploy()
+
+
+def test_a_device_of_another_kind_is_refused_before_anything_is_pushed(setup: Setup, tmp_path: Path) -> None:
+    setup.device = FakeTransport(tmp_path / "device", facts="=== machine\nx86_64\n")
+    with pytest.raises(WrongArchitectureError, match="x86_64"):
+        setup.deploy()
+    assert not setup.device.pushed
+
+
+def test_too_little_room_is_told_before_anything_is_pushed(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeq.deploy._SPARE_BYTES", 1 << 60)
+    with pytest.raises(DeviceDiskFullError, match="are free"):
+        setup.deploy()
+    assert not setup.device.pushed
+
+
+def test_a_disk_that_fills_up_all_the_same_leaves_the_old_deployment_active(setup: Setup) -> None:
+    first = setup.deploy()
+    setup.change()
+    setup.device.faults.full_after_bytes = 0
+    with pytest.raises(DeviceDiskFullError):
+        setup.deploy()
+    assert setup.active() == [first.deployment.id]
+
+
+@pytest.mark.parametrize("cut_after_bytes", [0, 500, 1500, 3000, 5000])
+def test_a_cut_at_any_file_is_mended_by_the_next_deploy(setup: Setup, tmp_path: Path, cut_after_bytes: int) -> None:
+    setup.device.faults.cut_after_bytes = cut_after_bytes
+    with pytest.raises(ConnectionLostError):
+        setup.deploy()
+    assert not (setup.store / "current" / "tiny@rpi4").exists()
+    assert not deployment_path(setup.build, "fake").exists()
+
+    already = sum(path.stat().st_size for path in (setup.store / "blobs").iterdir())
+    setup.device = FakeTransport(tmp_path / "device")
+    again = setup.deploy()
+    assert (
+        again.transferred_bytes
+        == sum(path.stat().st_size for path in (setup.store / "deployments" / again.deployment.id).iterdir()) - already
+    )
+
+
+def test_what_a_dead_process_left_is_removed_and_what_a_living_one_makes_is_not(setup: Setup) -> None:
+    (setup.store / "blobs").mkdir(parents=True)
+    (setup.store / "deployments" / ".0123.999999999.edgeq-tmp").mkdir(parents=True)
+    (setup.store / "blobs" / ".abc.999999999.edgeq-tmp").touch()
+    (setup.store / "blobs" / f".def.{os.getpid()}.edgeq-tmp").touch()
+    setup.deploy()
+    assert setup.leftovers() == [f".def.{os.getpid()}.edgeq-tmp"]
+
+
+def test_a_blob_that_rotted_on_the_device_is_replaced(setup: Setup) -> None:
+    result = setup.deploy()
+    artifact = setup.manifest.artifacts[1]
+    blob = setup.store / "blobs" / artifact.sha256
+    blob.chmod(0o644)
+    blob.write_bytes(bytes(blob.stat().st_size))
+    assert setup.deploy().transferred_bytes == artifact.size_bytes
+    assert sha256_file(setup.store / "deployments" / result.deployment.id / artifact.name) == artifact.sha256
+
+
+def test_a_file_damaged_on_its_way_is_sent_again(setup: Setup) -> None:
+    setup.device.faults.damages = {setup.manifest.artifacts[0].sha256}
+    setup.deploy()
+    assert setup.device.pushed.count(f".edgeq/blobs/{setup.manifest.artifacts[0].sha256}") == 2
+
+
+def test_a_file_damaged_twice_is_never_activated(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = setup.manifest.artifacts[0]
+    original = setup.device.put
+
+    def put(local: Path, remote: str, *, mode: int = 0o644) -> None:
+        setup.device.faults.damages = {damaged.sha256}
+        original(local, remote, mode=mode)
+
+    monkeypatch.setattr(setup.device, "put", put)
+    with pytest.raises(DamagedTransferError, match=damaged.name):
+        setup.deploy()
+    assert not (setup.store / "current" / "tiny@rpi4").exists()
+
+
+def test_a_runner_that_does_not_start_is_never_activated(setup: Setup) -> None:
+    setup.device.faults.runner_status = 127
+    with pytest.raises(RunnerCrashedError):
+        setup.deploy()
+    assert not (setup.store / "current" / "tiny@rpi4").exists()
+
+
+def test_a_deployment_folder_that_was_damaged_is_made_again(setup: Setup) -> None:
+    result = setup.deploy()
+    folder = setup.store / "deployments" / result.deployment.id
+    (folder / "edgeq-runner-executorch").unlink()
+    setup.deploy()
+    assert {path.name: sha256_file(path) for path in folder.iterdir()} == result.deployment.files
+
+
+def test_a_device_without_hard_links_gets_copies(setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ln").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin" / "ln").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    result = setup.deploy()
+    folder = setup.store / "deployments" / result.deployment.id
+    assert {path.name: sha256_file(path) for path in folder.iterdir()} == result.deployment.files
+    assert (folder / "tiny.fp32.pte").stat().st_nlink == 1
+    assert os.access(folder / "edgeq-runner-executorch", os.X_OK)
+
+
+def test_a_root_that_cannot_be_written_is_told(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeq.deploy.store_root", lambda _: "/sys/edgeq")
+    with pytest.raises(UnwritableDeviceError, match="/sys/edgeq"):
+        setup.deploy()
+
+
+def test_a_root_with_an_awkward_name_works(setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    root = "~/a 'strange' \"root\" ü"
+    monkeypatch.setattr("edgeq.deploy.store_root", lambda _: root)
+    result = setup.deploy()
+    assert (tmp_path / "device" / result.deployment.root / "tiny.fp32.pte").is_file()
+    assert setup.deploy().transferred_bytes == 0
+
+
+def test_devices_with_names_that_look_alike_have_records_of_their_own(setup: Setup) -> None:
+    names = ("ssh://pi@rpi:22", "ssh:/pi@rpi:22", "../x", "ssh://[::1]")
+    paths = [deployment_path(setup.build, name) for name in names]
+    assert len(set(paths)) == len(names)
+    assert all(path.parent == setup.build / "deployments" for path in paths)
+
+
+def test_a_build_that_was_not_deployed_is_an_error_with_the_command(setup: Setup) -> None:
+    with pytest.raises(NotDeployedError) as caught:
+        read_deployment(setup.build, "kitchen")
+    assert "edgeq deploy" in caught.value.hint
+
+
+def test_a_damaged_record_is_an_error(setup: Setup) -> None:
+    setup.deploy()
+    path = deployment_path(setup.build, "fake")
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(ConfigError, match="damaged"):
+        read_deployment(setup.build, "fake")
+    path.write_text(json.dumps({"schema": 1}))
+    with pytest.raises(ConfigError, match="damaged"):
+        read_deployment(setup.build, "fake")

@@ -20,15 +20,18 @@ using Clock = std::chrono::steady_clock;
 // A reader that hears nothing for long must take the device for dead.
 constexpr auto kSilence = std::chrono::seconds(5);
 
+constexpr int kSoonMs = 20;
+
 struct Run {
   std::int64_t ns;
   std::optional<std::int64_t> instructions;
 };
 
-// False where a read would wait: the one who writes may wait for outputs in turn.
-bool HasInput(int input) {
+// False where the next sample is long in coming: the one who writes may wait for outputs in turn. A stream that merely
+// arrives in pieces is waited for, as a packet for each small output would take longer than its execution.
+bool HasInputSoon(int input) {
   pollfd waiting = {input, POLLIN, 0};
-  return poll(&waiting, 1, 0) > 0;
+  return poll(&waiting, 1, kSoonMs) > 0;
 }
 
 // False at the end of the input; Failure(kShortInput) if it ends inside the sample.
@@ -129,7 +132,7 @@ std::size_t Measure(Engine& engine, const RunArguments& arguments, int input, co
   std::size_t count = 0;
   for (;;) {
     SetPhase("reading stdin");
-    if (!HasInput(input)) {
+    if (!HasInputSoon(input)) {
       events.Flush();
     }
     if (!ReadSample(input, sample, count)) {

@@ -25,7 +25,7 @@ from edgeq.runner.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from edgeq.device.transport import Completed, Transport
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _MOST_AFTER_ERROR = 1 << 20
 
 _STDERR_SHOWN = 4000
+
+_PIECE = 1 << 16
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\n\t\x20-\x7e\xa0-\U0010ffff]")
 
@@ -93,7 +95,7 @@ def execute(  # noqa: PLR0913  # a measurement has this many sides
     argv += ["--instructions"] if count_instructions else []
     argv += ["--shapes", ",".join("x".join(map(str, shape)) or "scalar" for shape in shapes)] if shapes else []
     heard = _Listener(transport.name, on_outputs)
-    heard.run(transport, argv, stdin=itertools.chain((first,), stream), timeout_s=timeout_s)
+    heard.run(transport, argv, stdin=_in_pieces(itertools.chain((first,), stream)), timeout_s=timeout_s)
     return heard.execution(1 + warmup + repeats)
 
 
@@ -209,6 +211,17 @@ class _Listener:
             self._reader.end()
         except StreamError as error:
             raise RunnerProtocolError(self._device, str(error), stderr) from error
+
+
+def _in_pieces(samples: Iterable[bytes]) -> Iterator[bytes]:
+    """Small samples together: a packet for each would take longer than its execution."""
+    piece = bytearray()
+    for sample in samples:
+        piece += sample
+        if len(piece) >= _PIECE:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
 
 
 def _plain(text: str) -> str:

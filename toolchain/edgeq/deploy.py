@@ -15,17 +15,16 @@ from edgeq.device.facts import read_facts
 from edgeq.device.inventory import store_root
 from edgeq.device.store import Contents, Store
 from edgeq.errors import (
-    CorruptArtifactError,
     DamagedTransferError,
     DeviceDiskFullError,
     NotDeployedError,
     RunnerCrashedError,
     RunnerFailedError,
     RunnerProtocolError,
-    StaleDeploymentError,
     WrongArchitectureError,
 )
 from edgeq.files import sha256_file, write_text
+from edgeq.integrity import check_artifact
 from edgeq.records import Deployment
 from edgeq.schema import from_json, to_json
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from edgeq.device.transport import Transport
     from edgeq.progress import Progress
-    from edgeq.records import Artifact, DeviceFacts, Manifest
+    from edgeq.records import DeviceFacts, Manifest
     from edgeq.runner import RunnerBundle
     from edgeq.target import Target
 
@@ -106,24 +105,6 @@ def read_deployment(build: Path, device: str) -> Deployment:
     if not path.is_file():
         raise NotDeployedError(build, device)
     return from_json(Deployment, path.read_bytes(), where=str(path))
-
-
-def executable_of(deployment: Deployment, engine: str) -> str:
-    """The name of a runtime's runner inside the deployment; ConfigError if none was deployed."""
-    wanted = deployment.runners.get(engine)
-    for name, sha256 in deployment.files.items():
-        if sha256 == wanted:
-            return name
-    raise StaleDeploymentError(f"{deployment.model} for {deployment.target}", deployment.device, f"no {engine} runner")
-
-
-def check_artifact(build: Path, artifact: Artifact) -> None:
-    """CorruptArtifactError unless the artifact's file is what the manifest says."""
-    path = build / artifact.name
-    if artifact.name != path.name or not path.is_file():
-        raise CorruptArtifactError(path, "is missing, and the manifest lists it")
-    if sha256_file(path) != artifact.sha256:
-        raise CorruptArtifactError(path, "is not the file that was built: its sha256 differs from the manifest's")
 
 
 def _files(build: Path, manifest: Manifest, bundles: Mapping[str, RunnerBundle]) -> dict[str, _File]:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.bench.plan import Settings
-from edgeq.deploy import executable_of
 from edgeq.device.transport import Transport
-from edgeq.errors import CorruptArtifactError
+from edgeq.errors import CorruptArtifactError, StaleDeploymentError
 from edgeq.evaluation import EvaluationSet
 from edgeq.records import Deployment
 from edgeq.runner import execute
@@ -65,6 +64,15 @@ class Place:
                     f"evaluation sample {index}", f"has {len(data)} bytes, and {artifact.name} takes {expected}"
                 )
             yield data
+
+
+def executable_of(deployment: Deployment, engine: str) -> str:
+    """The name of a runtime's runner inside the deployment; ConfigError if none was deployed."""
+    wanted = deployment.runners.get(engine)
+    for name, sha256 in deployment.files.items():
+        if sha256 == wanted:
+            return name
+    raise StaleDeploymentError(f"{deployment.model} for {deployment.target}", deployment.device, f"no {engine} runner")
 
 
 def bytes_of(spec: TensorSpec) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import itertools
 import math
 import random
@@ -15,7 +14,8 @@ import numpy as np
 
 from edgeq import stats
 from edgeq.bench.place import bytes_of
-from edgeq.errors import CorruptArtifactError, WrongOutputError
+from edgeq.errors import WrongOutputError
+from edgeq.integrity import read_golden
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ def time_all(build: Path, place: Place, artifacts: Sequence[Artifact], *, progre
     """
     how = place.how
     order = random.Random(how.seed)  # noqa: S311  # nobody gains from guessing it
-    golden = {artifact.name: _golden(build, artifact) for artifact in artifacts}
+    golden = {artifact.name: read_golden(build, artifact) for artifact in artifacts}
     timed = {artifact.name: Timed(started_at=dt.datetime.now(dt.UTC)) for artifact in artifacts}
     for number, repeats in enumerate(how.rounds):
         progress.step(f"timing {len(artifacts)} artifacts, round {number + 1} of {len(how.rounds)}")
@@ -119,18 +119,3 @@ def _distance_db(artifact: Artifact, reference: bytes, other: bytes) -> float:
         worst = min(worst, stats.sqnr_db(first, second)) if first.size else worst
         start = end
     return worst
-
-
-def _golden(build: Path, artifact: Artifact) -> tuple[bytes, bytes]:
-    """The golden input and output, proven to be those of the manifest."""
-    pair = []
-    for sha256 in (artifact.golden.input_sha256, artifact.golden.output_sha256):
-        path = build / "golden" / f"{sha256}.bin"
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise CorruptArtifactError(path, f"cannot be read ({error.strerror})") from error
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise CorruptArtifactError(path, "is not the file that was built: its sha256 differs from its name")
-        pair.append(data)
-    return pair[0], pair[1]

@@ -14,7 +14,7 @@ import pytest
 
 from edgeq.errors import FetchError, MissingToolError, NoDebianMirrorError
 from edgeq.packages import fetch_debs, fetch_wheel, resolve_debs, unpack_deb
-from edgeq.packages.apt import debian_mirror
+from edgeq.packages.apt import debian_mirrors
 from edgeq.packages.locks import load_wheel_lock
 from edgeq.progress import Silent
 
@@ -36,7 +36,7 @@ def _mirror() -> None:
     try:
         if shutil.which("apt-get") is None:
             pytest.skip("this machine has no apt")
-        debian_mirror()
+        debian_mirrors()
     except NoDebianMirrorError:
         if "CI" in os.environ:
             raise

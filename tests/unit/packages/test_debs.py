@@ -9,7 +9,7 @@ import pytest
 from edgeq.errors import NoDebianMirrorError, PackageNotFoundError, WrongHashError
 from edgeq.packages import debs as debs_module
 from edgeq.packages import fetch_debs, relock, resolve_debs
-from edgeq.packages.apt import debian_mirror, first_dependency
+from edgeq.packages.apt import debian_mirrors, first_dependency
 from edgeq.packages.locks import DebLock, LockedDeb
 
 if TYPE_CHECKING:
@@ -209,40 +209,46 @@ def test_relocking_writes_the_newest_versions(mirror: Mirror, monkeypatch: pytes
 def test_the_mirror_that_the_user_names_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEQ_DEBIAN_MIRROR", "file:///mirror")
 
-    assert debian_mirror() == "file:///mirror"
+    assert debian_mirrors() == ("file:///mirror",)
 
 
-@pytest.mark.parametrize(
-    ("targets", "mirror"),
-    [
-        ("http://a/ubuntu/ Ubuntu\nhttp://a/bpo/ Debian Backports\nhttp://b/x/ Debian\n", "http://b/x/"),
-        ("http://a/debian-security/ \nhttp://c/debian/ \n", "http://c/debian/"),
-        ("http://c/debian $(LABEL)\n", "http://c/debian"),
-    ],
-    ids=["labels", "no index yet", "old apt"],
-)
-def test_the_mirror_is_the_one_of_the_machine(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, targets: str, mirror: str
-) -> None:
-    _fake_apt(monkeypatch, tmp_path, targets)
+def test_the_mirror_is_the_one_that_apt_knows_as_debian(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    targets = "http://a/ubuntu/ Ubuntu\nhttp://a/bpo/ Debian Backports\nhttp://b/x/ Debian\nhttp://c/x/ Debian\n"
+    _fake_apt(monkeypatch, tmp_path, targets=targets)
 
-    assert debian_mirror() == mirror
+    assert debian_mirrors() == ("http://b/x/",)
+
+
+def test_a_machine_that_has_read_no_index_yet_has_candidates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    uris = "".join(
+        f"'{address}/dists/bookworm/{file}' {file} 0 \n"
+        for address in ("http://d/linux/debian", "http://c/debian-security", "http://c/debian", "http://u/ubuntu")
+        for file in ("InRelease", "main/binary-amd64/Packages.xz")
+    )
+    _fake_apt(monkeypatch, tmp_path, uris=uris)
+
+    assert debian_mirrors() == ("http://d/linux/debian", "http://c/debian")
 
 
 def test_a_machine_without_a_mirror_of_debian_is_told_what_to_set(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    _fake_apt(monkeypatch, tmp_path, "http://a/ubuntu/ Ubuntu\n")
+    _fake_apt(
+        monkeypatch, tmp_path, targets="http://a/ubuntu/ Ubuntu\n", uris="'http://a/ubuntu/dists/noble/InRelease' x 0\n"
+    )
 
     with pytest.raises(NoDebianMirrorError) as caught:
-        debian_mirror()
+        debian_mirrors()
 
     assert "EDGEQ_DEBIAN_MIRROR" in caught.value.hint
 
 
-def _fake_apt(monkeypatch: pytest.MonkeyPatch, folder: Path, output: str) -> None:
-    (folder / "targets").write_text(output)
-    (folder / "apt-get").write_text(f"#!/bin/sh\ncat {folder}/targets\n")
+def _fake_apt(monkeypatch: pytest.MonkeyPatch, folder: Path, *, targets: str = "", uris: str = "") -> None:
+    (folder / "targets").write_text(targets)
+    (folder / "uris").write_text(uris)
+    (folder / "apt-get").write_text(
+        f'#!/bin/sh\nif [ "$1" = indextargets ]; then cat {folder}/targets; else cat {folder}/uris; fi\n'
+    )
     (folder / "apt-get").chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     monkeypatch.delenv("EDGEQ_DEBIAN_MIRROR", raising=False)

@@ -66,18 +66,33 @@ class AptRoot:
                 "the keyring of Debian", needed_for="checking Debian packages", package="debian-archive-keyring"
             )
         self._suite = suite
-        self._mirror = debian_mirror()
         self._root = cache_dir() / "apt" / f"{suite}-{architecture}"
         for folder in ("lists/partial", "cache/archives/partial", "none"):
             (self._root / folder).mkdir(parents=True, exist_ok=True)
         (self._root / "status").touch()
-        write_text(self._root / "debian.sources", _SOURCES.format(mirror=self._mirror, suite=suite, keyring=keyring))
         write_text(
             self._root / "apt.conf",
             _CONFIG.format(acquire=_host_acquire_options(), architecture=architecture, root=self._root),
         )
-        # Without this an unreachable mirror is a warning and an old index is used.
-        self._run(("apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"), f"the package index of {suite}")
+        self._read_index(debian_mirrors(), keyring)
+
+    def _read_index(self, mirrors: tuple[str, ...], keyring: Path) -> None:
+        """Fetch the index from the first of ``mirrors`` that has one which Debian signed."""
+        for position, mirror in enumerate(mirrors, start=1):
+            self._mirror = mirror
+            text = _SOURCES.format(mirror=mirror, suite=self._suite, keyring=keyring)
+            write_text(self._root / "debian.sources", text)
+            try:
+                # Without the option an unreachable mirror is a warning and an old index is used.
+                self._run(
+                    ("apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"),
+                    f"the package index of {self._suite}",
+                )
+            except FetchError:
+                if position == len(mirrors):
+                    raise
+            else:
+                return
 
     def available(self, names: Iterable[str]) -> dict[str, list[dict[str, str]]]:
         """The entries of the signed index for each of ``names``, newest first; a name it does not know is left out."""
@@ -118,29 +133,40 @@ class AptRoot:
         return done.stdout
 
 
-def debian_mirror() -> str:
-    """The mirror of Debian that this machine uses: ``EDGEQ_DEBIAN_MIRROR``, else the one of its apt sources."""
+def debian_mirrors() -> tuple[str, ...]:
+    """Where this machine may get packages of Debian: ``EDGEQ_DEBIAN_MIRROR``, else what its apt sources say.
+
+    An index that apt has already read names its origin. Without one (a
+    fresh container) every address that ends in ``/debian`` is a candidate;
+    it may be another project's, so each must show Debian's signature.
+    """
     configured = os.environ.get("EDGEQ_DEBIAN_MIRROR")
     if configured:
-        return configured
-    output = subprocess.run(
-        ("apt-get", "indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages"),
+        return (configured,)
+    targets = _ask("apt-get", "indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages")
+    known = [line.partition(" ")[0] for line in targets if line.partition(" ")[2] == "Debian"]
+    if known:
+        return (known[0],)
+    releases = _ask("apt-get", "--print-uris", "update")
+    addresses = [line.strip("'").partition("/dists/")[0] for line in releases if "/dists/" in line]
+    candidates = tuple(dict.fromkeys(address for address in addresses if address.endswith("/debian")))
+    if not candidates:
+        raise NoDebianMirrorError
+    return candidates
+
+
+def _ask(*argv: str) -> list[str]:
+    """The lines that a tool of the host's own apt prints; none if it fails."""
+    done = subprocess.run(
+        argv,
+        env={**os.environ, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
         errors="replace",
         check=False,
-    ).stdout
-    by_address = ""
-    for line in output.splitlines():
-        address, _, label = line.partition(" ")
-        if label == "Debian":
-            return address
-        # A fresh container has no index yet, and so no labels.
-        if not by_address and address.rstrip("/").endswith("/debian"):
-            by_address = address
-    if not by_address:
-        raise NoDebianMirrorError
-    return by_address
+    )
+    return done.stdout.splitlines()
 
 
 def as_locked(entry: Mapping[str, str], suite: str, *, meta: str = "") -> LockedDeb:
@@ -163,10 +189,7 @@ def first_dependency(entry: Mapping[str, str]) -> str:
 
 def _host_acquire_options() -> str:
     """Proxies, time-outs and other settings of the host for fetching."""
-    output = subprocess.run(
-        ("apt-config", "dump", "--no-empty"), capture_output=True, encoding="utf-8", errors="replace", check=False
-    ).stdout
-    lines = output.splitlines()
+    lines = _ask("apt-config", "dump", "--no-empty")
     return "\n".join(
         line for line in lines if line.startswith("Acquire::") and not line.startswith("Acquire::IndexTargets")
     )

@@ -3,9 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <limits>
-#include <mutex>
 #include <utility>
 
 #include <executorch/extension/data_loader/mmap_data_loader.h>
@@ -22,6 +20,7 @@
 #include <executorch/runtime/platform/runtime.h>
 
 #include "engine.h"
+#include "error_log.h"
 #include "failure.h"
 
 // The wheel ships the library of this class without its header (extension/threadpool/threadpool.h). Only these two
@@ -42,46 +41,6 @@ using executorch::extension::MallocMemoryAllocator;
 using executorch::extension::MmapDataLoader;
 using et::Error;
 
-// What the runtime said of an error, for the sentence of the failure: the return value alone says little.
-class ErrorLog {
- public:
-  void Add(const char* text, std::size_t size) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    lines_.emplace_back(text, size);
-    if (lines_.size() > kLines) {
-      lines_.pop_front();
-    }
-  }
-  std::string Text() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    std::string text;
-    for (const std::string& line : lines_) {
-      text += (text.empty() ? "" : "; ") + line;
-    }
-    return text;
-  }
-  // "Missing operator: [3] aten::foo.out" of each line that has it, as aten::foo.out, ...
-  std::string MissingOperators() {
-    static constexpr char kMarker[] = "Missing operator: ";
-    const std::lock_guard<std::mutex> lock(mutex_);
-    std::string names;
-    for (const std::string& line : lines_) {
-      const std::size_t start = line.find(kMarker);
-      if (start != std::string::npos) {
-        const std::string rest = line.substr(start + sizeof kMarker - 1);
-        const std::size_t bracket = rest.find("] ");
-        names += (names.empty() ? "" : ", ") + (bracket == std::string::npos ? rest : rest.substr(bracket + 2));
-      }
-    }
-    return names;
-  }
-
- private:
-  static constexpr std::size_t kLines = 32;
-  std::mutex mutex_;
-  std::deque<std::string> lines_;
-};
-
 ErrorLog& Log() {
   static ErrorLog log;
   return log;
@@ -90,7 +49,7 @@ ErrorLog& Log() {
 void OnLog(et_timestamp_t, et_pal_log_level_t level, const char*, const char*, std::size_t, const char* message,
            std::size_t size) {
   if (level == et_pal_log_level_t::kError || level == et_pal_log_level_t::kFatal) {
-    Log().Add(message, size);
+    Log().Add({message, size});
     std::fprintf(stderr, "executorch: %.*s\n", static_cast<int>(size), message);
   }
 }

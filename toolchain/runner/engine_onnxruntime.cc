@@ -28,24 +28,6 @@ std::string FolderOfThisProgram() {
   return path.substr(0, path.rfind('/') + 1);
 }
 
-void OpenLibrary() {
-  const std::string path = FolderOfThisProgram() + kLibrary;
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    throw Failure(Code::kCannotLoad, std::string("the runtime cannot be loaded: ") + dlerror());
-  }
-  using GetApiBase = const OrtApiBase* (*)();
-  const auto get_base = reinterpret_cast<GetApiBase>(dlsym(library, "OrtGetApiBase"));
-  if (get_base == nullptr) {
-    throw Failure(Code::kCannotLoad, path + " is not ONNX Runtime");
-  }
-  library_version = get_base()->GetVersionString();
-  api = get_base()->GetApi(ORT_API_VERSION);
-  if (api == nullptr) {
-    throw Failure(Code::kCannotLoad, std::string("ONNX Runtime ") + library_version + " is too old for this runner");
-  }
-}
-
 bool Contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 // The runtime's own sentence under the code that fits it best; it has codes for few of them.
@@ -330,7 +312,23 @@ class OnnxRuntimeEngine : public Engine {
 
 }  // namespace
 
-void OpenRuntime() { OpenLibrary(); }
+void OpenRuntime() {
+  const std::string path = FolderOfThisProgram() + kLibrary;
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    throw Failure(Code::kCannotLoad, std::string("the runtime cannot be loaded: ") + dlerror());
+  }
+  using GetApiBase = const OrtApiBase* (*)();
+  const auto get_base = reinterpret_cast<GetApiBase>(dlsym(library, "OrtGetApiBase"));
+  if (get_base == nullptr) {
+    throw Failure(Code::kCannotLoad, path + " is not ONNX Runtime");
+  }
+  library_version = get_base()->GetVersionString();
+  api = get_base()->GetApi(ORT_API_VERSION);
+  if (api == nullptr) {
+    throw Failure(Code::kCannotLoad, std::string("ONNX Runtime ") + library_version + " is too old for this runner");
+  }
+}
 
 std::unique_ptr<Engine> LoadEngine(const LoadOptions& options) {
   return std::make_unique<OnnxRuntimeEngine>(options);

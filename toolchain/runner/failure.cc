@@ -70,7 +70,6 @@ void OnCrash(int signal) {
   sentence.Add(SignalName(signal));
   sentence.Add(") while ");
   sentence.Add(Phase());
-  sentence.Add("; the model file may be damaged");
   char text[512];
   const std::size_t size = sentence.size() < sizeof text ? sentence.size() : sizeof text - 1;
   std::memcpy(text, sentence.data(), size);

@@ -56,3 +56,10 @@ def test_an_unknown_lock_is_refused_with_the_nearest_name() -> None:
         lock_path("sysroot-arm64")
 
     assert "sysroot-aarch64" in caught.value.hint
+
+
+def test_the_lock_of_wheels_is_none_of_debian_packages() -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        load_deb_lock("wheels")
+
+    assert "sysroot-aarch64" in caught.value.hint

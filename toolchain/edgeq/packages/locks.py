@@ -10,6 +10,8 @@ from edgeq.schema import load_toml
 
 LOCKS = Path(__file__).parents[1] / "locks"
 
+_WHEELS = "wheels"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LockedDeb:
@@ -73,9 +75,13 @@ def lock_path(name: str) -> Path:
 
 def load_deb_lock(name: str) -> DebLock:
     """The lock of Debian packages called ``name``."""
-    return load_toml(DebLock, lock_path(name))
+    path = lock_path(name)
+    if name == _WHEELS:
+        others = (other.stem for other in LOCKS.glob("*.toml") if other.stem != _WHEELS)
+        raise UnknownNameError("lock of Debian packages", name, others)
+    return load_toml(DebLock, path)
 
 
 def load_wheel_lock() -> WheelLock:
     """The lock of all wheels."""
-    return load_toml(WheelLock, lock_path("wheels"))
+    return load_toml(WheelLock, lock_path(_WHEELS))

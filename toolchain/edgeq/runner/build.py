@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgeq.errors import BuildFailedError, DiskFullError, MissingSourcesError, MissingToolError
+from edgeq.errors import BuildFailedError, DiskFullError, MissingSourcesError, MissingToolError, UnknownNameError
 from edgeq.files import atomic_folder, cache_dir, folder_lock, sha256_file, write_bytes
 from edgeq.packages import fetch_wheel, resolve_debs, unpack_deb
 from edgeq.packages.locks import load_wheel_lock, lock_path
@@ -70,6 +70,8 @@ def bundle(engine: Engine, triple: str, *, progress: Progress) -> RunnerBundle:
     is. Raises MissingToolError, BuildFailedError, MissingSourcesError and
     what fetching packages raises.
     """
+    if triple not in TRIPLES:
+        raise UnknownNameError("triple", triple, TRIPLES)
     prebuilt = _PREBUILT / triple
     if (prebuilt / _executable(engine)).is_file():
         return _bundle_in(prebuilt, engine, triple)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.records import Undelegated
+
 if TYPE_CHECKING:
-    from edgeq.records import Requires, TensorSpec, Undelegated
+    from collections.abc import Iterable
+
+    from edgeq.records import Requires, TensorSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,3 +38,21 @@ class Coverage:
 def share(part: int, whole: int) -> float:
     """``part`` of ``whole``; a model without MACs has all of none."""
     return part / whole if whole else 1.0
+
+
+def grouped(nodes: Iterable[Undelegated]) -> tuple[Undelegated, ...]:
+    """One row for nodes of the same operator, reason and source line, as an unrolled loop makes them; largest first."""
+    groups: dict[tuple[str, str, str], list[Undelegated]] = {}
+    for node in nodes:
+        groups.setdefault((node.op, node.reason, node.source), []).append(node)
+    rows = [
+        Undelegated(
+            node=members[0].node if len(members) == 1 else f"{members[0].node} and {len(members) - 1} more",
+            op=op,
+            reason=reason,
+            mac_share=sum(member.mac_share for member in members),
+            source=source,
+        )
+        for (op, reason, source), members in groups.items()
+    ]
+    return tuple(sorted(rows, key=lambda row: -row.mac_share))

@@ -23,7 +23,7 @@ from executorch.exir.lowered_backend_module import LoweredBackendModule
 
 from edgeq.errors import LoweringError
 from edgeq.files import write_bytes
-from edgeq.lower.coverage import Coverage, share
+from edgeq.lower.coverage import Coverage, grouped, share
 from edgeq.lower.macs import macs, operator_name, total_macs
 from edgeq.quantize.source import source_of
 from edgeq.records import Requires, TensorSpec, Undelegated
@@ -51,7 +51,7 @@ def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
     refusals: dict[str, str] = {}
     try:
         with _quiet(), _collected(refusals):
-            edge = to_edge_transform_and_lower(program.program, partitioner=[XnnpackPartitioner()])
+            edge = to_edge_transform_and_lower(program.copy_to_lower(), partitioner=[XnnpackPartitioner()])
             lowered = edge.exported_program()
             executable = edge.to_executorch()
     except Exception as error:  # the passes of ExecuTorch raise whatever they raise
@@ -95,7 +95,7 @@ def _coverage(
         int8_mac_share=share(in_int8, total),
         delegated_mac_share=share(delegated, total),
         partitions=len(partitions),
-        undelegated=tuple(undelegated),
+        undelegated=grouped(undelegated),
         requires=requires,
         inputs=tensor_specs(program, "inputs"),
         outputs=tensor_specs(program, "outputs"),

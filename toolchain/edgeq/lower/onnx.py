@@ -29,7 +29,7 @@ import torch
 from edgeq.errors import LoweringError
 from edgeq.files import write_bytes
 from edgeq.lower import onnx_rewrites as rewrites
-from edgeq.lower.coverage import Coverage, share
+from edgeq.lower.coverage import Coverage, grouped, share
 from edgeq.lower.macs import total_macs
 from edgeq.lower.executorch import tensor_specs
 from edgeq.lower.onnx_graph import producer
@@ -82,7 +82,7 @@ def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str]]:
     noise = io.StringIO()  # the exporter prints its progress
     with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise), _without_warnings():
         exported = torch.onnx.export(
-            program.program, (), dynamo=True, optimize=True, opset_version=_OPSET, verbose=False
+            program.copy_to_lower(), (), dynamo=True, optimize=True, opset_version=_OPSET, verbose=False
         )
     if exported is None:
         raise RuntimeError("torch.onnx.export gave nothing")
@@ -102,6 +102,7 @@ def _rewrite(model: ir.Model, *, activations: Literal["int8", "uint8"]) -> None:
     rewrites.pool_globally(graph)
     rewrites.clamp_integers(graph)
     rewrites.transpose_weights(graph)
+    rewrites.multiply_as_gemm(graph)
     rewrites.quantize_biases(graph)
     if activations == "uint8":
         rewrites.use_unsigned_activations(graph)
@@ -157,7 +158,7 @@ def _coverage(
         int8_mac_share=share(in_int8, total),
         delegated_mac_share=share(total - missed, total),
         partitions=1,
-        undelegated=tuple(undelegated),
+        undelegated=grouped(undelegated),
         requires=Requires(
             runtime="onnxruntime",
             version=importlib.metadata.version("onnxruntime"),

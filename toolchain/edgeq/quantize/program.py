@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,3 +31,8 @@ class QuantizedProgram:
     float_program: ExportedProgram
     example_inputs: tuple[torch.Tensor, ...]
     calibration: CalibrationData | None
+
+    def copy_to_lower(self) -> ExportedProgram:
+        """``program`` for a consumer that changes what it is given, as both lowerings do; tensors are shared."""
+        tensors = (*self.program.state_dict.values(), *self.program.constants.values())
+        return copy.deepcopy(self.program, {id(tensor): tensor for tensor in tensors})

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.quantize.rewrite.activations import name_clamps_alike
+from edgeq.quantize.rewrite.activations import name_clamps_alike, spell_out_hard_sigmoid
 from edgeq.quantize.rewrite.batch_norm import fold_batch_norms
 from edgeq.quantize.rewrite.constants import fold_constants
 from edgeq.quantize.rewrite.copies import drop_copies
 from edgeq.quantize.rewrite.padding import fold_padding
-from edgeq.quantize.rewrite.pooling import pool_globally_by_mean
+from edgeq.quantize.rewrite.pooling import pool_globally_by_mean, pool_signals_as_planes
+from edgeq.quantize.rewrite.products import multiply_in_batches
+from edgeq.quantize.rewrite.scalars import make_scalars_float
+from edgeq.quantize.rewrite.shapes import reduce_to_reshapes_and_slices
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -24,7 +27,12 @@ REWRITES = (
     fold_batch_norms,
     fold_padding,
     pool_globally_by_mean,
+    pool_signals_as_planes,
+    spell_out_hard_sigmoid,
+    make_scalars_float,
     name_clamps_alike,
+    multiply_in_batches,
+    reduce_to_reshapes_and_slices,
 )
 
 

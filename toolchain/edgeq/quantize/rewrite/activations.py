@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from edgeq.quantize.rewrite.editing import call, replace
+
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
@@ -32,6 +34,15 @@ def name_clamps_alike(graph: GraphModule) -> None:
             node.target, node.args, node.kwargs = _ATEN.hardtanh.default, (node.args[0], low, high), {}
         else:
             node.target, node.args, node.kwargs = _ATEN.clamp.default, (node.args[0], low, high), {}
+
+
+def spell_out_hard_sigmoid(graph: GraphModule) -> None:
+    """Write hardsigmoid as ``relu6(x + 3) / 6``: ExecuTorch's decomposition has a conversion XNNPACK does not take."""
+    for node in list(graph.graph.nodes):
+        if node.target == _ATEN.hardsigmoid.default:
+            raised = call(graph, node, _ATEN.add.Tensor, node.args[0], 3.0)
+            clamped = call(graph, node, _ATEN.hardtanh.default, raised, 0.0, 6.0)
+            replace(node, call(graph, node, _ATEN.mul.Tensor, clamped, 1.0 / 6.0))
 
 
 def clamp_bounds(node: Node) -> tuple[float, float]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from edgeq.quantize.rewrite.editing import call, replace
+
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
@@ -28,6 +30,8 @@ def pool_globally_by_mean(graph: GraphModule) -> None:
 def _pools_globally(node: Node) -> bool:
     value, source = node.meta.get("val"), node.args[0] if node.args else None
     if not isinstance(value, torch.Tensor) or not isinstance(source, torch.fx.Node):
+        return False
+    if not isinstance(source.meta.get("val"), torch.Tensor):
         return False
     shape = source.meta["val"].shape
     if node.target == _ATEN.mean.dim:
@@ -57,18 +61,21 @@ def _dims(node: Node) -> tuple[int, ...]:
 def _rewrite(graph: GraphModule, node: Node) -> None:
     source: Any = node.args[0]
     batch, channels, *plane = source.meta["val"].shape
-    with graph.graph.inserting_before(node):
-        if len(plane) == 1:
-            source = _call(graph, node, _ATEN.view.default, source, [batch, channels, 1, *plane])
-        mean = _call(graph, node, _ATEN.mean.dim, source, list(_PLANE), True)
-        shape = list(node.meta["val"].shape)
-        result = mean if list(mean.meta["val"].shape) == shape else _call(graph, node, _ATEN.view.default, mean, shape)
-    node.replace_all_uses_with(result)
-    graph.graph.erase_node(node)
+    if len(plane) == 1:
+        source = call(graph, node, _ATEN.reshape.default, source, [batch, channels, 1, *plane])
+    mean = call(graph, node, _ATEN.mean.dim, source, list(_PLANE), True)
+    shape = list(node.meta["val"].shape)
+    replace(node, mean if list(mean.meta["val"].shape) == shape else call(graph, node, _ATEN.reshape.default, mean, shape))
 
 
-def _call(graph: GraphModule, like: Node, target: Any, source: Node, *rest: Any) -> Node:  # noqa: ANN401  # an operator and its arguments
-    node = graph.graph.call_function(target, (source, *rest))
-    node.meta = dict(like.meta)
-    node.meta["val"] = target(source.meta["val"], *rest)
-    return node
+def pool_signals_as_planes(graph: GraphModule) -> None:
+    """Write ``max_pool1d`` as ``max_pool2d`` over planes of height 1, the only one that runtimes have in int8."""
+    for node in list(graph.graph.nodes):
+        if node.target != _ATEN.max_pool1d.default or node.args[0].meta["val"].dim() != 3:  # noqa: PLR2004  # (batch, channels, length)
+            continue
+        source, kernel, *rest = node.args
+        stride, padding, dilation, ceil_mode = (*rest, *([], [0], [1], False)[len(rest) :])
+        plane = call(graph, node, _ATEN.unsqueeze.default, source, 2)
+        windows = [[first, *numbers] for first, numbers in ((1, kernel), (1, stride or kernel), (0, padding), (1, dilation))]
+        pooled = call(graph, node, _ATEN.max_pool2d.default, plane, *windows, ceil_mode)
+        replace(node, call(graph, node, _ATEN.squeeze.dim, pooled, 2))

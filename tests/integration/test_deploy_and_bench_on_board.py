@@ -1,0 +1,218 @@
+"""A tiny model on an emulated board: deployed, measured, and the board killed in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgeq import pipeline
+from edgeq.bench import read_measurements
+from edgeq.device import board
+from edgeq.device.inventory import open_device
+from edgeq.device.ssh import SshTransport
+from edgeq.device.ssh_connection import Address
+from edgeq.errors import DeploymentGoneError, DeviceDiskFullError, DeviceError, WrongArchitectureError
+from edgeq.progress import Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeq.deploy import DeployResult
+    from edgeq.device.board import RunningBoard
+
+SAMPLES = 24
+
+PROJECT = """
+[model]
+name = "tiny"
+factory = "tiny.py:load"
+inputs = [{ shape = [1, 3, 16, 16], dtype = "float32" }]
+[data]
+calibration = "tiny.py:calibration"
+evaluation = "tiny.py:evaluation"
+metric = "top1"
+[build]
+target = "rpi4"
+formats = ["pte", "onnx"]
+recipes = ["fp32", "int8-static"]
+"""
+
+CODE = f"""
+import torch
+
+def load():
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 16, 3, stride=2), torch.nn.ReLU6(), torch.nn.Conv2d(16, 16, 3), torch.nn.ReLU6()]
+    return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(16 * 5 * 5, 10)).eval()
+
+def _inputs(seed):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range({SAMPLES}):
+        yield torch.randn(1, 3, 16, 16, generator=generator)
+
+def calibration():
+    for inputs in _inputs(1):
+        yield (inputs,)
+
+def evaluation():
+    model = load()
+    for index, inputs in enumerate(_inputs(2)):
+        yield (inputs,), (int(model(inputs).argmax()) if index % 4 else -1)
+"""
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Build:
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "edgeq.toml").write_text(PROJECT)
+    (folder / "tiny.py").write_text(CODE)
+    # In a process of its own: torch and executorch warn of their own deprecations, which are errors here.
+    command = [sys.executable, "-m", "edgeq", "build", str(folder), "--out", str(folder / "out"), "--jobs", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return pipeline.read_build(folder / "out")
+
+
+@pytest.fixture(scope="module")
+def emulated(build: pipeline.Build) -> Iterator[RunningBoard]:
+    """A board of this module's own, whatever others start and stop."""
+    name = f"deploy-and-bench-{os.getpid()}"
+    yield board.start(build.target, name=name, progress=Silent())
+    if any(one.name == name for one in board.running()):
+        board.stop(name)
+
+
+@pytest.fixture
+def device(emulated: RunningBoard) -> Iterator[SshTransport]:
+    with contextlib.closing(_connect(emulated, user=emulated.user)) as transport:
+        yield transport
+
+
+def _connect(emulated: RunningBoard, *, user: str) -> SshTransport:
+    return SshTransport.connect(
+        Address(
+            name="board",
+            host=emulated.host,
+            port=emulated.port,
+            user=user,
+            key_path=emulated.key_path,
+            host_key=emulated.host_key,
+        )
+    )
+
+
+def _deploy(build: pipeline.Build, device: SshTransport) -> DeployResult:
+    return pipeline.deploy(build, device, device="board", progress=Silent())
+
+
+def test_a_second_deploy_moves_no_byte(build: pipeline.Build, device: SshTransport) -> None:
+    first, second = _deploy(build, device), _deploy(build, device)
+    assert first.transferred_bytes > sum(artifact.size_bytes for artifact in build.manifest.artifacts)
+    assert second.transferred_bytes == 0
+    assert second.deployment.id == first.deployment.id
+
+
+def test_the_deployment_is_small_read_only_and_tidy(build: pipeline.Build, device: SshTransport) -> None:
+    deployment = _deploy(build, device).deployment
+    listed = device.run(["ls", "-ln", deployment.root]).stdout.decode().splitlines()
+    files = {line.split()[-1]: line.split() for line in listed if line.startswith("-")}
+    assert set(files) == set(deployment.files)
+    assert all("w" not in fields[0] and int(fields[1]) == 2 for fields in files.values())
+    assert not device.run(["find", ".edgeq", "-name", "*.edgeq-tmp"]).stdout
+    assert deployment.device_facts.emulated
+    assert deployment.device_facts.machine == "aarch64"
+
+
+def test_rows_count_instructions_and_agree_with_the_host(build: pipeline.Build, device: SshTransport) -> None:
+    _deploy(build, device)
+    rows = pipeline.bench(build, device, pipeline.BenchOptions(), device="board", progress=Silent())
+    assert {row.artifact for row in rows} == {artifact.name for artifact in build.manifest.artifacts}
+    assert rows == read_measurements(build.path)[-len(rows) :]
+    for row in rows:
+        assert (row.timing, row.threads, row.total, row.labelled) == ("emulated", 1, SAMPLES, SAMPLES * 3 // 4)
+        assert row.instructions is not None
+        assert 10_000 < row.instructions < 10_000_000
+        assert row.agreement_with_host is not None
+        assert row.agreement_with_host >= SAMPLES - 1
+        assert row.peak_rss_bytes
+    fp32 = [row for row in rows if ".fp32." in row.artifact]
+    assert all(row.correct == row.labelled for row in fp32)
+
+
+def test_the_instruction_count_is_the_same_the_next_time(build: pipeline.Build, device: SshTransport) -> None:
+    _deploy(build, device)
+    options = pipeline.BenchOptions(artifacts=("tiny.int8-static.pte",), samples=1)
+    counts = [
+        pipeline.bench(build, device, options, device="board", progress=Silent())[0].instructions for _ in range(2)
+    ]
+    assert counts[0] == pytest.approx(counts[1], rel=0.002)
+
+
+def test_a_build_for_another_kind_of_machine_is_refused(build: pipeline.Build, device: SshTransport) -> None:
+    intel = replace(build, target=replace(build.target, triple="x86_64-linux-gnu"))
+    with pytest.raises(WrongArchitectureError, match="aarch64"):
+        _deploy(intel, device)
+
+
+def test_a_board_that_fills_up_during_the_push_keeps_what_it_had(
+    build: pipeline.Build, emulated: RunningBoard, device: SshTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.closing(_connect(emulated, user="root")) as root:
+        root.run(["mkdir", "-p", "/srv/small"])
+        assert root.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=777", "none", "/srv/small"]).status == 0
+    monkeypatch.setattr("edgeq.deploy.store_root", lambda _: "/srv/small/root")
+    with pytest.raises(DeviceDiskFullError, match="needed"):
+        _deploy(build, device)
+    monkeypatch.setattr("edgeq.deploy._SPARE_BYTES", -(1 << 40))  # as if something else filled the disk meanwhile
+    with pytest.raises(DeviceDiskFullError):
+        _deploy(build, device)
+    assert not device.run(["find", "/srv/small", "-name", "*.edgeq-tmp"]).stdout
+    assert not device.run(["ls", "/srv/small/root/current"]).stdout
+
+
+def test_a_board_that_forgot_the_deployment_is_told(build: pipeline.Build, device: SshTransport) -> None:
+    _deploy(build, device)
+    device.run(["mv", ".edgeq", "elsewhere"])
+    try:
+        with pytest.raises(DeploymentGoneError, match="not there"):
+            pipeline.bench(build, device, pipeline.BenchOptions(), device="board", progress=Silent())
+    finally:
+        device.run(["mv", "elsewhere", ".edgeq"])
+
+
+def test_this_machine_is_a_device_too(build: pipeline.Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEQ_CACHE", os.environ.get("EDGEQ_CACHE", str(Path.home() / ".cache/edgeq")))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with open_device("local", build.target, progress=Silent()) as local:
+        pipeline.deploy(build, local, device="local", progress=Silent())
+        options = pipeline.BenchOptions(repeats=20, threads=1)
+        rows = pipeline.bench(build, local, options, device="local", progress=Silent())
+    assert {(row.timing, row.instructions, row.agreement_with_host) for row in rows} == {("host", None, SAMPLES)}
+
+
+def test_a_board_killed_in_the_middle_of_bench_keeps_the_rows_before(
+    build: pipeline.Build, device: SshTransport, emulated: RunningBoard
+) -> None:
+    _deploy(build, device)
+    before = read_measurements(build.path)
+
+    class KillsTheBoard(Silent):
+        def step(self, text: str) -> None:
+            if text.startswith("running") and "tiny.fp32.onnx" in text:
+                threading.Timer(0.05, os.kill, (emulated.pid, signal.SIGKILL)).start()
+
+    with pytest.raises(DeviceError) as caught:
+        pipeline.bench(build, device, pipeline.BenchOptions(), device="board", progress=KillsTheBoard())
+    assert caught.value.exit_code == 4
+    assert "board" in caught.value.message
+    rows = read_measurements(build.path)
+    assert [row.artifact for row in rows[len(before) :]] == ["tiny.fp32.pte"]

@@ -35,7 +35,7 @@ CLASSES = 1000
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 CALIBRATION_CROPS = 4
-EVALUATION_CROPS = 4
+EVALUATION_CROPS = 9
 CALIBRATION_SEED = 1
 EVALUATION_SEED = 2
 
@@ -51,7 +51,7 @@ def calibration() -> Iterator[Inputs]:
 
 
 def evaluation() -> Iterator[tuple[Inputs, int | None]]:
-    """Samples and labels: the 20 photos first, then 80 random crops of them; or your ``evaluation`` folder.
+    """Samples and labels: the 20 photos first, then 180 random crops of them; or your ``evaluation`` folder.
 
     A crop has no label: it counts for agreement with fp32 and not for
     accuracy, as it may have cut off what the label names. The crops come in

@@ -70,9 +70,9 @@ def test_efficientnet_names_at_least_17_of_the_20_packaged_photos() -> None:
 
 def test_the_labelled_photos_come_first_and_crops_carry_no_label() -> None:
     labels = [sample.label for sample in evaluation("efficientnet_lite0")]
-    assert len(labels) == 100
+    assert len(labels) == 200
     assert all(label is not None and 0 <= label < 1000 for label in labels[:20])
-    assert labels[20:] == [None] * 80
+    assert labels[20:] == [None] * 180
 
 
 def test_the_packaged_samples_are_the_same_each_time_and_none_is_in_both_sets() -> None:
@@ -83,7 +83,7 @@ def test_the_packaged_samples_are_the_same_each_time_and_none_is_in_both_sets() 
     calibrated = fingerprints(calibration("efficientnet_lite0"))
     assert evaluated == fingerprints(evaluation("efficientnet_lite0"))
     assert len(calibrated) == 80
-    assert len({*evaluated, *calibrated}) == 180
+    assert len({*evaluated, *calibrated}) == 280
 
 
 def test_each_evaluation_set_says_what_it_is() -> None:

@@ -21,6 +21,22 @@ UNLABELLED = -1
 """What stands in labels.npy for a sample without a label."""
 
 
+def subset(labels: np.ndarray | None, available: int, count: int) -> np.ndarray:
+    """Which ``count`` of the ``available`` samples a device runs that cannot run all: their indices, ascending.
+
+    Labelled samples come first, as they tell the accuracy; within each kind
+    they are spread over the whole set, which may be sorted by class. The
+    same numbers always give the same samples, so rows can be paired.
+    """
+    everything = np.arange(available)
+    labelled = np.zeros(available, dtype=bool) if labels is None else np.asarray(labels[:available]) != UNLABELLED
+    chosen: list[np.ndarray] = []
+    for kind in (everything[labelled], everything[~labelled]):
+        take = min(len(kind), count - sum(map(len, chosen)))
+        chosen.append(kind[np.arange(take) * len(kind) // max(take, 1)])
+    return np.sort(np.concatenate(chosen))
+
+
 class GrowingArray:
     """An .npy file that takes one row after the other, so that no data set is ever held in memory.
 
@@ -85,6 +101,10 @@ class EvaluationSet:
     def sample(self, index: int) -> tuple[np.ndarray, ...]:
         """The inputs of one sample, each with its batch dimension of one."""
         return tuple(array[index : index + 1] for array in self.inputs)
+
+    def subset(self, count: int) -> np.ndarray:
+        """The indices of the samples to run when only ``count`` of them can be; see :func:`subset`."""
+        return subset(self.labels, self.samples, count)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         """Every sample in order."""

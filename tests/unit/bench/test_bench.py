@@ -112,6 +112,12 @@ def test_options_win_over_the_target(setup: Setup) -> None:
     assert row.agree_fp32 == 2  # compared with the fp32 outputs of the build machine
 
 
+def test_fewer_samples_are_spread_over_the_set(setup: Setup) -> None:
+    fp32, int8 = setup.bench(samples=3)
+    assert (fp32.predictions, fp32.correct, fp32.labelled) == ((0, 1, 3), 3, 3)
+    assert (int8.agree_fp32, int8.agreement_with_host) == (3, 3)
+
+
 def test_more_samples_than_there_are_is_all_of_them(setup: Setup) -> None:
     assert setup.bench(samples=1000)[0].total == SAMPLES
 

@@ -71,6 +71,7 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
 
     session = secrets.token_hex(8)
     samples = how.samples_for(evaluation.samples, [timed[artifact.name].probed_s for artifact in artifacts])
+    indices = evaluation.subset(samples)
     rows: list[Measurement] = []
     scores: dict[str, Scores] = {}
     for artifact in sorted(artifacts, key=lambda one: one.recipe != FP32):  # the others are compared with it
@@ -78,8 +79,8 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
             scores[artifact.name] = score(
                 place,
                 artifact,
-                samples=samples,
-                twin=_twins_answers(manifest, artifact, evaluation, scores, samples),
+                indices=indices,
+                twin=_twins_answers(manifest, artifact, evaluation, scores, indices),
                 progress=progress,
             )
         else:
@@ -108,14 +109,18 @@ def _chosen(manifest: Manifest, names: Sequence[str]) -> tuple[Artifact, ...]:
 
 
 def _twins_answers(
-    manifest: Manifest, artifact: Artifact, evaluation: EvaluationSet, scores: Mapping[str, Scores], samples: int
+    manifest: Manifest,
+    artifact: Artifact,
+    evaluation: EvaluationSet,
+    scores: Mapping[str, Scores],
+    indices: NDArray[np.int64],
 ) -> NDArray[np.int64] | None:
     """The top-1 of the fp32 artifact of the same format: of this session, else of the build machine."""
     for twin in manifest.artifacts:
         if twin.format == artifact.format and twin.recipe == FP32 and twin.name != artifact.name:
             if twin.name in scores:
                 return np.array(scores[twin.name].predictions, dtype=np.int64)
-            return host_predictions(evaluation, twin, samples)
+            return host_predictions(evaluation, twin, indices)
     return None
 
 

@@ -38,19 +38,20 @@ def score_nothing() -> Scores:
     return Scores(predictions=(), total=0, labelled=0, correct=None, agreement_with_host=None, agree_fp32=None)
 
 
-def host_predictions(evaluation: EvaluationSet, artifact: Artifact, samples: int) -> NDArray[np.int64]:
-    """The top-1 of the first samples as the artifact gave them on the build machine."""
-    return stats.top1(evaluation.host_outputs(artifact.name)[:samples])
+def host_predictions(evaluation: EvaluationSet, artifact: Artifact, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The top-1 of those samples as the artifact gave them on the build machine."""
+    return stats.top1(evaluation.host_outputs(artifact.name)[indices])
 
 
 def score(
-    place: Place, artifact: Artifact, *, samples: int, twin: NDArray[np.int64] | None, progress: Progress
+    place: Place, artifact: Artifact, *, indices: NDArray[np.int64], twin: NDArray[np.int64] | None, progress: Progress
 ) -> Scores:
-    """Run the first ``samples`` samples on the device, one at a time, and count.
+    """Run the samples ``indices`` on the device, one at a time, and count.
 
     ``twin`` holds the top-1 of the fp32 artifact for the same samples, None
     for that one itself. Nothing but one sample and one output is held.
     """
+    samples = len(indices)
     progress.step(f"running {samples} samples through {artifact.name} on {place.transport.name}")
     predictions = np.full(samples, stats.NO_ANSWER, dtype=np.int64)
     first = artifact.outputs[0]
@@ -64,20 +65,23 @@ def score(
         predictions[index] = stats.top1(np.frombuffer(data[:size], dtype=first.dtype)[np.newaxis])[0]
         progress.advance(index + 1, samples)
 
-    place.run(artifact, warmup=0, repeats=0, samples=place.samples(artifact, samples), on_outputs=take)
-    return _count(predictions, place.evaluation, artifact, twin)
+    place.run(artifact, warmup=0, repeats=0, samples=place.samples(artifact, indices), on_outputs=take)
+    return _count(predictions, indices, place.evaluation, artifact, twin)
 
 
 def _count(
-    predictions: NDArray[np.int64], evaluation: EvaluationSet, artifact: Artifact, twin: NDArray[np.int64] | None
+    predictions: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    evaluation: EvaluationSet,
+    artifact: Artifact,
+    twin: NDArray[np.int64] | None,
 ) -> Scores:
-    samples = len(predictions)
-    labels = np.full(samples, UNLABELLED) if evaluation.labels is None else evaluation.labels[:samples]
+    labels = np.full(len(indices), UNLABELLED) if evaluation.labels is None else evaluation.labels[indices]
     labelled = labels != UNLABELLED
-    host = host_predictions(evaluation, artifact, samples)
+    host = host_predictions(evaluation, artifact, indices)
     return Scores(
         predictions=tuple(int(prediction) for prediction in predictions),
-        total=samples,
+        total=len(indices),
         labelled=int(labelled.sum()),
         correct=int((predictions[labelled] == labels[labelled]).sum()) if labelled.any() else None,
         agreement_with_host=_agreements(predictions, host),

@@ -54,10 +54,10 @@ class Place:
             timeout_s=self.how.silence_s,
         )
 
-    def samples(self, artifact: Artifact, count: int) -> Iterator[bytes]:
-        """The first ``count`` evaluation samples as a runner takes them, read one by one."""
+    def samples(self, artifact: Artifact, indices: Iterable[int]) -> Iterator[bytes]:
+        """Those evaluation samples as a runner takes them, read one by one."""
         expected = sum(bytes_of(spec) for spec in artifact.inputs)
-        for index in range(count):
+        for index in indices:
             data = b"".join(np.ascontiguousarray(array).tobytes() for array in self.evaluation.sample(index))
             if len(data) != expected:
                 raise CorruptArtifactError(

@@ -92,7 +92,7 @@ class _Visit:
 
     def run(self, repeats: int, probes: int, timed: Timed) -> None:
         """Visit the device once."""
-        samples = itertools.chain((self._golden_input,), self._place.samples(self._artifact, probes))
+        samples = itertools.chain((self._golden_input,), self._place.samples(self._artifact, range(probes)))
         seen = self._place.run(
             self._artifact, warmup=self._place.how.warmup, repeats=repeats, samples=samples, on_outputs=self._take
         )

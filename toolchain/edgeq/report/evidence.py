@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import stats
-from edgeq.evaluation import UNLABELLED
+from edgeq.evaluation import UNLABELLED, subset
 from edgeq.records import Artifact, Measurement, Speedup
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Labels:
         """
         if self.values is None or not measured.predictions or len(measured.predictions) > len(self.values):
             return None
-        labels = self.values[: len(measured.predictions)]
+        labels = self.values[subset(self.values, len(self.values), len(measured.predictions))]
         labelled = labels != UNLABELLED
         right: NDArray[np.bool_] = (np.asarray(measured.predictions) == labels)[labelled]
         return right if int(right.sum()) == measured.correct and right.size == measured.labelled else None

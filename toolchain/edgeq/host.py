@@ -52,10 +52,10 @@ class HostRuntime:
 class _ExecuTorch:
     def __init__(self, path: Path, threads: int) -> None:
         from executorch.runtime import Runtime  # noqa: I001, PLC0415  # must be first: it loads torch, which _C needs
-        from executorch.extension.pybindings import _C as native  # noqa: PLC0415  # a second of loading
+        from executorch.extension.pybindings import _C  # noqa: PLC0415  # a second of loading
 
-        if native._threadpool_get_thread_count() != threads:  # noqa: SLF001  # ExecuTorch has no other name for it
-            native._unsafe_reset_threadpool(threads)  # noqa: SLF001  # the same
+        if _C._threadpool_get_thread_count() != threads:  # noqa: SLF001  # ExecuTorch has no other name for it
+            _C._unsafe_reset_threadpool(threads)  # noqa: SLF001  # the same
         # The path of a file would be mapped: a file replaced while it is open would crash the process.
         self._program = Runtime.get().load_program(path.read_bytes())
         method = self._program.load_method("forward")

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.records import Undelegated
+from edgeq.records import Requires, TensorSpec, Undelegated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from edgeq.records import Requires, TensorSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    import torch
     from torch.fx import Node
 
 
@@ -26,24 +25,8 @@ def macs(node: Node) -> int:
     """
     if node.op != "call_function":
         return 0
-    match operator_name(node):
-        case "conv1d" | "conv2d" | "conv3d":
-            return _convolution(node, transposed=False)
-        case "conv_transpose1d" | "conv_transpose2d" | "conv_transpose3d":
-            return _convolution(node, transposed=True)
-        case "convolution":
-            return _convolution(node, transposed=bool(node.args[6]))
-        case "linear":
-            return _numel(node) * int(_shape(node.args[1])[-1])
-        case "addmm" | "baddbmm":
-            return _numel(node) * int(_shape(node.args[1])[-1])
-        case "mm" | "bmm" | "matmul" | "mv" | "dot":
-            return _numel(node) * int(_shape(node.args[0])[-1])
-        case "scaled_dot_product_attention":
-            return _attention(node)
-        case "lstm" | "gru" | "rnn_tanh" | "rnn_relu":
-            return _recurrent(node)
-    return 0
+    count = _COUNTS.get(operator_name(node))
+    return 0 if count is None else count(node)
 
 
 def operator_name(node: Node) -> str:
@@ -53,10 +36,24 @@ def operator_name(node: Node) -> str:
     return parts[1] if len(parts) == 3 else parts[0]  # noqa: PLR2004  # the edge dialect adds a namespace
 
 
-def _convolution(node: Node, *, transposed: bool) -> int:
-    weight = _shape(node.args[1])
-    per_position = math.prod(weight[1:])
-    return _numel(node.args[0] if transposed else node) * per_position
+def _convolution(node: Node) -> int:
+    return _numel(node) * math.prod(_shape(node.args[1])[1:])
+
+
+def _transposed_convolution(node: Node) -> int:
+    return _numel(node.args[0]) * math.prod(_shape(node.args[1])[1:])
+
+
+def _either_convolution(node: Node) -> int:
+    return _transposed_convolution(node) if node.args[6] else _convolution(node)
+
+
+def _linear(node: Node) -> int:
+    return _numel(node) * int(_shape(node.args[1])[-1])
+
+
+def _product(node: Node) -> int:
+    return _numel(node) * int(_shape(node.args[0])[-1])
 
 
 def _attention(node: Node) -> int:
@@ -81,3 +78,27 @@ def _numel(arg: Any) -> int:  # noqa: ANN401  # fx arguments are of any type
     value = arg.meta["val"]
     value = value[0] if isinstance(value, tuple | list) else value
     return int(value.numel())
+
+
+_COUNTS: dict[str, Callable[[Node], int]] = {
+    "conv1d": _convolution,
+    "conv2d": _convolution,
+    "conv3d": _convolution,
+    "conv_transpose1d": _transposed_convolution,
+    "conv_transpose2d": _transposed_convolution,
+    "conv_transpose3d": _transposed_convolution,
+    "convolution": _either_convolution,
+    "linear": _linear,
+    "addmm": _linear,  # its left factor comes second as well, and its last size is what both factors share
+    "baddbmm": _linear,
+    "mm": _product,
+    "bmm": _product,
+    "matmul": _product,
+    "mv": _product,
+    "dot": _product,
+    "scaled_dot_product_attention": _attention,
+    "lstm": _recurrent,
+    "gru": _recurrent,
+    "rnn_tanh": _recurrent,
+    "rnn_relu": _recurrent,
+}

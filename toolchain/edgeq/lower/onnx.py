@@ -30,14 +30,14 @@ from edgeq.errors import LoweringError
 from edgeq.files import write_bytes
 from edgeq.lower import onnx_rewrites as rewrites
 from edgeq.lower.coverage import Coverage, grouped, share
-from edgeq.lower.macs import total_macs
 from edgeq.lower.executorch import tensor_specs
+from edgeq.lower.macs import total_macs
 from edgeq.lower.onnx_graph import producer
 from edgeq.quantize.source import source_of
 from edgeq.records import Requires, TensorSpec, Undelegated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Literal
 
     from edgeq.quantize import QuantizedProgram
@@ -170,7 +170,7 @@ def _coverage(
     )
 
 
-def _named_as_in_the_file(specs: tuple[TensorSpec, ...], values: list[ir.Value]) -> tuple[TensorSpec, ...]:
+def _named_as_in_the_file(specs: tuple[TensorSpec, ...], values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
     return tuple(
         TensorSpec(name=value.name or "", shape=spec.shape, dtype=spec.dtype)
         for spec, value in zip(specs, values, strict=True)

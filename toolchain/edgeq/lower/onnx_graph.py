@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:
@@ -37,7 +38,7 @@ def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
 
 def only_consumer(value: ir.Value, *op_types: str) -> ir.Node | None:
     """The single node that reads ``value`` if it is of one of ``op_types``; None if an output is read as well."""
-    uses = value.uses()
+    uses = tuple(value.uses())
     if len(uses) != 1 or value.is_graph_output():
         return None
     node = uses[0].node

@@ -83,7 +83,8 @@ def clamp_integers(graph: ir.Graph) -> None:
             for bound in _bounds(clamp)
         ]
         low, high = (
-            add_constant(graph, f"{clamp.name}_{side}", bound) for side, bound in zip(("low", "high"), bounds, strict=True)
+            add_constant(graph, f"{clamp.name}_{side}", bound)
+            for side, bound in zip(("low", "high"), bounds, strict=True)
         )
         new = ir.node("Clip", [read.inputs[0], low, high], name=clamp.name)
         insert_before(clamp, new)
@@ -94,14 +95,11 @@ def clamp_integers(graph: ir.Graph) -> None:
         graph.remove([stored, clamp], safe=True)
 
 
-def _bounds(clamp: ir.Node) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(clamp: ir.Node) -> tuple[float, float]:
     if clamp.op_type == "Relu":
-        return np.float32(0), np.float32(np.inf)
-    low, high = ([*clamp.inputs, None, None])[1:3]
-    return (
-        np.float32(-np.inf) if low is None else constant(low),
-        np.float32(np.inf) if high is None else constant(high),
-    )
+        return 0.0, float("inf")
+    low, high = (constant(value) for value in (*clamp.inputs, None, None)[1:3])
+    return float("-inf") if low is None else float(low), float("inf") if high is None else float(high)
 
 
 def transpose_weights(graph: ir.Graph) -> None:
@@ -144,7 +142,7 @@ def multiply_as_gemm(graph: ir.Graph) -> None:
         if stored is None:
             continue
         inner, columns = matrix.shape
-        rows = _between(graph, read.inputs[0], [-1, inner], f"{product.name}_rows")
+        rows = _between(graph, read.inputs[0], [-1, inner], f"{product.name}_rows", before=product)
         flat = ir.node("DequantizeLinear", [rows, *read.inputs[1:]], name=f"{product.name}_input")
         gemm = ir.node(
             "Gemm", [flat.outputs[0], product.inputs[1], *([bias] if last is add else [])], name=product.name or ""
@@ -156,21 +154,19 @@ def multiply_as_gemm(graph: ir.Graph) -> None:
         height = int(np.prod(shape.numpy()[:-1]))
         flat.outputs[0].shape = ir.Shape([height, inner])
         gemm.outputs[0].shape = ir.Shape([height, columns])
-        flat.outputs[0].dtype = gemm.outputs[0].dtype = ir.DataType.FLOAT
-        kept.outputs[0].dtype = stored.outputs[0].dtype
+        for node, dtype in ((flat, ir.DataType.FLOAT), (gemm, ir.DataType.FLOAT), (kept, stored.outputs[0].dtype)):
+            node.outputs[0].type = None if dtype is None else ir.TensorType(dtype)
         whole = _between(graph, kept.outputs[0], list(shape.numpy()), f"{product.name}_whole", before=stored)
         ir.convenience.replace_all_uses_with(stored.outputs[0], whole)
 
 
-def _between(
-    graph: ir.Graph, value: ir.Value | None, shape: list[int], name: str, *, before: ir.Node | None = None
-) -> ir.Value:
+def _between(graph: ir.Graph, value: ir.Value | None, shape: list[int], name: str, *, before: ir.Node) -> ir.Value:
     """``value`` reshaped on its way from Q to DQ."""
     assert value is not None  # noqa: S101  # Q and DQ always have an input
     node = ir.node("Reshape", [value, add_constant(graph, f"{name}_shape", np.array(shape, np.int64))], name=name)
-    insert_before(before or value.uses()[0].node, node)
+    insert_before(before, node)
     node.outputs[0].name = f"{name}_value"
-    node.outputs[0].dtype = value.dtype
+    node.outputs[0].type = value.type
     return node.outputs[0]
 
 
@@ -248,9 +244,7 @@ def _raised(graph: ir.Graph, value: ir.Value) -> ir.Value:
 
 def _taken_outputs(node: ir.Node) -> tuple[ir.Value, ...]:
     """Fresh values that look like the outputs of ``node``."""
-    return tuple(
-        ir.Value(name=f"{value.name}_new", shape=value.shape, type=value.type) for value in node.outputs
-    )
+    return tuple(ir.Value(name=f"{value.name}_new", shape=value.shape, type=value.type) for value in node.outputs)
 
 
 def _replace(old: ir.Node, new: ir.Node) -> None:

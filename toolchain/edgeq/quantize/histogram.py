@@ -52,15 +52,10 @@ class Histogram:
         centers = self._centers()
         moments = [_running_sum(self._counts * centers**power) for power in range(3)]
         below, above = self._bin(lows), self._bin(highs)
-        cost = sum(
-            weight * moment[below]
-            for weight, moment in zip((lows**2, -2 * lows, 1.0), moments, strict=True)
-        )
-        cost = cost + sum(
-            weight * (moment[-1] - moment[above])
-            for weight, moment in zip((highs**2, -2 * highs, 1.0), moments, strict=True)
-        )
-        cost = cost + (moments[0][above] - moments[0][below]) * ((highs - lows) / levels) ** 2 / 12
+        inside = (moments[0][above] - moments[0][below]) * ((highs - lows) / levels) ** 2 / 12
+        beyond = [moment[-1] - moment[above] for moment in moments]
+        short = [moment[below] for moment in moments]
+        cost = inside + _squared_distance(short, lows) + _squared_distance(beyond, highs)
         best = int(cost.argmin())
         return float(lows[best // highs.numel(), 0]), float(highs[0, best % highs.numel()])
 
@@ -84,3 +79,9 @@ class Histogram:
 def _running_sum(values: torch.Tensor) -> torch.Tensor:
     """Sums of the first 0, 1, 2, ... values."""
     return torch.cat((torch.zeros(1, dtype=values.dtype), values.cumsum(0)))
+
+
+def _squared_distance(moments: list[torch.Tensor], point: torch.Tensor) -> torch.Tensor:
+    """The summed squared distance to ``point`` of values with these sums of powers 0, 1 and 2."""
+    count, total, squares = moments
+    return squares - 2 * point * total + point**2 * count

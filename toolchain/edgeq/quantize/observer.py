@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torchao.quantization.pt2e.observer import ObserverBase
@@ -83,7 +82,7 @@ class ActivationObserver(ObserverBase):  # type: ignore[misc]  # torchao is not 
 
 
 class WeightObserver(ObserverBase):  # type: ignore[misc]  # torchao is not typed
-    """The largest magnitude of a weight tensor, for each channel along ``channel_axis`` or over all.    """
+    """The largest magnitude of a weight tensor, for each channel along ``channel_axis`` or over all."""
 
     def __init__(  # noqa: PLR0913  # torchao passes every field of its spec
         self,

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch.fx import Node
 
 from edgeq.quantize.attributes import is_constant
 from edgeq.quantize.rewrite.activations import CLAMPS
@@ -29,7 +30,7 @@ from edgeq.quantize.rewrite.activations import CLAMPS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from torch.fx import Graph, Node
+    from torch.fx import Graph
 
 _ATEN = torch.ops.aten
 
@@ -40,13 +41,9 @@ LAYERS = (*CONVOLUTIONS, *TRANSPOSED, _ATEN.linear.default)
 """Operators with constant weights; nearly all MACs are here."""
 
 MOVES = (
-    _ATEN.view.default,
     _ATEN.reshape.default,
     _ATEN.permute.default,
     _ATEN.transpose.int,
-    _ATEN.squeeze.dim,
-    _ATEN.squeeze.dims,
-    _ATEN.unsqueeze.default,
     _ATEN.slice.Tensor,
     _ATEN.max_pool2d.default,
     _PAD,
@@ -101,20 +98,19 @@ def plan_int8(graph: Graph) -> Plan:
 
 
 def _operation(node: Node) -> Operation | None:
-    """The operation that ``node`` would be, whoever stands around it."""
+    """The operation that ``node`` would be, whatever stands around it."""
     if node.op != "call_function" or not _is_float32(node):
         return None
     if node.target in LAYERS:
-        if not _has_constant_weights(node):
-            return None
-        source: Node = node.args[0]  # type: ignore[assignment]  # a layer reads a node
-        reader = source if _only_pads_convolutions(source) else node
-        return Operation(node=node, reader=reader, inputs=(reader.args[0],), output=_clamp_of(node), kind="layer")  # type: ignore[arg-type]
-    if node.target in (_ATEN.add.Tensor, _ATEN.mul.Tensor):
-        return _tensors_only(node, node.args, kind="own") if not node.kwargs else None
-    if node.target == _ATEN.mean.dim:
-        global_pool = list(node.args[1:]) == [[2, 3], True] and not node.kwargs  # as pool_globally_by_mean writes it
-        return _tensors_only(node, node.args[:1], kind="own") if global_pool else None
+        return _layer(node)
+    if node.target in (_ATEN.add.Tensor, _ATEN.mul.Tensor) and not node.kwargs:
+        return _tensors_only(node, node.args, kind="own")
+    if node.target == _ATEN.mean.dim and list(node.args[1:]) == [[2, 3], True]:  # as pool_globally_by_mean writes it
+        return _tensors_only(node, node.args[:1], kind="own")
+    return _shared(node)
+
+
+def _shared(node: Node) -> Operation | None:
     if node.target == _ATEN.cat.default:
         return _tensors_only(node, node.args[0], kind="shared")  # type: ignore[arg-type]  # a list of nodes
     if node.target in MOVES and not _belongs_to_another(node):
@@ -122,8 +118,16 @@ def _operation(node: Node) -> Operation | None:
     return None
 
 
+def _layer(node: Node) -> Operation | None:
+    if not _has_constant_weights(node):
+        return None
+    source: Node = node.args[0]  # type: ignore[assignment]  # a layer reads a node
+    reader = source if _only_pads_convolutions(source) else node
+    return Operation(node=node, reader=reader, inputs=(reader.args[0],), output=_clamp_of(node), kind="layer")  # type: ignore[arg-type]
+
+
 def _tensors_only(node: Node, inputs: Iterable[object], kind: Literal["own", "shared"]) -> Operation | None:
-    nodes = tuple(arg for arg in inputs if isinstance(arg, torch.fx.Node))
+    nodes = tuple(arg for arg in inputs if isinstance(arg, Node))
     if len(nodes) != len(tuple(inputs)) or any(is_constant(arg) or not _is_float32(arg) for arg in nodes):
         return None
     output = _clamp_of(node) if kind == "own" else node

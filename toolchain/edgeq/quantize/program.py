@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
-    from torch.export import ExportedProgram
+import torch
+from torch.export import ExportedProgram
 
-    from edgeq.recipe import Recipe
-    from edgeq.records import CalibrationData
+from edgeq.recipe import Recipe
+from edgeq.records import CalibrationData
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ from edgeq.quantize.plan import TRANSPOSED, Operation, Plan, plan_int8, readers
 from edgeq.quantize.rewrite.activations import CLAMPS, clamp_bounds
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch.fx import GraphModule, Node
 
 _ANNOTATION = "quantization_annotation"
@@ -37,9 +39,7 @@ class Int8Quantizer(Quantizer):  # type: ignore[misc]  # torchao is not typed
         plan = plan_int8(model.graph)
         first_reader = {tensor: found[0].reader for tensor, found in readers(plan.operations).items()}
         # torchao refers to a tensor by the node that stores it, or by the edge to a reader.
-        place = {
-            tensor: tensor if tensor in plan.stored else (tensor, first_reader[tensor]) for tensor in plan.leader
-        }
+        place = {tensor: tensor if tensor in plan.stored else (tensor, first_reader[tensor]) for tensor in plan.leader}
         for operation in plan.operations:
             for tensor in operation.inputs:
                 spec = _spec(tensor, plan, place, at=(tensor, operation.reader))
@@ -65,12 +65,14 @@ class Int8Quantizer(Quantizer):  # type: ignore[misc]  # torchao is not typed
             quant_max=127,
             qscheme=torch.per_channel_symmetric if per_channel else torch.per_tensor_symmetric,
             ch_axis=1 if transposed else 0,
-            observer_or_fake_quant_ctr=WeightObserver.with_args(channel_axis=(1 if transposed else 0) if per_channel else None),
+            observer_or_fake_quant_ctr=WeightObserver.with_args(
+                channel_axis=(1 if transposed else 0) if per_channel else None
+            ),
         )
 
 
 def _spec(
-    tensor: Node, plan: Plan, place: dict[Node, object], *, at: object
+    tensor: Node, plan: Plan, place: Mapping[Node, object], *, at: object
 ) -> QuantizationSpec | SharedQuantizationSpec:
     """A spec of its own for the first place of a scale, a reference to that place for all others."""
     leader = plan.leader[tensor]

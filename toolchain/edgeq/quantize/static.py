@@ -39,7 +39,7 @@ def quantize_static(graph: GraphModule, recipe: Recipe, calibration: Dataset, *,
     progress.step("converting to int8")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        converted = convert_pt2e(prepared)
+        converted: GraphModule = convert_pt2e(prepared)
     tidy(converted)
     return converted
 

@@ -56,4 +56,4 @@ def _saturates(clamp: Node, quantize: Node) -> bool:
     _, scale, zero_point, smallest, largest, _ = quantize.args
     bounds = torch.tensor(clamp_bounds(clamp), dtype=torch.float32)
     low, high = (torch.round(bounds * (1.0 / float(scale))) + int(zero_point)).tolist()  # type: ignore[arg-type]
-    return bool(low <= smallest and high >= largest)  # type: ignore[operator]
+    return bool(low <= smallest and high >= largest)

@@ -49,7 +49,7 @@ def clamp_bounds(node: Node) -> tuple[float, float]:
     """The range that a node of ``CLAMPS`` lets through."""
     if node.target == _ATEN.relu.default:
         return 0.0, float("inf")
-    low, high = (node.args[1:3] + (None, None))[:2]
+    low, high = (*node.args[1:3], None, None)[:2]
     if node.target == _ATEN.hardtanh.default:
         return float(-1 if low is None else low), float(1 if high is None else high)  # type: ignore[arg-type]
     return float("-inf") if low is None else float(low), float("inf") if high is None else float(high)  # type: ignore[arg-type]

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
 
+_TENSOR = torch.empty(0)
+
+
 def fold_constants(graph: GraphModule) -> None:
     """Compute every node all of whose inputs are constants: weight norms, position tables, reshaped weights.
 
@@ -25,9 +28,9 @@ def fold_constants(graph: GraphModule) -> None:
             continue
         if not all(source in values or is_constant(source) for source in node.all_input_nodes):
             continue
-        if any(source in values and not isinstance(values[source], torch.Tensor) for source in node.all_input_nodes):
-            if node.target is not operator.getitem:
-                continue
+        has_tuples = any(not isinstance(values.get(source, _TENSOR), torch.Tensor) for source in node.all_input_nodes)
+        if has_tuples and node.target is not operator.getitem:
+            continue
         known = {s: values[s] if s in values else constant(graph, s) for s in node.all_input_nodes}
         args, kwargs = torch.fx.map_arg((node.args, node.kwargs), known.__getitem__)
         with torch.no_grad():

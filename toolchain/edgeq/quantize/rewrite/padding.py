@@ -42,8 +42,11 @@ def _in_numbers(graph: GraphModule, conv: Node) -> None:
     source, weight = conv.args[0], conv.args[1]
     kernel = weight.meta["val"].shape[2:]  # type: ignore[union-attr]  # a convolution reads nodes
     defaults: tuple[Any, ...] = (None, [1] * len(kernel), "valid", [1] * len(kernel), 1)
-    bias, stride, mode, dilation, groups = (*conv.args[2:], *defaults[len(conv.args) - 2 :])
-    total = [step * (size - 1) if mode == "same" else 0 for step, size in zip(_each(dilation, kernel), kernel, strict=True)]
+    given: list[Any] = [*conv.args[2:], *defaults[len(conv.args) - 2 :]]
+    bias, stride, mode, dilation, groups = given
+    total = [
+        step * (size - 1) if mode == "same" else 0 for step, size in zip(_each(dilation, kernel), kernel, strict=True)
+    ]
     symmetric = [amount // 2 for amount in total]
     if any(amount % 2 for amount in total):
         sides = [side for amount in reversed(total) for side in (0, amount % 2)]
@@ -69,7 +72,8 @@ def _take_in(conv: Node) -> None:
     if value != 0 or any(a != b or a < 0 for a, b in inner) or any(side != (0, 0) for side in outer):
         return
     defaults: tuple[Any, ...] = (None, [1] * spatial, [0] * spatial)
-    bias, stride, padding = (*conv.args[2:5], *defaults[len(conv.args[2:5]) :])
+    given: list[Any] = [*conv.args[2:5], *defaults[len(conv.args[2:5]) :]]
+    bias, stride, padding = given
     more = [amount for amount, _ in reversed(inner)]
     summed = [own + extra for own, extra in zip(_each(padding, more), more, strict=True)]
     conv.args = (pad.args[0], conv.args[1], bias, stride, summed, *conv.args[5:])

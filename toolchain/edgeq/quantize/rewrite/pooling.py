@@ -65,7 +65,9 @@ def _rewrite(graph: GraphModule, node: Node) -> None:
         source = call(graph, node, _ATEN.reshape.default, source, [batch, channels, 1, *plane])
     mean = call(graph, node, _ATEN.mean.dim, source, list(_PLANE), True)
     shape = list(node.meta["val"].shape)
-    replace(node, mean if list(mean.meta["val"].shape) == shape else call(graph, node, _ATEN.reshape.default, mean, shape))
+    replace(
+        node, mean if list(mean.meta["val"].shape) == shape else call(graph, node, _ATEN.reshape.default, mean, shape)
+    )
 
 
 def pool_signals_as_planes(graph: GraphModule) -> None:
@@ -73,9 +75,11 @@ def pool_signals_as_planes(graph: GraphModule) -> None:
     for node in list(graph.graph.nodes):
         if node.target != _ATEN.max_pool1d.default or node.args[0].meta["val"].dim() != 3:  # noqa: PLR2004  # (batch, channels, length)
             continue
-        source, kernel, *rest = node.args
-        stride, padding, dilation, ceil_mode = (*rest, *([], [0], [1], False)[len(rest) :])
+        given: list[Any] = [*node.args, *(None, None, [], [0], [1], False)[len(node.args) :]]
+        source, kernel, stride, padding, dilation, ceil_mode = given
         plane = call(graph, node, _ATEN.unsqueeze.default, source, 2)
-        windows = [[first, *numbers] for first, numbers in ((1, kernel), (1, stride or kernel), (0, padding), (1, dilation))]
+        windows = [
+            [first, *numbers] for first, numbers in ((1, kernel), (1, stride or kernel), (0, padding), (1, dilation))
+        ]
         pooled = call(graph, node, _ATEN.max_pool2d.default, plane, *windows, ceil_mode)
         replace(node, call(graph, node, _ATEN.squeeze.dim, pooled, 2))

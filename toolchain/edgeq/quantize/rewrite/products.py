@@ -37,7 +37,8 @@ def _is_plain(node: Node) -> bool:
 
 
 def _has_equal_batches(node: Node) -> bool:
-    return _equal(list(node.args[:2])) and node.args[0].meta["val"].dim() > 3  # type: ignore[union-attr]  # checked before
+    rank = node.meta["val"].dim()
+    return _equal(list(node.args[:2])) and rank > 3  # noqa: PLR2004  # more than one batch dimension
 
 
 def _equal(operands: list[Any]) -> bool:

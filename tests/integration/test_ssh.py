@@ -177,6 +177,14 @@ def test_a_changed_host_key_is_refused_and_the_old_line_named(server: Sshd) -> N
     assert f"-R '[127.0.0.1]:{server.port}'" in caught.value.hint
 
 
+def test_the_key_of_the_same_host_on_another_port_vouches_but_does_not_accuse(server: Sshd) -> None:
+    server.accept(f"127.0.0.1 {server.public('other')}\n")
+    with pytest.raises(UnknownHostKeyError):
+        SshTransport.connect(server.address)
+    server.accept(f"127.0.0.1 {server.public()}\n")
+    SshTransport.connect(server.address).close()
+
+
 def test_strict_host_key_checking_no_changes_nothing(server: Sshd) -> None:
     server.configure("Host *\n StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n")
     with pytest.raises(UnknownHostKeyError):

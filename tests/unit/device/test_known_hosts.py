@@ -28,9 +28,9 @@ def test_a_host_is_found_by_its_name_among_several(tmp_path: Path) -> None:
 
 def test_another_port_has_an_entry_of_its_own_and_falls_back_to_the_bare_name(tmp_path: Path) -> None:
     files = _write(tmp_path, f"[rpi]:2222 ssh-rsa {KEY}\nrpi ssh-rsa {OTHER}\n")
-    assert [key.blob for key in known_keys("rpi", 2222, files)] == [b"a key"]
-    assert [key.blob for key in known_keys("rpi", 22, files)] == [b"another"]
-    assert [key.blob for key in known_keys("rpi", 2200, files)] == [b"another"]
+    assert [(key.blob, key.of_port) for key in known_keys("rpi", 2222, files)] == [(b"a key", True)]
+    assert [(key.blob, key.of_port) for key in known_keys("rpi", 22, files)] == [(b"another", True)]
+    assert [(key.blob, key.of_port) for key in known_keys("rpi", 2200, files)] == [(b"another", False)]
 
 
 def test_wildcards_and_negation_are_understood(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import binascii
 import fnmatch
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,11 +19,17 @@ DEFAULT_PORT = 22
 
 @dataclass(frozen=True, kw_only=True)
 class KnownKey:
-    """A line that speaks of a host: its key as on the wire, and where it stands."""
+    """A line that speaks of a host: its key as on the wire, and where it stands.
+
+    ``of_port`` is False for a line about the host in general where another
+    port was asked for: the same key vouches for it, a different one says
+    nothing against it, as another machine may answer there.
+    """
 
     key_type: str
     blob: bytes
     revoked: bool
+    of_port: bool = True
     where: str
 
 
@@ -38,7 +44,8 @@ def known_keys(host: str, port: int, files: Iterable[Path]) -> tuple[KnownKey, .
     files = tuple(files)
     if port == DEFAULT_PORT:
         return tuple(_matching(host, files))
-    return tuple(_matching(f"[{host}]:{port}", files)) or tuple(_matching(host, files))
+    exact = tuple(_matching(f"[{host}]:{port}", files))
+    return exact or tuple(replace(key, of_port=False) for key in _matching(host, files))
 
 
 def fingerprint(blob: bytes) -> str:

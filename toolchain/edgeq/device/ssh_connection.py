@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import getpass
 import logging
 import shlex
 import socket
@@ -82,7 +83,7 @@ class Connection:
         return HostSettings(
             host=address.host,
             port=address.port or DEFAULT_PORT,
-            user=address.user or "root",
+            user=address.user or getpass.getuser(),
             identity_files=(),
             identities_named=True,
             identities_only=True,
@@ -106,6 +107,13 @@ class Connection:
             # The banner has its own bound below this one, which returns without a word when it is passed.
             wire.start_client(timeout=2 * settings.timeout_s)
             shown = wire.get_remote_server_key()
+        except paramiko.IncompatiblePeer as error:
+            raise UnreachableError(
+                address.name,
+                _where(settings),
+                str(error),
+                hint="its SSH server is too old for safe algorithms: renew it",
+            ) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise UnreachableError(
                 address.name,
@@ -275,7 +283,7 @@ def _check_host_key(
         return
     file = settings.known_hosts[0] if settings.known_hosts else Path("~/.ssh/known_hosts")
     for key in accepted:
-        if key.key_type == key_type or address.host_key is not None:
+        if (key.key_type == key_type and key.of_port) or address.host_key is not None:
             raise ChangedHostKeyError(
                 address.name,
                 key_type=key_type,

@@ -59,6 +59,8 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 rm -rf -- "deployments/$id" && mv -- "$temporary" "deployments/$id" || give_up
+# Another deploy of the same may have been first: then ours is now inside its folder.
+rm -rf -- "deployments/$id/${temporary#deployments/}"
 """
 """$1 is ROOT, $2 the deployment's id, then a name and its blob in turns."""
 

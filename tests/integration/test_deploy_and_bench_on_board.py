@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq import pipeline
-from edgeq.bench import read_measurements
 from edgeq.device import board
 from edgeq.device.inventory import open_device
 from edgeq.device.ssh import SshTransport
 from edgeq.device.ssh_connection import Address
 from edgeq.errors import DeploymentGoneError, DeviceDiskFullError, DeviceError, WrongArchitectureError
 from edgeq.progress import Silent
+from edgeq.stages.bench import read_measurements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeq.deploy import DeployResult
     from edgeq.device.board import RunningBoard
+    from edgeq.stages.deploy import DeployResult
 
 SAMPLES = 24
 
@@ -169,10 +169,12 @@ def test_a_board_that_fills_up_during_the_push_keeps_what_it_had(
     with contextlib.closing(_connect(emulated, user="root")) as root:
         root.run(["mkdir", "-p", "/srv/small"])
         assert root.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=777", "none", "/srv/small"]).status == 0
-    monkeypatch.setattr("edgeq.deploy.store_root", lambda _: "/srv/small/root")
+    monkeypatch.setattr("edgeq.stages.deploy.store_root", lambda _: "/srv/small/root")
     with pytest.raises(DeviceDiskFullError, match="needed"):
         _deploy(build, device)
-    monkeypatch.setattr("edgeq.deploy._SPARE_BYTES", -(1 << 40))  # as if something else filled the disk meanwhile
+    monkeypatch.setattr(
+        "edgeq.stages.deploy._SPARE_BYTES", -(1 << 40)
+    )  # as if something else filled the disk meanwhile
     with pytest.raises(DeviceDiskFullError):
         _deploy(build, device)
     assert not device.run(["find", "/srv/small", "-name", "*.edgeq-tmp"]).stdout

@@ -20,15 +20,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgeq import bench as _bench
-from edgeq import deploy as _deploy
-from edgeq import report as _report
 from edgeq import runner
 from edgeq.device.inventory import open_device
 from edgeq.errors import NotABuildError
 from edgeq.project import load_project
 from edgeq.records import Manifest, Report
 from edgeq.schema import from_json
+from edgeq.stages import bench as bench_stage
+from edgeq.stages import deploy as deploy_stage
+from edgeq.stages import report as report_stage
 from edgeq.target import Target, load_target
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from edgeq.device.transport import Transport
     from edgeq.progress import Progress
     from edgeq.records import Format, Measurement
+    from edgeq.runner import RunnerBundle
 
 ReportFormat = Literal["md", "html", "json", "junit"]
 
@@ -78,11 +79,11 @@ def build(  # noqa: PLR0913  # the options of a command
     if max_drop_pp is not None:
         read = replace(read, limits=replace(read.limits, max_drop_pp=max_drop_pp))
     facts = load_target(target or read.build.target)
-    from edgeq import build as _build  # noqa: PLC0415  # brings torch, which no other command needs
+    from edgeq.stages import build as build_stage  # noqa: PLC0415  # brings torch, which no other command needs
 
-    plan = _build.plan(read, facts, recipes=recipes, formats=formats, threads=threads)
+    plan = build_stage.plan(read, facts, recipes=recipes, formats=formats, threads=threads)
     folder = out or Path("build") / read.model.name / facts.name
-    manifest = _build.build(plan, folder, progress=progress)
+    manifest = build_stage.build(plan, folder, progress=progress)
     return Build(path=folder, manifest=manifest, target=facts)
 
 
@@ -93,12 +94,14 @@ def connected(what: Build, device: str, *, progress: Progress) -> Iterator[Trans
         yield transport
 
 
-def deploy(what: Build, transport: Transport, *, device: str, progress: Progress) -> _deploy.DeployResult:
+def deploy(what: Build, transport: Transport, *, device: str, progress: Progress) -> deploy_stage.DeployResult:
     """Push what is missing on the device, verify it there, activate it."""
     triple = _triple_of_this_machine() if device == "local" else what.target.triple
     engines = sorted({artifact.requires.runtime for artifact in what.manifest.artifacts})
-    bundles = {engine: runner.bundle(engine, triple, progress=progress) for engine in engines}
-    return _deploy.deploy(what.path, what.manifest, what.target, transport, bundles, device=device, progress=progress)
+    bundles: dict[str, RunnerBundle] = {engine: runner.bundle(engine, triple, progress=progress) for engine in engines}
+    return deploy_stage.deploy(
+        what.path, what.manifest, what.target, transport, bundles, device=device, progress=progress
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +118,8 @@ def bench(
     what: Build, transport: Transport, options: BenchOptions, *, device: str, progress: Progress
 ) -> tuple[Measurement, ...]:
     """Measure what was deployed; every artifact's row is on disk before the next begins."""
-    deployment = _deploy.read_deployment(what.path, device)
-    settings = _bench.settings(
+    deployment = deploy_stage.read_deployment(what.path, device)
+    settings = bench_stage.settings(
         what.target,
         deployment,
         artifacts=options.artifacts,
@@ -124,7 +127,7 @@ def bench(
         repeats=options.repeats,
         threads=options.threads,
     )
-    return _bench.bench(what.path, what.manifest, deployment, transport, settings, progress=progress)
+    return bench_stage.bench(what.path, what.manifest, deployment, transport, settings, progress=progress)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,13 +141,13 @@ class WrittenReport:
 def summary(builds: Sequence[Path]) -> Report:
     """What was measured of those builds so far."""
     read = [read_build(path) for path in builds]
-    return _report.summarise([(one.path, one.manifest, _bench.read_measurements(one.path)) for one in read])
+    return report_stage.summarise([(one.path, one.manifest, bench_stage.read_measurements(one.path)) for one in read])
 
 
 def report(builds: Sequence[Path], *, formats: Sequence[ReportFormat] = (), out: Path | None = None) -> WrittenReport:
     """Write the report of what was measured, beside the first build unless ``out`` says otherwise."""
     found = summary(builds)
-    files = _report.write(found, formats or ("md", "html", "json"), out or builds[0])
+    files = report_stage.write(found, formats or ("md", "html", "json"), out or builds[0])
     return WrittenReport(report=found, files=files)
 
 

@@ -68,7 +68,7 @@ def from_json(record: type[Record], text: bytes | str, *, where: str) -> Record:
     """
     try:
         return msgspec.json.decode(text, type=record)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{where} is damaged or was written by another tool: {_in_plain_words(str(error))}",
             hint="write it again with the command that made it",

@@ -9,8 +9,8 @@ import click
 
 from edgeq import pipeline
 from edgeq.cli import options
-from edgeq.report import terminal as shown
 from edgeq.schema import to_data
+from edgeq.stages.report import terminal as shown
 
 if TYPE_CHECKING:
     from edgeq.cli.terminal import Terminal

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgeq.cli.terminal import Terminal
 
 _TRIPLES = ("aarch64-linux-gnu", "x86_64-linux-gnu")
-_ENGINES = ("executorch", "onnxruntime")
+_ENGINES: tuple[Literal["executorch", "onnxruntime"], ...] = ("executorch", "onnxruntime")
 
 
 @click.group(epilog=examples("edgeq runner build", "edgeq runner build --triple x86_64-linux-gnu --engine executorch"))

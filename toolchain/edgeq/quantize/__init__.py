@@ -31,18 +31,20 @@ def quantize(
     exported, EmptyDatasetError without a sample, NonFiniteActivationError
     if a layer gives NaN or infinity.
     """
+    # A channels-last input would be written into the .pte, which then fails whenever it runs.
+    example_inputs = tuple(tensor.contiguous() for tensor in model.example_inputs)
     with torch_threads(threads):
         progress.step(f"exporting {model.name}")
-        graph = capture(model)
+        graph = capture(model.name, model.module, example_inputs)
         simplify(graph)
-        float_program = export(graph, model.example_inputs)
+        float_program = export(graph, example_inputs)
         if not recipe.quantized:
             return QuantizedProgram(
                 model=model.name,
                 recipe=recipe,
                 program=float_program,
                 float_program=float_program,
-                example_inputs=model.example_inputs,
+                example_inputs=example_inputs,
                 calibration=None,
             )
         if calibration is None:
@@ -51,8 +53,8 @@ def quantize(
         return QuantizedProgram(
             model=model.name,
             recipe=recipe,
-            program=export(module, model.example_inputs),
+            program=export(module, example_inputs),
             float_program=float_program,
-            example_inputs=model.example_inputs,
+            example_inputs=example_inputs,
             calibration=CalibrationData(sha256=calibration.sha256, samples=calibration.samples or 0),
         )

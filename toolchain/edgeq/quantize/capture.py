@@ -15,25 +15,23 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import GraphModule
 
-    from edgeq.model import Model
-
 _OPERATOR = re.compile(r"(?:aten|torchvision|torch)[.:]{1,2}\w+(?:\.\w+)?")
 
 
-def capture(model: Model) -> GraphModule:
-    """Export ``model`` for the shapes of its example inputs.
+def capture(name: str, module: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> GraphModule:
+    """Export ``module`` for the shapes of ``example_inputs``; ``name`` is for messages.
 
     The graph has no in-place operators and no dropout; convolution and
     linear are single nodes. Every node knows the user's source line.
     ExportError if torch.export cannot do it.
     """
     try:
-        program = export(model.module, model.example_inputs)
+        program = export(module, example_inputs)
         functional = program.run_decompositions({})
         graph: GraphModule = functional.module(check_guards=False)
     except Exception as error:  # torch.export raises whatever the traced code and its own passes raise
         raise ExportError(
-            model.name, _first_line(error), operator=_operator(error), source=user_line(error), detail=str(error)
+            name, _first_line(error), operator=_operator(error), source=user_line(error), detail=str(error)
         ) from error
     return graph
 

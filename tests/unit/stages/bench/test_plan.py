@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgeq.bench import Settings, settings
+from edgeq.stages.bench import Settings, settings
 from edgeq.testing import sample_deployment, sample_manifest, sample_target
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq.bench import Settings, bench, measurements_path, read_measurements, settings
-from edgeq.deploy import deploy
 from edgeq.errors import (
     ConfigError,
     ConnectionLostError,
@@ -20,6 +18,8 @@ from edgeq.errors import (
 )
 from edgeq.progress import Silent
 from edgeq.records import Deployment, Manifest, Measurement
+from edgeq.stages.bench import Settings, bench, measurements_path, read_measurements, settings
+from edgeq.stages.deploy import deploy
 from edgeq.stats import NO_ANSWER
 from edgeq.testing import SAMPLES, FakeTransport, sample_bundle, sample_facts, sample_target, tiny_build
 

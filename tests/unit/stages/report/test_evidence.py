@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edgeq.report.evidence import Labels, drop, gather, latency_ratio, speedup
+from edgeq.stages.report.evidence import Labels, drop, gather, latency_ratio, speedup
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.bench.accuracy import Scores, host_predictions, score, score_nothing
-from edgeq.bench.place import Place, executable_of
-from edgeq.bench.plan import Settings, settings
-from edgeq.bench.rows import append, measurements_path, read_measurements, read_rows
-from edgeq.bench.timing import Timed, time_all
 from edgeq.device.facts import read_health
 from edgeq.errors import CorruptArtifactError, DeploymentGoneError, StaleDeploymentError, UnknownNameError
 from edgeq.evaluation import EvaluationSet
 from edgeq.integrity import check_artifact
 from edgeq.records import Measurement
 from edgeq.runner import hash_files
+from edgeq.stages.bench.accuracy import Scores, host_predictions, score, score_nothing
+from edgeq.stages.bench.place import Place, executable_of
+from edgeq.stages.bench.plan import Settings, settings
+from edgeq.stages.bench.rows import append, measurements_path, read_measurements, read_rows
+from edgeq.stages.bench.timing import Timed, time_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edgeq.records import Decision, OpenQuestion, ReportRow
-from edgeq.report import figures
-from edgeq.report.evidence import FP32, latency_ratio, tells_time
-from edgeq.report.limits import CHANCE
+from edgeq.stages.report import figures
+from edgeq.stages.report.evidence import FP32, latency_ratio, tells_time
+from edgeq.stages.report.limits import CHANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from edgeq.records import Check, Manifest, Measurement
-    from edgeq.report.evidence import Evidence
+    from edgeq.stages.report.evidence import Evidence
 
 ASSUMED_DROP_PP = 1.0
 """What "keeps its accuracy" means where the project sets no max_drop_pp; the report says so."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from edgeq.deploy import DeployResult, deploy, deployment_path, read_deployment
 from edgeq.errors import (
     ConfigError,
     ConnectionLostError,
@@ -23,6 +22,7 @@ from edgeq.files import sha256_file
 from edgeq.progress import Silent
 from edgeq.records import Manifest
 from edgeq.runner import RunnerBundle
+from edgeq.stages.deploy import DeployResult, deploy, deployment_path, read_deployment
 from edgeq.testing import FakeTransport, sample_bundle, sample_target, tiny_build
 
 
@@ -150,7 +150,7 @@ def test_a_device_of_another_kind_is_refused_before_anything_is_pushed(setup: Se
 
 
 def test_too_little_room_is_told_before_anything_is_pushed(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeq.deploy._SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr("edgeq.stages.deploy._SPARE_BYTES", 1 << 60)
     with pytest.raises(DeviceDiskFullError, match="are free"):
         setup.deploy()
     assert not setup.device.pushed
@@ -249,14 +249,14 @@ def test_a_device_without_hard_links_gets_copies(setup: Setup, tmp_path: Path, m
 
 
 def test_a_root_that_cannot_be_written_is_told(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeq.deploy.store_root", lambda _: "/sys/edgeq")
+    monkeypatch.setattr("edgeq.stages.deploy.store_root", lambda _: "/sys/edgeq")
     with pytest.raises(UnwritableDeviceError, match="/sys/edgeq"):
         setup.deploy()
 
 
 def test_a_root_with_an_awkward_name_works(setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     root = "~/a 'strange' \"root\" ü"
-    monkeypatch.setattr("edgeq.deploy.store_root", lambda _: root)
+    monkeypatch.setattr("edgeq.stages.deploy.store_root", lambda _: root)
     result = setup.deploy()
     assert (tmp_path / "device" / result.deployment.root / "tiny.fp32.pte").is_file()
     assert setup.deploy().transferred_bytes == 0

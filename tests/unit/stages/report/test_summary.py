@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edgeq.records import CrossCheck, Report
-from edgeq.report import summarise
 from edgeq.schema import from_json, to_json
+from edgeq.stages.report import summarise
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from edgeq.report.figures import printable
+from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
     from edgeq.records import Report

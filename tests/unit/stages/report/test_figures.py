@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeq.report import figures
+from edgeq.stages.report import figures
 
 NBSP = "\u00a0"
 

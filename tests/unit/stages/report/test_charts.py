@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edgeq.report import charts
+from edgeq.stages.report import charts
 
 
 def test_bars_start_at_zero_and_have_the_lengths_of_their_values(given: Any) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.bench.rows import append, measurements_path, read_measurements, read_rows
+from edgeq.stages.bench.rows import append, measurements_path, read_measurements, read_rows
 from edgeq.testing import sample_artifact, sample_measurement
 
 if TYPE_CHECKING:

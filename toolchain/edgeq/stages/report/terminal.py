@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table as Drawn
 from rich.text import Text
 
-from edgeq.report import tables
-from edgeq.report.figures import printable
+from edgeq.stages.report import tables
+from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from edgeq.records import CalibrationData, Report, ReportedBuild, ReportedDevice, ReportRow
-from edgeq.report import charts, figures, tables
-from edgeq.report.charts import Chart
-from edgeq.report.evidence import FP32, tells_time
-from edgeq.report.tables import Cell, Table
+from edgeq.stages.report import charts, figures, tables
+from edgeq.stages.report.charts import Chart
+from edgeq.stages.report.evidence import FP32, tells_time
+from edgeq.stages.report.tables import Cell, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ class BuildSection:
 def render(report: Report) -> str:
     """The report as a self-contained page; every name in it is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("edgeq.report"),
+        loader=jinja2.PackageLoader("edgeq.stages.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_inert,

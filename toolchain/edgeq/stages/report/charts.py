@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edgeq.records import ReportRow
-from edgeq.report import figures
-from edgeq.report.evidence import FP32
+from edgeq.stages.report import figures
+from edgeq.stages.report.evidence import FP32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

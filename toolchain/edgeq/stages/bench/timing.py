@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq import stats
-from edgeq.bench.place import bytes_of
 from edgeq.errors import WrongOutputError
 from edgeq.integrity import read_golden
+from edgeq.stages.bench.place import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgeq.bench.place import Place
     from edgeq.progress import Progress
     from edgeq.records import Artifact
     from edgeq.runner import Execution
+    from edgeq.stages.bench.place import Place
 
 SAME_MODEL_DB = 10.0
 """Below this two outputs are not one model's.

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq import stats
-from edgeq.bench.place import bytes_of
 from edgeq.errors import CorruptArtifactError
 from edgeq.evaluation import UNLABELLED
+from edgeq.stages.bench.place import bytes_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.bench.place import Place
     from edgeq.evaluation import EvaluationSet
     from edgeq.progress import Progress
     from edgeq.records import Artifact
+    from edgeq.stages.bench.place import Place
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from edgeq.records import Report, Undelegated
-from edgeq.report import as_html, as_json, as_junit, as_markdown, terminal, write
 from edgeq.schema import from_json
+from edgeq.stages.report import as_html, as_json, as_junit, as_markdown, terminal, write
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from edgeq import stats
 from edgeq.records import FORMATS, Check, Manifest, Measurement, Report, ReportedBuild, ReportedDevice, ReportRow
-from edgeq.report import decision, figures, limits
-from edgeq.report.evidence import FP32, Drop, Evidence, Gathered, Labels, drop, gather, speedup, tells_time
+from edgeq.stages.report import decision, figures, limits
+from edgeq.stages.report.evidence import FP32, Drop, Evidence, Gathered, Labels, drop, gather, speedup, tells_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,7 +6,7 @@ is measured here, and what was not measured is None.
 
 from __future__ import annotations
 
-from edgeq.report.summary import Measured, summarise
-from edgeq.report.writing import ReportFormat, write
+from edgeq.stages.report.summary import Measured, summarise
+from edgeq.stages.report.writing import ReportFormat, write
 
 __all__ = ["Measured", "ReportFormat", "summarise", "write"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.records import Check
-from edgeq.report import figures
-from edgeq.report.evidence import FP32, tells_time
+from edgeq.stages.report import figures
+from edgeq.stages.report.evidence import FP32, tells_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edgeq.report import tables
-from edgeq.report.figures import moment, printable
+from edgeq.stages.report import tables
+from edgeq.stages.report.figures import moment, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgeq.records import Report, ReportedBuild
-    from edgeq.report.tables import Cell, Table
+    from edgeq.stages.report.tables import Cell, Table
 
 _MARKUP = re.compile(r"([\\`*\[\]|~$])|(?<!\w)(_)|(_)(?!\w)")
 """What Markdown reads as markup anywhere; an underscore inside a word is only itself."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.bench.plan import Settings
 from edgeq.device.transport import Transport
 from edgeq.errors import CorruptArtifactError, StaleDeploymentError
 from edgeq.evaluation import EvaluationSet
 from edgeq.records import Deployment
 from edgeq.runner import execute
+from edgeq.stages.bench.plan import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -27,7 +27,7 @@ from edgeq.records import (
     Timing,
     Undelegated,
 )
-from edgeq.report import summarise
+from edgeq.stages.report import summarise
 
 if TYPE_CHECKING:
     from pathlib import Path

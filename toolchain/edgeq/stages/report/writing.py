@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 ReportFormat = Literal["md", "html", "json", "junit"]
 
 _WRITERS = {
-    "json": ("report.json", "edgeq.report.as_json"),
-    "md": ("report.md", "edgeq.report.as_markdown"),
-    "html": ("report.html", "edgeq.report.as_html"),
-    "junit": ("junit.xml", "edgeq.report.as_junit"),
+    "json": ("report.json", "edgeq.stages.report.as_json"),
+    "md": ("report.md", "edgeq.stages.report.as_markdown"),
+    "html": ("report.html", "edgeq.stages.report.as_html"),
+    "junit": ("junit.xml", "edgeq.stages.report.as_junit"),
 }
 """File name, and the module whose ``render`` makes its text; imported when asked for, as some are slow to import."""
 

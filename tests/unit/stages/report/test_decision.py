@@ -4,7 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from edgeq.records import Limits
-from edgeq.report import summarise
+from edgeq.stages.report import summarise
 
 if TYPE_CHECKING:
     from edgeq.records import Decision, Report

@@ -21,7 +21,7 @@ import difflib
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class EdgeqError(Exception):
@@ -643,6 +643,17 @@ class WrongOutputError(DeviceError):
             f"{sqnr_db:.1f} dB apart",
             hint="its measurements would mean nothing; try another recipe or format, and compare the runtime's version "
             "and the core's features with those of another device",
+        )
+
+
+class LimitsMissedError(LimitError):
+    """What was built or measured misses limits of edgeq.toml; ``missed`` gives the evidence of each."""
+
+    def __init__(self, missed: Sequence[str]) -> None:
+        super().__init__(
+            f"{len(missed)} of the project's limits {'is' if len(missed) == 1 else 'are'} missed",
+            hint="everything was written; mend the model or the recipe, or the numbers under [limits]",
+            detail="\n".join(missed),
         )
 
 

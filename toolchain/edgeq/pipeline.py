@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Literal
 
 from edgeq import runner
 from edgeq.device.inventory import open_device
-from edgeq.errors import NotABuildError
+from edgeq.errors import LimitsMissedError, NotABuildError
+from edgeq.progress import SILENT, Progress
 from edgeq.project import load_project
 from edgeq.records import Manifest, Report
 from edgeq.schema import from_json
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from edgeq.device.transport import Transport
-    from edgeq.progress import Progress
-    from edgeq.records import Format, Measurement
+    from edgeq.records import Check, Format, Measurement
     from edgeq.runner import RunnerBundle
 
 ReportFormat = Literal["md", "html", "json", "junit"]
@@ -49,6 +49,23 @@ class Build:
     path: Path
     manifest: Manifest
     target: Target
+
+    def checks(self) -> tuple[Check, ...]:
+        """The project's limits as far as no device is needed to judge them."""
+        return report_stage.checks_without_a_device(self.path, self.manifest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """What a person may set of a measurement; None leaves it to the target and the kind of device."""
+
+    artifacts: tuple[str, ...] = ()
+    samples: int | None = None
+    repeats: int | None = None
+    threads: int | None = None
+
+
+EVERYTHING = BenchOptions()
 
 
 def read_build(path: Path) -> Build:
@@ -71,8 +88,8 @@ def build(  # noqa: PLR0913  # the options of a command
     formats: Sequence[Format] = (),
     out: Path | None = None,
     max_drop_pp: float | None = None,
-    threads: int,
-    progress: Progress,
+    threads: int = 1,
+    progress: Progress = SILENT,
 ) -> Build:
     """Quantize and lower a project for a target."""
     read = load_project(project)
@@ -88,13 +105,13 @@ def build(  # noqa: PLR0913  # the options of a command
 
 
 @contextmanager
-def connected(what: Build, device: str, *, progress: Progress) -> Iterator[Transport]:
+def connected(what: Build, device: str, *, progress: Progress = SILENT) -> Iterator[Transport]:
     """A way to the device while the block runs; the target's emulated board is started if it does not run."""
     with open_device(device, what.target, progress=progress) as transport:
         yield transport
 
 
-def deploy(what: Build, transport: Transport, *, device: str, progress: Progress) -> deploy_stage.DeployResult:
+def deploy(what: Build, transport: Transport, *, device: str, progress: Progress = SILENT) -> deploy_stage.DeployResult:
     """Push what is missing on the device, verify it there, activate it."""
     triple = _triple_of_this_machine() if device == "local" else what.target.triple
     engines = sorted({artifact.requires.runtime for artifact in what.manifest.artifacts})
@@ -104,18 +121,8 @@ def deploy(what: Build, transport: Transport, *, device: str, progress: Progress
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchOptions:
-    """What a person may set of a measurement; None leaves it to the target and the kind of device."""
-
-    artifacts: tuple[str, ...] = ()
-    samples: int | None = None
-    repeats: int | None = None
-    threads: int | None = None
-
-
 def bench(
-    what: Build, transport: Transport, options: BenchOptions, *, device: str, progress: Progress
+    what: Build, transport: Transport, options: BenchOptions = EVERYTHING, *, device: str, progress: Progress
 ) -> tuple[Measurement, ...]:
     """Measure what was deployed; every artifact's row is on disk before the next begins."""
     deployment = deploy_stage.read_deployment(what.path, device)
@@ -159,10 +166,10 @@ def run(  # noqa: PLR0913  # the options of a command
     formats: Sequence[Format] = (),
     out: Path | None = None,
     max_drop_pp: float | None = None,
-    build_threads: int,
+    build_threads: int = 1,
     device: str = "board",
-    settings: BenchOptions,
-    progress: Progress,
+    settings: BenchOptions = EVERYTHING,
+    progress: Progress = SILENT,
 ) -> WrittenReport:
     """From a project to a report: the other functions in a row."""
     what = build(
@@ -179,6 +186,13 @@ def run(  # noqa: PLR0913  # the options of a command
         deploy(what, transport, device=device, progress=progress)
         bench(what, transport, settings, device=device, progress=progress)
     return report([what.path])
+
+
+def check(checks: Sequence[Check]) -> None:
+    """LimitsMissedError if a limit of the project is missed; one that nothing can be told of is not."""
+    missed = [f"{one.artifact}: {one.limit}: {one.text}" for one in checks if one.outcome == "missed"]
+    if missed:
+        raise LimitsMissedError(missed)
 
 
 def _triple_of_this_machine() -> str:

@@ -23,3 +23,6 @@ class Silent:
 
     def advance(self, done: int, total: int | None = None) -> None:
         """Show nothing."""
+
+
+SILENT = Silent()

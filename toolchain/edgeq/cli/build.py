@@ -68,9 +68,17 @@ def command(
             threads=jobs or default_jobs(),
             progress=progress,
         )
-    terminal.result({"build": str(built.path), **to_data(built.manifest)}, lambda: _table(built.manifest))
+    checks = built.checks()
+    terminal.result(
+        {"build": str(built.path), **to_data(built.manifest), "checks": to_data(checks)},
+        lambda: _table(built.manifest),
+    )
     if not terminal.as_json:
+        for one in checks:
+            if one.outcome == "cannot tell":
+                terminal.out.write(f"\ncannot tell whether {one.artifact} keeps {one.limit}: {one.text}\n")
         terminal.out.write(f"\nwritten to {built.path}; next: edgeq deploy {built.path} --device board\n")
+    pipeline.check(checks)
 
 
 def _table(manifest: Manifest) -> Table:

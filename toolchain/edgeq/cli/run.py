@@ -73,3 +73,4 @@ def command(
     )
     if not terminal.as_json:
         terminal.out.write("\n" + "\n".join(f"written to {path}" for path in written.files) + "\n")
+    pipeline.check(written.report.checks)

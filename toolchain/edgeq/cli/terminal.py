@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from edgeq.errors import ConfigError, DiskFullError, EdgeqError
+from edgeq.errors import ConfigError, DiskFullError, EdgeqError, LimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -259,7 +259,8 @@ def _as_interrupt(_number: int, _frame: Any) -> None:  # noqa: ANN401  # the sig
 
 def _show(failure: Failure) -> None:
     """Say what went wrong: as JSON on stdout where asked, and for a person on stderr."""
-    if "--json" in sys.argv:
+    # A missed limit comes after the result, whose `checks` tell it: the one document is out already.
+    if "--json" in sys.argv and failure.exit_code != LimitError.exit_code:
         sys.stdout.write(json.dumps({"error": dataclasses.asdict(failure)}, indent=2, ensure_ascii=False) + "\n")
     red, dim, plain = ("\033[1;31m", "\033[2m", "\033[0m") if sys.stderr.isatty() else ("", "", "")
     sys.stderr.write(f"{red}edgeq: {failure.message}{plain}\n")

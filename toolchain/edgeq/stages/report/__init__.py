@@ -6,7 +6,7 @@ is measured here, and what was not measured is None.
 
 from __future__ import annotations
 
-from edgeq.stages.report.summary import Measured, summarise
+from edgeq.stages.report.summary import Measured, checks_without_a_device, summarise
 from edgeq.stages.report.writing import ReportFormat, write
 
-__all__ = ["Measured", "ReportFormat", "summarise", "write"]
+__all__ = ["Measured", "ReportFormat", "checks_without_a_device", "summarise", "write"]

@@ -7,7 +7,10 @@ import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+
 from edgeq import stats
+from edgeq.evaluation import UNLABELLED
 from edgeq.records import FORMATS, Check, Manifest, Measurement, Report, ReportedBuild, ReportedDevice, ReportRow
 from edgeq.stages.report import decision, figures, limits
 from edgeq.stages.report.evidence import FP32, Drop, Evidence, Gathered, Labels, drop, gather, speedup, tells_time
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 Measured: TypeAlias = tuple[Path, Manifest, tuple[Measurement, ...]]
 """A build's folder, its manifest, and every row of its measurements.jsonl."""
+
+BUILD_MACHINE = "the build machine"
 
 SAME_GRAPH = 0.995
 """Two runtimes that run one graph should give the same top-1 at least this often."""
@@ -62,6 +67,42 @@ def summarise(builds: Sequence[Measured]) -> Report:
         checks=tuple(checks),
         findings=tuple(dict.fromkeys(findings)),
         notes=tuple(notes),
+    )
+
+
+def checks_without_a_device(path: Path, manifest: Manifest) -> tuple[Check, ...]:
+    """The limits that the build machine can judge: shares of the file, and the drop of the artifact's own runtime.
+
+    Accuracy is that of the host outputs kept in the build; time and
+    instructions need a device and are left out.
+    """
+    if manifest.limits is None:
+        return ()
+    labels = Labels.of(path, manifest)
+    rows = [
+        _with_host_drop(_row(str(path), evidence, labels), evidence, path, manifest, labels)
+        for evidence in gather(manifest, ()).evidence
+    ]
+    return limits.held_against(rows, dataclasses.replace(manifest.limits, never_slower=False), manifest.target)
+
+
+def _with_host_drop(row: ReportRow, what: Evidence, path: Path, manifest: Manifest, labels: Labels) -> ReportRow:
+    """The row with the paired drop of the host outputs, as if this machine were the device."""
+    if what.is_twin or what.twin is None or labels.values is None:
+        return row
+    labelled = labels.values != UNLABELLED
+    reference, candidate = (
+        (stats.top1(np.load(path / manifest.evaluation.host_outputs[name], mmap_mode="r")) == labels.values)[labelled]
+        for name in (what.twin.name, what.artifact.name)
+    )
+    paired = stats.paired_drop(reference, candidate)
+    return dataclasses.replace(
+        row,
+        device=BUILD_MACHINE,
+        labelled=int(labelled.sum()),
+        drop_pp=paired.drop_pp,
+        drop_ci95_pp=(paired.low_pp, paired.high_pp),
+        drop_p_value=paired.p_value,
     )
 
 

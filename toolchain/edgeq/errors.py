@@ -170,8 +170,8 @@ class UnlabelledError(ConfigError):
 class NotABuildError(ConfigError):
     """A folder that is not what ``edgeq build`` writes."""
 
-    def __init__(self, path: object) -> None:
-        super().__init__(f"{path} is not a build: there is no manifest.json", hint="run: edgeq build PROJECT")
+    def __init__(self, path: object, missing: str) -> None:
+        super().__init__(f"{path} is not a build: there is no {missing}", hint="run: edgeq build PROJECT")
 
 
 class FetchError(HostToolError):

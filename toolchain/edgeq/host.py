@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.errors import ArtifactError
+from edgeq.quiet import quietly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +52,9 @@ class HostRuntime:
 
 class _ExecuTorch:
     def __init__(self, path: Path, threads: int) -> None:
-        from executorch.runtime import Runtime  # noqa: I001, PLC0415  # must be first: it loads torch, which _C needs
-        from executorch.extension.pybindings import _C  # noqa: PLC0415  # a second of loading
+        with quietly():
+            from executorch.runtime import Runtime  # noqa: I001, PLC0415  # must be first: it loads torch, which _C needs
+            from executorch.extension.pybindings import _C  # noqa: PLC0415  # a second of loading
 
         if _C._threadpool_get_thread_count() != threads:  # noqa: SLF001  # ExecuTorch has no other name for it
             _C._unsafe_reset_threadpool(threads)  # noqa: SLF001  # the same

@@ -18,7 +18,7 @@ import platform
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from edgeq import runner
 from edgeq.device.inventory import open_device
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from edgeq.device.transport import Transport
     from edgeq.records import Check, Format, Measurement
     from edgeq.runner import RunnerBundle
-
-ReportFormat = Literal["md", "html", "json", "junit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +68,14 @@ EVERYTHING = BenchOptions()
 
 def read_build(path: Path) -> Build:
     """The build in that folder; ConfigError if it is none or is damaged."""
-    file = path / "manifest.json"
-    if not file.is_file():
-        raise NotABuildError(path)
+    manifest, target = path / "manifest.json", path / "target.json"
+    for file in (manifest, target):
+        if not file.is_file():
+            raise NotABuildError(path, file.name)
     return Build(
         path=path,
-        manifest=from_json(Manifest, file.read_bytes(), where=str(file)),
-        target=from_json(Target, (path / "target.json").read_bytes(), where=str(path / "target.json")),
+        manifest=from_json(Manifest, manifest.read_bytes(), where=str(manifest)),
+        target=from_json(Target, target.read_bytes(), where=str(target)),
     )
 
 
@@ -151,7 +150,9 @@ def summary(builds: Sequence[Path]) -> Report:
     return report_stage.summarise([(one.path, one.manifest, bench_stage.read_measurements(one.path)) for one in read])
 
 
-def report(builds: Sequence[Path], *, formats: Sequence[ReportFormat] = (), out: Path | None = None) -> WrittenReport:
+def report(
+    builds: Sequence[Path], *, formats: Sequence[report_stage.ReportFormat] = (), out: Path | None = None
+) -> WrittenReport:
     """Write the report of what was measured, beside the first build unless ``out`` says otherwise."""
     found = summary(builds)
     files = report_stage.write(found, formats or ("md", "html", "json"), out or builds[0])

@@ -14,6 +14,7 @@ from edgeq.stages.report import terminal as shown
 
 if TYPE_CHECKING:
     from edgeq.cli.terminal import Terminal
+    from edgeq.stages.report import ReportFormat
 
 
 @click.command(
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="A folder; the first BUILD, if not given.")
 @options.shows
-def command(
-    terminal: Terminal, builds: tuple[Path, ...], formats: tuple[pipeline.ReportFormat, ...], out: Path | None
-) -> None:
+def command(terminal: Terminal, builds: tuple[Path, ...], formats: tuple[ReportFormat, ...], out: Path | None) -> None:
     """Write the report of BUILDS from what was measured: nothing is measured anew, nothing guessed."""
     written = pipeline.report(builds, formats=formats, out=out)
     terminal.result(

@@ -195,6 +195,12 @@ def _explained(error: BaseException) -> Failure:
             )
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return _explained(DiskFullError(error.filename or "the temporary folder"))
+        case PermissionError() if error.filename:
+            return Failure(
+                message=f"no permission to use {error.filename}",
+                hint="mend its permissions, or choose another place with --out (results) or EDGEQ_CACHE (cache)",
+                exit_code=ConfigError.exit_code,
+            )
     traceback.print_exception(error)
     return Failure(message="this is a bug of edgeq", hint="please report it with the lines above", exit_code=1)
 

@@ -13,18 +13,20 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
-from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.backends.xnnpack.utils.quant_utils import is_dequant, is_quant
-from executorch.exir import to_edge_transform_and_lower
-from executorch.exir.backend.utils import WhyNoPartition
-from executorch.exir.lowered_backend_module import LoweredBackendModule
-
 from edgeq.errors import LoweringError
 from edgeq.files import write_bytes
 from edgeq.lower.coverage import Coverage, grouped, share
 from edgeq.lower.macs import macs, operator_name, total_macs
+from edgeq.lower.xnnpack import (
+    ALL_PARTITIONER_CONFIGS,
+    ConfigPrecisionType,
+    LoweredBackendModule,
+    WhyNoPartition,
+    XnnpackPartitioner,
+    is_dequant,
+    is_quant,
+    to_edge_transform_and_lower,
+)
 from edgeq.quantize.source import source_of
 from edgeq.records import Requires, TensorSpec, Undelegated
 

@@ -13,10 +13,8 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
-import logging
 import math
 import tempfile
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,10 +32,11 @@ from edgeq.lower.executorch import tensor_specs
 from edgeq.lower.macs import total_macs
 from edgeq.lower.onnx_graph import producer
 from edgeq.quantize.source import source_of
+from edgeq.quiet import quietly
 from edgeq.records import Requires, TensorSpec, Undelegated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Literal
 
     from edgeq.quantize import QuantizedProgram
@@ -80,7 +79,7 @@ def lower_onnx(program: QuantizedProgram, path: Path, *, activations: Literal["i
 def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str]]:
     """The exporter's graph, and the user's source line for each of its nodes."""
     noise = io.StringIO()  # the exporter prints its progress
-    with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise), _without_warnings():
+    with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise), quietly():
         exported = torch.onnx.export(
             program.copy_to_lower(), (), dynamo=True, optimize=True, opset_version=_OPSET, verbose=False
         )
@@ -204,18 +203,3 @@ def _shape(value: ir.Value | None) -> tuple[int, ...]:
     if value is None or value.shape is None:
         return (0,)
     return tuple(int(size) for size in value.shape.numpy())
-
-
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

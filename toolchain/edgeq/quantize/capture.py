@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from edgeq.errors import ExportError
 from edgeq.quantize.source import user_line
+from edgeq.quiet import quietly
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -27,8 +27,8 @@ def capture(name: str, module: torch.nn.Module, example_inputs: tuple[torch.Tens
     """
     try:
         program = export(module, example_inputs)
-        functional = program.run_decompositions({})
-        graph: GraphModule = functional.module(check_guards=False)
+        with quietly():
+            graph: GraphModule = program.run_decompositions({}).module(check_guards=False)
     except Exception as error:  # torch.export raises whatever the traced code and its own passes raise
         raise ExportError(
             name, _first_line(error), operator=_operator(error), source=user_line(error), detail=str(error)
@@ -38,8 +38,7 @@ def capture(name: str, module: torch.nn.Module, example_inputs: tuple[torch.Tens
 
 def export(module: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
     """torch.export without its warnings, which speak to its own developers."""
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with quietly(), torch.no_grad():
         return torch.export.export(module, example_inputs)
 
 

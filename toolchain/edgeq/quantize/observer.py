@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torchao.quantization.pt2e.observer import ObserverBase
 
 from edgeq.errors import NonFiniteActivationError
 from edgeq.quantize.histogram import Histogram
+from edgeq.quantize.pt2e import ObserverBase
 
 _SMALLEST_SCALE = 2.0**-100
 """Far from float32's subnormal numbers, which XNNPACK refuses, and small enough for any real tensor."""

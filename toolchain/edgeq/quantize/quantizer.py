@@ -5,15 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torchao.quantization.pt2e.quantizer import (
-    QuantizationAnnotation,
-    QuantizationSpec,
-    Quantizer,
-    SharedQuantizationSpec,
-)
 
 from edgeq.quantize.observer import ActivationObserver, WeightObserver
 from edgeq.quantize.plan import TRANSPOSED, Operation, Plan, plan_int8, readers
+from edgeq.quantize.pt2e import QuantizationAnnotation, QuantizationSpec, Quantizer, SharedQuantizationSpec
 from edgeq.quantize.rewrite.activations import CLAMPS, clamp_bounds
 
 if TYPE_CHECKING:

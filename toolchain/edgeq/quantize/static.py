@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import torch
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgeq.quantize.bias import MeanInputs, correct_biases
 from edgeq.quantize.observer import ActivationObserver
+from edgeq.quantize.pt2e import convert_pt2e, prepare_pt2e
 from edgeq.quantize.quantizer import Int8Quantizer
 from edgeq.quantize.ranges import fit_to_kernels
 from edgeq.quantize.source import source_of
 from edgeq.quantize.tidy import tidy
+from edgeq.quiet import quietly
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -29,16 +29,14 @@ def quantize_static(graph: GraphModule, recipe: Recipe, calibration: Dataset, *,
     ``graph`` is consumed. EmptyDatasetError if there is no sample,
     NonFiniteActivationError if a layer gives NaN or infinity for one.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quietly():
         prepared = prepare_pt2e(graph, Int8Quantizer(per_channel=recipe.per_channel))
     _name_observers(prepared)
     means = _calibrate(prepared, calibration, progress=progress)
     fit_to_kernels(prepared)
     correct_biases(prepared, means)
     progress.step("converting to int8")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quietly():
         converted: GraphModule = convert_pt2e(prepared)
     tidy(converted)
     return converted

@@ -33,6 +33,9 @@ Another core rounds differently, which leaves more than 25 dB between the
 int8 outputs of two machines; a kernel that is wrong leaves none.
 """
 
+_PROBING_S = 2.0
+"""How long samples are tried beside the timing, to see how long one takes from here."""
+
 
 @dataclass(kw_only=True)
 class Timed:
@@ -92,13 +95,19 @@ class _Visit:
 
     def run(self, repeats: int, probes: int, timed: Timed) -> None:
         """Visit the device once."""
-        samples = itertools.chain((self._golden_input,), self._place.samples(self._artifact, range(probes)))
+        probing = itertools.takewhile(self._is_short, self._place.samples(self._artifact, range(probes)))
+        samples = itertools.chain((self._golden_input,), probing)
         seen = self._place.run(
             self._artifact, warmup=self._place.how.warmup, repeats=repeats, samples=samples, on_outputs=self._take
         )
         timed.add(seen)
-        if probes:
-            timed.probed_s = (self._answered[-1] - self._answered[0]) / probes
+        answered = len(self._answered) - 1
+        if answered:
+            timed.probed_s = (self._answered[-1] - self._answered[0]) / answered
+
+    def _is_short(self, _sample: bytes) -> bool:
+        """Whether the probing has taken little time so far: a slow device needs few samples to show it."""
+        return not self._answered or time.monotonic() - self._answered[0] < _PROBING_S
 
     def _take(self, index: int, data: bytes) -> None:
         self._answered.append(time.monotonic())

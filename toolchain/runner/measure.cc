@@ -20,6 +20,9 @@ using Clock = std::chrono::steady_clock;
 // A reader that hears nothing for long must take the device for dead.
 constexpr auto kSilence = std::chrono::seconds(5);
 
+// Outputs of a slow model are not held back to travel together: whoever waits for them sees how far it is.
+constexpr auto kHeldBack = std::chrono::seconds(1);
+
 constexpr int kSoonMs = 20;
 
 struct Run {
@@ -130,10 +133,12 @@ std::size_t Measure(Engine& engine, const RunArguments& arguments, int input, co
   std::vector<std::byte> sample(sample_bytes);
   std::vector<std::byte> outputs;
   std::size_t count = 0;
+  Clock::time_point flushed = Clock::now();
   for (;;) {
     SetPhase("reading stdin");
-    if (!HasInputSoon(input)) {
+    if (!HasInputSoon(input) || Clock::now() - flushed > kHeldBack) {
       events.Flush();
+      flushed = Clock::now();
     }
     if (!ReadSample(input, sample, count)) {
       break;

@@ -1,5 +1,7 @@
 #include "measure.h"
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <string>
 #include <thread>
@@ -27,6 +29,7 @@ class AddOne : public edgeq::Engine {
   }
   void Execute() override {
     ++executions;
+    std::this_thread::sleep_for(takes);
     if (executions == fails_at) {
       throw edgeq::Failure(Code::kExecutionFailed, "no");
     }
@@ -42,8 +45,9 @@ class AddOne : public edgeq::Engine {
 
   std::size_t size = 4;
   int inputs_set = 0;
-  int executions = 0;
+  std::atomic<int> executions{0};
   int fails_at = -1;
+  std::chrono::milliseconds takes{0};
 
  private:
   unsigned char values_[4] = {};
@@ -143,6 +147,25 @@ int main() {
         text.append(buffer, static_cast<std::size_t>(read(out[0], buffer, sizeof buffer)));
       }
     }
+    close(in[1]);
+    runner.join();
+  }
+  {
+    // A slow model's outputs do not wait until there are many of them, though more input is at hand.
+    int in[2];
+    int out[2];
+    CHECK(pipe(in) == 0 && pipe(out) == 0);
+    AddOne engine;
+    engine.takes = std::chrono::milliseconds(600);
+    CHECK(write(in[1], "aaaaaaaaaaaaaaaa", 16) == 16);
+    std::thread runner([&] {
+      edgeq::EventWriter events(out[1]);
+      CHECK(edgeq::Measure(engine, {}, in[0], nullptr, events) == 4);
+      events.Flush();
+    });
+    char buffer[4096];
+    CHECK(read(out[0], buffer, sizeof buffer) > 0);
+    CHECK(engine.executions < 4);
     close(in[1]);
     runner.join();
   }

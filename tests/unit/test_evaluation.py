@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeq.evaluation import subset
+from edgeq.evaluation import spread, subset
 
 
 @pytest.mark.parametrize(
@@ -24,4 +24,14 @@ def test_a_part_of_the_set_is_spread_over_it_with_labelled_samples_first(
 
 
 def test_a_set_without_labels_is_spread_too() -> None:
-    assert subset(None, 10, 3).tolist() == [0, 3, 6]
+    assert subset(None, 10, 3).tolist() == [0, 4, 8]
+
+
+@pytest.mark.parametrize("available", [1, 2, 7, 64, 1000])
+def test_the_order_has_every_sample_once_and_every_beginning_is_spread(available: int) -> None:
+    order = spread(None, available)
+    assert sorted(order) == list(range(available))
+    for count in (available // 16, available // 5, available // 2):
+        if count > 1:
+            gaps = np.diff([*sorted(order[:count]), available])
+            assert gaps.max() <= 4 * available / count

@@ -21,20 +21,34 @@ UNLABELLED = -1
 """What stands in labels.npy for a sample without a label."""
 
 
-def subset(labels: np.ndarray | None, available: int, count: int) -> np.ndarray:
-    """Which ``count`` of the ``available`` samples a device runs that cannot run all: their indices, ascending.
+def spread(labels: np.ndarray | None, available: int) -> np.ndarray:
+    """Every index of a set in an order of which any beginning stands for the whole.
 
-    Labelled samples come first, as they tell the accuracy; within each kind
-    they are spread over the whole set, which may be sorted by class. The
-    same numbers always give the same samples, so rows can be paired.
+    Labelled samples come first, as they tell the accuracy. Within each kind
+    the order is that of bit-reversed numbers (van der Corput's sequence), so
+    that a beginning is spread evenly over a set that is sorted by class.
     """
     everything = np.arange(available)
     labelled = np.zeros(available, dtype=bool) if labels is None else np.asarray(labels[:available]) != UNLABELLED
-    chosen: list[np.ndarray] = []
-    for kind in (everything[labelled], everything[~labelled]):
-        take = min(len(kind), count - sum(map(len, chosen)))
-        chosen.append(kind[np.arange(take) * len(kind) // max(take, 1)])
-    return np.sort(np.concatenate(chosen))
+    return np.concatenate([kind[_bit_reversed(len(kind))] for kind in (everything[labelled], everything[~labelled])])
+
+
+def subset(labels: np.ndarray | None, available: int, count: int) -> np.ndarray:
+    """The samples that a device runs which runs ``count`` of them: the beginning of :func:`spread`, ascending.
+
+    The same numbers always give the same samples, so rows can be paired.
+    """
+    return np.sort(spread(labels, available)[:count])
+
+
+def _bit_reversed(count: int) -> np.ndarray:
+    """The numbers below ``count``, ordered by their bits read backwards."""
+    bits = max(count - 1, 0).bit_length()
+    numbers = np.arange(1 << bits)
+    backwards = np.zeros_like(numbers)
+    for bit in range(bits):
+        backwards = (backwards << 1) | ((numbers >> bit) & 1)
+    return backwards[backwards < count]
 
 
 class GrowingArray:
@@ -102,9 +116,9 @@ class EvaluationSet:
         """The inputs of one sample, each with its batch dimension of one."""
         return tuple(array[index : index + 1] for array in self.inputs)
 
-    def subset(self, count: int) -> np.ndarray:
-        """The indices of the samples to run when only ``count`` of them can be; see :func:`subset`."""
-        return subset(self.labels, self.samples, count)
+    def spread(self) -> np.ndarray:
+        """Every index, in the order to run them when time may be short; see :func:`spread`."""
+        return spread(self.labels, self.samples)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         """Every sample in order."""

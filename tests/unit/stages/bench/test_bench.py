@@ -114,8 +114,24 @@ def test_options_win_over_the_target(setup: Setup) -> None:
 
 def test_fewer_samples_are_spread_over_the_set(setup: Setup) -> None:
     fp32, int8 = setup.bench(samples=3)
-    assert (fp32.predictions, fp32.correct, fp32.labelled) == ((0, 1, 3), 3, 3)
+    assert (fp32.predictions, fp32.correct, fp32.labelled) == ((0, 2, 0), 3, 3)
     assert (int8.agree_fp32, int8.agreement_with_host) == (3, 3)
+
+
+def test_time_that_is_short_for_the_first_artifact_bounds_all(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeq.stages.bench.budget.FEWEST", 2)
+    setup.emulate()
+    fp32, int8 = bench(
+        setup.build,
+        setup.manifest,
+        setup.deployment,
+        setup.device,
+        replace(setup.settings(), budget_s=1e-9),
+        progress=Silent(),
+    )
+    assert (fp32.total, int8.total) == (2, 2)
+    assert fp32.predictions == int8.predictions == (0, 0)
+    assert int8.agree_fp32 == 2
 
 
 def test_more_samples_than_there_are_is_all_of_them(setup: Setup) -> None:

@@ -33,31 +33,7 @@ def test_repeats_are_spread_over_rounds(repeats: int, rounds: tuple[int, ...]) -
     assert _settings(repeats=repeats).rounds == rounds
 
 
-def test_a_real_device_runs_every_sample() -> None:
-    assert _settings().samples_for(10_000, [None, None]) == 10_000
-    assert _settings().probes == 0
-
-
-@pytest.mark.parametrize(
-    ("available", "seconds", "expected"),
-    [
-        (10_000, (0.005, 0.002), 10_000),
-        (10_000, (0.015, 0.002), 10_000),
-        (10_000, (0.030, 0.002), 2_000),
-        (20, (3.5, 1.0), 20),
-        (500, (3.5, 1.0), 17),
-        (500, (60.0, 1.0), 10),
-        (5, (100.0,), 5),
-    ],
-)
-def test_an_emulated_board_runs_what_a_minute_an_artifact_allows(
-    available: int, seconds: tuple[float, ...], expected: int
-) -> None:
-    assert _settings(emulated=True).samples_for(available, seconds) == expected
-
-
-def test_a_number_of_samples_that_was_asked_for_is_kept() -> None:
-    how = _settings(emulated=True, samples=700)
-    assert how.samples_for(10_000, (60.0,)) == 700
-    assert how.samples_for(300, (60.0,)) == 300
-    assert how.probes == 0
+def test_only_an_emulated_board_has_a_budget_unless_a_number_of_samples_was_asked_for() -> None:
+    assert _settings().budget_s is None
+    assert _settings(emulated=True).budget_s == 60
+    assert _settings(emulated=True, samples=700).budget_s is None

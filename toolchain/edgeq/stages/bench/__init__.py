@@ -14,24 +14,23 @@ import secrets
 import statistics
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgeq.device.facts import read_health
 from edgeq.errors import CorruptArtifactError, DeploymentGoneError, StaleDeploymentError, UnknownNameError
 from edgeq.evaluation import EvaluationSet
 from edgeq.integrity import check_artifact
 from edgeq.records import Measurement
 from edgeq.runner import hash_files
-from edgeq.stages.bench.accuracy import Scores, host_predictions, score, score_nothing
+from edgeq.stages.bench.accuracy import Answers, Scores, answer, count, host_predictions
 from edgeq.stages.bench.place import Place, executable_of
 from edgeq.stages.bench.plan import Settings, settings
 from edgeq.stages.bench.rows import append, measurements_path, read_measurements, read_rows
 from edgeq.stages.bench.timing import Timed, time_all
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from edgeq.device.transport import Transport
@@ -70,34 +69,43 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
     health_after = read_health(transport)
 
     session = secrets.token_hex(8)
-    samples = how.samples_for(evaluation.samples, [timed[artifact.name].probed_s for artifact in artifacts])
-    indices = evaluation.subset(samples)
     rows: list[Measurement] = []
-    scores: dict[str, Scores] = {}
-    for artifact in sorted(artifacts, key=lambda one: one.recipe != FP32):  # the others are compared with it
-        if manifest.evaluation.metric == METRIC:
-            scores[artifact.name] = score(
-                place,
-                artifact,
-                indices=indices,
-                twin=_twins_answers(manifest, artifact, evaluation, scores, indices),
-                progress=progress,
-            )
-        else:
-            progress.step(f"{artifact.name}: the metric {manifest.evaluation.metric!r} is computed on the host only")
-            scores[artifact.name] = score_nothing()
+    for artifact, scores in _score_all(place, manifest, artifacts, progress=progress):
         row = _row(
             artifact,
             deployment,
             how,
             timed[artifact.name],
-            scores[artifact.name],
+            scores,
             session=session,
             health=(health_before, health_after),
         )
         append(build, row)
         rows.append(row)
     return tuple(rows)
+
+
+def _score_all(
+    place: Place, manifest: Manifest, artifacts: Sequence[Artifact], *, progress: Progress
+) -> Iterator[tuple[Artifact, Scores]]:
+    """The scores of one artifact after the other, the fp32 ones first, as the others are compared with them.
+
+    Where time is short the first one decides how many samples all of them
+    run: the same ones, as they are compared sample by sample.
+    """
+    evaluation, how = place.evaluation, place.how
+    order, budget_s = evaluation.spread()[: how.samples], how.budget_s
+    answers: dict[str, Answers] = {}
+    for artifact in sorted(artifacts, key=lambda one: one.recipe != FP32):
+        if manifest.evaluation.metric != METRIC:
+            progress.step(f"{artifact.name}: the metric {manifest.evaluation.metric!r} is computed on the host only")
+            yield artifact, Scores()
+            continue
+        given = answer(place, artifact, order=order, budget_s=budget_s, progress=progress)
+        answers[artifact.name] = given
+        order, budget_s = order[: len(given.indices)], None
+        twin = _twins_answers(manifest, artifact, evaluation, answers, given.indices)
+        yield artifact, count(given, evaluation, artifact, twin)
 
 
 def _chosen(manifest: Manifest, names: Sequence[str]) -> tuple[Artifact, ...]:
@@ -112,14 +120,14 @@ def _twins_answers(
     manifest: Manifest,
     artifact: Artifact,
     evaluation: EvaluationSet,
-    scores: Mapping[str, Scores],
+    answers: Mapping[str, Answers],
     indices: NDArray[np.int64],
 ) -> NDArray[np.int64] | None:
     """The top-1 of the fp32 artifact of the same format: of this session, else of the build machine."""
     for twin in manifest.artifacts:
         if twin.format == artifact.format and twin.recipe == FP32 and twin.name != artifact.name:
-            if twin.name in scores:
-                return np.array(scores[twin.name].predictions, dtype=np.int64)
+            if twin.name in answers:
+                return answers[twin.name].predictions
             return host_predictions(evaluation, twin, indices)
     return None
 

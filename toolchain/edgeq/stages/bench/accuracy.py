@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeq import stats
 from edgeq.errors import CorruptArtifactError
 from edgeq.evaluation import UNLABELLED
+from edgeq.stages.bench.budget import Budget
 from edgeq.stages.bench.place import bytes_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Iterator
 
     from edgeq.evaluation import EvaluationSet
     from edgeq.progress import Progress
@@ -22,20 +25,58 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The top-1 of the samples that were run: ``predictions[i]`` for sample ``indices[i]``, ascending."""
+
+    indices: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """Counts over ``total`` samples, and the top-1 of each; the fields of :class:`~edgeq.records.Measurement`."""
 
-    predictions: tuple[int, ...]
-    total: int
-    labelled: int
-    correct: int | None
-    agreement_with_host: int | None
-    agree_fp32: int | None
+    predictions: tuple[int, ...] = ()
+    total: int = 0
+    labelled: int = 0
+    correct: int | None = None
+    agreement_with_host: int | None = None
+    agree_fp32: int | None = None
 
 
-def score_nothing() -> Scores:
-    """No sample was run."""
-    return Scores(predictions=(), total=0, labelled=0, correct=None, agreement_with_host=None, agree_fp32=None)
+def answer(
+    place: Place, artifact: Artifact, *, order: NDArray[np.int64], budget_s: float | None, progress: Progress
+) -> Answers:
+    """Run samples in this order, all of them or as many as ``budget_s`` allows.
+
+    Nothing but one sample and one output is held. Raises DeviceError, or
+    CorruptArtifactError if the outputs are not as the manifest says.
+    """
+    progress.step(f"running {'up to ' if budget_s else ''}{len(order)} samples through {artifact.name}")
+    budget = Budget(math.inf if budget_s is None else budget_s, len(order))
+    predictions: list[int] = []
+    first = artifact.outputs[0]
+    size = bytes_of(first)
+
+    def allowed() -> Iterator[int]:
+        for sent, index in enumerate(order):
+            if not budget.allows(sent):
+                return
+            yield int(index)
+
+    def take(_index: int, data: bytes) -> None:
+        if len(data) < size:
+            raise CorruptArtifactError(
+                artifact.name, f"gives {len(data)} bytes where the manifest says {size} for its first output"
+            )
+        predictions.append(int(stats.top1(np.frombuffer(data[:size], dtype=first.dtype)[np.newaxis])[0]))
+        budget.answered()
+        progress.advance(len(predictions), len(order))
+
+    place.run(artifact, warmup=0, repeats=0, samples=place.samples(artifact, allowed()), on_outputs=take)
+    ran = order[: len(predictions)]
+    ascending = np.argsort(ran)
+    return Answers(indices=ran[ascending], predictions=np.array(predictions, dtype=np.int64)[ascending])
 
 
 def host_predictions(evaluation: EvaluationSet, artifact: Artifact, indices: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -43,48 +84,17 @@ def host_predictions(evaluation: EvaluationSet, artifact: Artifact, indices: NDA
     return stats.top1(evaluation.host_outputs(artifact.name)[indices])
 
 
-def score(
-    place: Place, artifact: Artifact, *, indices: NDArray[np.int64], twin: NDArray[np.int64] | None, progress: Progress
-) -> Scores:
-    """Run the samples ``indices`` on the device, one at a time, and count.
-
-    ``twin`` holds the top-1 of the fp32 artifact for the same samples, None
-    for that one itself. Nothing but one sample and one output is held.
-    """
-    samples = len(indices)
-    progress.step(f"running {samples} samples through {artifact.name} on {place.transport.name}")
-    predictions = np.full(samples, stats.NO_ANSWER, dtype=np.int64)
-    first = artifact.outputs[0]
-    size = bytes_of(first)
-
-    def take(index: int, data: bytes) -> None:
-        if len(data) < size:
-            raise CorruptArtifactError(
-                artifact.name, f"gives {len(data)} bytes where the manifest says {size} for its first output"
-            )
-        predictions[index] = stats.top1(np.frombuffer(data[:size], dtype=first.dtype)[np.newaxis])[0]
-        progress.advance(index + 1, samples)
-
-    place.run(artifact, warmup=0, repeats=0, samples=place.samples(artifact, indices), on_outputs=take)
-    return _count(predictions, indices, place.evaluation, artifact, twin)
-
-
-def _count(
-    predictions: NDArray[np.int64],
-    indices: NDArray[np.int64],
-    evaluation: EvaluationSet,
-    artifact: Artifact,
-    twin: NDArray[np.int64] | None,
-) -> Scores:
+def count(answers: Answers, evaluation: EvaluationSet, artifact: Artifact, twin: NDArray[np.int64] | None) -> Scores:
+    """Hold the answers against the labels, the build machine's, and ``twin``, the fp32 artifact's (None for itself)."""
+    indices, predictions = answers.indices, answers.predictions
     labels = np.full(len(indices), UNLABELLED) if evaluation.labels is None else evaluation.labels[indices]
     labelled = labels != UNLABELLED
-    host = host_predictions(evaluation, artifact, indices)
     return Scores(
-        predictions=tuple(int(prediction) for prediction in predictions),
+        predictions=tuple(predictions.tolist()),
         total=len(indices),
         labelled=int(labelled.sum()),
         correct=int((predictions[labelled] == labels[labelled]).sum()) if labelled.any() else None,
-        agreement_with_host=_agreements(predictions, host),
+        agreement_with_host=_agreements(predictions, host_predictions(evaluation, artifact, indices)),
         agree_fp32=None if twin is None else _agreements(predictions, twin),
     )
 

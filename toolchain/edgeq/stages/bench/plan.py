@@ -19,15 +19,12 @@ _EMULATED_WARMUP = 2
 """The first two counts of a process differ; from the third on they are equal."""
 _EMULATED_REPEATS = 5
 _EMULATED_BUDGET_S = 60.0
-_BUDGET_STRETCH = 3.0
-_FEWEST_SAMPLES = 10
-_PROBES = 8
 _SILENCE_S: dict[Timing, float] = {"hardware": 120.0, "host": 120.0, "emulated": 600.0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to measure. ``samples`` is None for as many as there are, or as ``budget_s`` an artifact allows."""
+    """How to measure. ``samples`` is None for as many as there are, or as ``budget_s`` (None: no bound) allows."""
 
     timing: Timing
     artifacts: tuple[str, ...]
@@ -45,26 +42,9 @@ class Settings:
         return tuple(self.repeats // count + (index < self.repeats % count) for index in range(count))
 
     @property
-    def probes(self) -> int:
-        """How many samples to run beside the timing, to see how long one takes from here."""
-        return _PROBES if self.budget_s is not None and self.samples is None else 0
-
-    @property
     def silence_s(self) -> float:
         """How long one inference may take before the device counts as dead."""
         return _SILENCE_S[self.timing]
-
-    def samples_for(self, available: int, probed_s: Sequence[float | None]) -> int:
-        """How many of the ``available`` samples every artifact runs, given the seconds one sample took each.
-
-        The same number for all, as they are compared sample by sample.
-        """
-        if self.samples is not None:
-            return min(self.samples, available)
-        slowest = max((seconds for seconds in probed_s if seconds is not None), default=0.0)
-        if self.budget_s is None or available * slowest <= _BUDGET_STRETCH * self.budget_s:
-            return available
-        return min(available, max(_FEWEST_SAMPLES, int(self.budget_s / slowest)))
 
 
 def settings(  # noqa: PLR0913  # the options of a command
@@ -87,5 +67,5 @@ def settings(  # noqa: PLR0913  # the options of a command
         warmup=_EMULATED_WARMUP if timing == "emulated" else target.bench.warmup,
         repeats=repeats or (_EMULATED_REPEATS if timing == "emulated" else target.bench.repeats),
         samples=samples,
-        budget_s=_EMULATED_BUDGET_S if timing == "emulated" else None,
+        budget_s=_EMULATED_BUDGET_S if timing == "emulated" and samples is None else None,
     )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import math
 import random
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -50,7 +48,6 @@ class Timed:
     first_ns: list[int] = field(default_factory=list)
     peak_rss_bytes: list[int] = field(default_factory=list)
     planned_bytes: int | None = None
-    probed_s: float | None = None
 
     def add(self, seen: Execution) -> None:
         """Take in one visit."""
@@ -75,43 +72,36 @@ def time_all(build: Path, place: Place, artifacts: Sequence[Artifact], *, progre
     order = random.Random(how.seed)  # noqa: S311  # nobody gains from guessing it
     golden = {artifact.name: read_golden(build, artifact) for artifact in artifacts}
     timed = {artifact.name: Timed(started_at=dt.datetime.now(dt.UTC)) for artifact in artifacts}
-    for number, repeats in enumerate(how.rounds):
-        progress.step(f"timing {len(artifacts)} artifacts, round {number + 1} of {len(how.rounds)}")
+    for number, repeats in enumerate(how.rounds, start=1):
+        progress.step(f"timing {len(artifacts)} artifacts, round {number} of {len(how.rounds)}")
         for done, artifact in enumerate(order.sample(list(artifacts), k=len(artifacts))):
             progress.advance(done, len(artifacts))
-            probes = min(how.probes, place.evaluation.samples) if number == 0 else 0
-            _Visit(place, artifact, golden[artifact.name]).run(repeats, probes, timed[artifact.name])
+            visit = _Visit(place, artifact, golden[artifact.name])
+            timed[artifact.name].add(visit.run(repeats))
     return timed
 
 
 class _Visit:
-    """One process of the runner: the golden input timed, then a few samples more."""
+    """One process of the runner that times the golden input."""
 
     def __init__(self, place: Place, artifact: Artifact, golden: tuple[bytes, bytes]) -> None:
         self._place = place
         self._artifact = artifact
         self._golden_input, self._golden_output = golden
-        self._answered: list[float] = []
 
-    def run(self, repeats: int, probes: int, timed: Timed) -> None:
+    def run(self, repeats: int) -> Execution:
         """Visit the device once."""
-        probing = itertools.takewhile(self._is_short, self._place.samples(self._artifact, range(probes)))
-        samples = itertools.chain((self._golden_input,), probing)
-        seen = self._place.run(
-            self._artifact, warmup=self._place.how.warmup, repeats=repeats, samples=samples, on_outputs=self._take
+        return self._place.run(
+            self._artifact,
+            warmup=self._place.how.warmup,
+            repeats=repeats,
+            samples=(self._golden_input,),
+            on_outputs=self._take,
         )
-        timed.add(seen)
-        answered = len(self._answered) - 1
-        if answered:
-            timed.probed_s = (self._answered[-1] - self._answered[0]) / answered
-
-    def _is_short(self, _sample: bytes) -> bool:
-        """Whether the probing has taken little time so far: a slow device needs few samples to show it."""
-        return not self._answered or time.monotonic() - self._answered[0] < _PROBING_S
 
     def _take(self, index: int, data: bytes) -> None:
-        self._answered.append(time.monotonic())
-        if index == 0 and data != self._golden_output:
+        del index
+        if data != self._golden_output:
             sqnr_db = _distance_db(self._artifact, self._golden_output, data)
             if sqnr_db < SAME_MODEL_DB:
                 raise WrongOutputError(self._place.transport.name, self._artifact.name, sqnr_db)

@@ -177,8 +177,12 @@ def _named_as_in_the_file(specs: tuple[TensorSpec, ...], values: Sequence[ir.Val
 
 
 def _computes_in_float(node: ir.Node, kernels: dict[str, str]) -> bool:
-    """Whether ``node`` is arithmetic that the optimizer left as it was, neither fused nor made an integer kernel."""
-    return node.op_type not in _MOVES_OR_CONVERTS and kernels.get(node.name or "") == node.op_type
+    """Whether ``node`` is arithmetic that the optimizer did not make an integer kernel.
+
+    Those keep the node's name. A name that is gone was expanded or fused
+    into another float kernel.
+    """
+    return node.op_type not in _MOVES_OR_CONVERTS and not kernels.get(node.name or "", "").startswith("QLinear")
 
 
 def _macs(node: ir.Node) -> int:

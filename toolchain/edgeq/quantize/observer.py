@@ -13,14 +13,18 @@ from edgeq.quantize.pt2e import ObserverBase
 _SMALLEST_SCALE = 2.0**-100
 """Far from float32's subnormal numbers, which XNNPACK refuses, and small enough for any real tensor."""
 
+_ODD = 2.0
+_ODD_ONE_IN = 32
+
 
 class ActivationObserver(ObserverBase):  # type: ignore[misc]  # torchao is not typed
     """Keeps a histogram of one int8 tensor, or of several that share a scale, in bounded memory.
 
-    The range is the one of least squared error, unless ``extremes`` asks
-    for everything that was seen: an output's largest values are what its
-    reader looks for. ``bounds`` is what a clamp lets through; it stands in
-    where calibration saw nothing but zeros.
+    The range is the one of least squared error, within twice what all but
+    the oddest samples span, so that one of them cannot widen it. ``extremes``
+    asks for everything that was seen instead: an output's largest values
+    are what its reader looks for. ``bounds`` is what a clamp lets through;
+    it stands in where calibration saw nothing but zeros.
     """
 
     def __init__(  # noqa: PLR0913  # torchao passes every field of its spec
@@ -41,8 +45,8 @@ class ActivationObserver(ObserverBase):  # type: ignore[misc]  # torchao is not 
         self.where = ""
         self._bounds = bounds
         self._extremes = extremes
-        self._minimum = 0.0
-        self._maximum = 0.0
+        self._minima: list[float] = []
+        self._maxima: list[float] = []
         self._smallest_scale = _SMALLEST_SCALE
         self._histogram = Histogram()
 
@@ -51,8 +55,8 @@ class ActivationObserver(ObserverBase):  # type: ignore[misc]  # torchao is not 
         low, high = (float(bound) for bound in torch.aminmax(x.detach()))
         if not (math.isfinite(low) and math.isfinite(high)):
             raise NonFiniteActivationError(self.where)
-        self._minimum = min(self._minimum, low)
-        self._maximum = max(self._maximum, high)
+        self._minima.append(min(low, 0.0))
+        self._maxima.append(max(high, 0.0))
         if not self._extremes:
             self._histogram.add(x.detach(), low, high)
         return x
@@ -71,14 +75,27 @@ class ActivationObserver(ObserverBase):  # type: ignore[misc]  # torchao is not 
         return scale.reshape(1), torch.tensor([zero_point])
 
     def _range(self) -> tuple[float, float]:
-        if self._minimum == self._maximum:
+        minimum, maximum = min(self._minima, default=0.0), max(self._maxima, default=0.0)
+        if minimum == maximum:
             low, high = self._bounds or (0.0, math.inf)
             return (min(low, 0.0), max(high, 0.0)) if math.isfinite(low) and math.isfinite(high) else (0.0, 1.0)
         if self._extremes:
-            return self._minimum, self._maximum
+            return minimum, maximum
         return self._histogram.range_of_least_error(
-            self._minimum, self._maximum, levels=self.quant_max - self.quant_min
+            -_believable([-low for low in self._minima]),
+            _believable(self._maxima),
+            levels=self.quant_max - self.quant_min,
         )
+
+
+def _believable(extremes: list[float]) -> float:
+    """The largest of ``extremes``, but at most twice what all but one in 32 samples reach.
+
+    Of fewer than 32 samples each is believed.
+    """
+    ordered = sorted(extremes)
+    usual = ordered[-1 - len(ordered) // _ODD_ONE_IN]
+    return min(ordered[-1], _ODD * usual) if usual else ordered[-1]
 
 
 class WeightObserver(ObserverBase):  # type: ignore[misc]  # torchao is not typed

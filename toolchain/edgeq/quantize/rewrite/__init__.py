@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.quantize.rewrite.activations import name_clamps_alike, spell_out_hard_sigmoid
 from edgeq.quantize.rewrite.batch_norm import fold_batch_norms
-from edgeq.quantize.rewrite.constants import fold_constants
+from edgeq.quantize.rewrite.constants import fold_constants, make_constants_contiguous
 from edgeq.quantize.rewrite.copies import drop_copies
 from edgeq.quantize.rewrite.padding import fold_padding
 from edgeq.quantize.rewrite.pooling import pool_globally_by_mean, pool_signals_as_planes
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 REWRITES = (
     drop_copies,
     fold_constants,
+    make_constants_contiguous,
     fold_batch_norms,
     fold_padding,
     pool_globally_by_mean,

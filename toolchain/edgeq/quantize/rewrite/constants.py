@@ -40,6 +40,19 @@ def fold_constants(graph: GraphModule) -> None:
             node.replace_all_uses_with(new_constant(graph, node, value), lambda user: user not in values)
 
 
+def make_constants_contiguous(graph: GraphModule) -> None:
+    """Store every weight in the plain order of its dimensions.
+
+    Channels-last weights (``module.to(memory_format=...)``) would give
+    their strides to all that comes after them, and ExecuTorch fails on it.
+    """
+    for node in list(graph.graph.nodes):
+        if is_constant(node) and node.users and isinstance(node.meta.get("val"), torch.Tensor):
+            value = constant(graph, node)
+            if not value.is_contiguous():
+                node.replace_all_uses_with(new_constant(graph, node, value))
+
+
 def _is_random(node: Node) -> bool:
     tags = getattr(node.target, "tags", ())
     return torch.Tag.nondeterministic_seeded in tags

@@ -14,23 +14,16 @@ _COPIES = (_ATEN.clone.default, _ATEN.contiguous.default, _ATEN.alias.default, _
 
 
 def drop_copies(graph: GraphModule) -> None:
-    """Let users of a copy read its source: what dropout becomes, and ``contiguous`` of what is so already.
+    """Let users of a copy read its source: what dropout becomes, and ``contiguous``.
 
-    A copy that changes the memory format stays, and so does one that keeps
-    an output from being an input.
+    The order in memory that a copy asks for is of no use to a graph whose
+    views are all written as ``reshape``, as :func:`edgeq.quantize.rewrite.simplify` does. A copy
+    that keeps an output from being an input stays.
     """
     for node in list(graph.graph.nodes):
-        if node.target in _COPIES and _same_layout(node) and not _keeps_apart(node):
+        if node.target in _COPIES and not _keeps_apart(node):
             node.replace_all_uses_with(node.args[0])
             graph.graph.erase_node(node)
-
-
-def _same_layout(node: Node) -> bool:
-    source = node.args[0]
-    before, after = source.meta.get("val"), node.meta.get("val")  # type: ignore[union-attr]  # copies read a node
-    if not (isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor)):
-        return False
-    return before.stride() == after.stride() and before.dtype == after.dtype
 
 
 def _keeps_apart(node: Node) -> bool:

@@ -22,6 +22,7 @@ _VIEWS = (
     _ATEN.unflatten.int,
     _ATEN.reshape.default,
     _ATEN.view.default,
+    _ATEN._unsafe_view.default,  # noqa: SLF001  # the operator's public name
 )
 _SPLITS = (_ATEN.split.Tensor, _ATEN.split_with_sizes.default, _ATEN.chunk.default, _ATEN.unbind.int)
 

@@ -1,0 +1,162 @@
+"""The files themselves: equal scales, exact remapping, the same bytes twice, and what is said of broken ones."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from onnx import numpy_helper
+from quantize_models import IMAGE, lowered, outputs, quantized, samples, settled
+from torch import nn
+
+from edgeq.errors import ArtifactError
+from edgeq.host import HostRuntime
+from edgeq.lower import lower
+from edgeq.target import load_target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeq.quantize import QuantizedProgram
+
+
+class Small(nn.Module):
+    """Each kind of scale: own, shared, clamped where the scale is shared, per channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU6())
+        self.branch = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.other = nn.Conv2d(8, 4, 1)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(20, 5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        return self.head(torch.cat([x + self.branch(x), torch.relu(self.branch(x)), self.other(x)], 1))
+
+
+@pytest.fixture(scope="module")
+def program() -> QuantizedProgram:
+    torch.manual_seed(7)
+    return quantized(settled(Small()), samples(IMAGE))
+
+
+def scales_of(model: onnx.ModelProto) -> set[float]:
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    nodes = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    return {float(arrays[node.input[1]]) for node in nodes}
+
+
+def test_both_files_have_the_scales_of_the_one_graph(program: QuantizedProgram, tmp_path: Path) -> None:
+    lowered(program, "onnx", tmp_path)
+
+    quantizes = [node for node in program.program.graph.nodes if "quantize_per_tensor" in node.name]
+    in_graph = {float(np.float32(node.args[1])) for node in quantizes}
+    assert scales_of(onnx.load(tmp_path / "small.onnx")) == in_graph
+
+
+def test_weights_and_biases_are_stored_as_integers_without_notes_of_the_machine(
+    program: QuantizedProgram, tmp_path: Path
+) -> None:
+    lowered(program, "onnx", tmp_path)
+    model = onnx.load(tmp_path / "small.onnx")
+
+    dtypes = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    floats = [name for name, dtype in dtypes.items() if dtype == onnx.TensorProto.FLOAT]
+    reads = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert set(floats) <= {node.input[1] for node in reads}
+    layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    biases = [next(n for n in reads if n.output[0] == layer.input[2]).input[0] for layer in layers]
+    assert {dtypes[name] for name in biases} == {onnx.TensorProto.INT32}
+    assert b"stack_trace" not in (tmp_path / "small.onnx").read_bytes()
+    assert b"site-packages" not in (tmp_path / "small.onnx").read_bytes()
+
+
+def test_unsigned_activations_stand_for_the_same_values_bit_by_bit(program: QuantizedProgram, tmp_path: Path) -> None:
+    signed, unsigned = tmp_path / "signed.onnx", tmp_path / "unsigned.onnx"
+    lower(program, "onnx", load_target("rpi4"), signed)
+    lower(program, "onnx", load_target("host"), unsigned)
+
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(unsigned).graph.initializer}
+    quantizes = [node for node in onnx.load(unsigned).graph.node if node.op_type == "QuantizeLinear"]
+    assert all(arrays[node.input[2]].dtype == np.uint8 for node in quantizes)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    sessions = [ort.InferenceSession(path, options) for path in (signed, unsigned)]
+    for inputs in samples(IMAGE, seed=9):
+        feeds = {sessions[0].get_inputs()[0].name: inputs[0].numpy()}
+        np.testing.assert_array_equal(*(session.run(None, feeds)[0] for session in sessions))
+
+
+@pytest.mark.parametrize("form", ["pte", "onnx"])
+def test_the_same_model_and_data_give_the_same_bytes(form: str, tmp_path: Path) -> None:
+    hashes = set()
+    for _ in range(2):
+        torch.manual_seed(7)
+        lowered(quantized(settled(Small()), samples(IMAGE)), form, tmp_path)
+        hashes.add(hashlib.sha256((tmp_path / f"small.{form}").read_bytes()).hexdigest())
+
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize("form", ["pte", "onnx"])
+def test_lowering_once_does_not_change_what_the_next_lowering_gives(
+    program: QuantizedProgram, form: str, tmp_path: Path
+) -> None:
+    given = samples(IMAGE)
+    _, runtime = lowered(program, form, tmp_path)
+    first = outputs(runtime, given)
+    for other in ("pte", "onnx"):
+        lowered(program, other, tmp_path)
+
+    np.testing.assert_array_equal(first, outputs(HostRuntime(tmp_path / f"small.{form}", form), given))
+
+
+def test_an_int8_file_is_smaller_and_says_what_it_requires(program: QuantizedProgram, tmp_path: Path) -> None:
+    coverage, _ = lowered(program, "pte", tmp_path)
+
+    assert coverage.requires.runtime == "executorch"
+    assert coverage.requires.backends == ("XnnpackBackend",)
+    assert coverage.requires.version.startswith("1.")
+    assert coverage.macs == sum((16 * 16 * 8 * 27, 2 * 16 * 16 * 8 * 9, 16 * 16 * 4 * 8, 20 * 5))
+
+
+@pytest.mark.parametrize("form", ["pte", "onnx"])
+def test_a_damaged_or_missing_file_is_an_error_and_no_crash(
+    program: QuantizedProgram, form: str, tmp_path: Path
+) -> None:
+    lowered(program, form, tmp_path)
+    path = tmp_path / f"small.{form}"
+    whole = path.read_bytes()
+
+    for data in (b"", b"not a model", whole[: len(whole) // 2]):
+        path.write_bytes(data)
+        with pytest.raises(ArtifactError, match="does not run"):
+            HostRuntime(path, form).run((samples(IMAGE)[0][0].numpy(),))
+    path.unlink()
+    with pytest.raises(ArtifactError, match="does not exist"):
+        HostRuntime(path, form)
+
+
+@pytest.mark.parametrize("form", ["pte", "onnx"])
+def test_an_input_of_another_shape_is_an_error_that_names_it(
+    program: QuantizedProgram, form: str, tmp_path: Path
+) -> None:
+    _, runtime = lowered(program, form, tmp_path)
+
+    with pytest.raises(ArtifactError, match=r"float32 \[1, 3, 5, 5\]"):
+        runtime.run((np.zeros((1, 3, 5, 5), np.float32),))
+
+
+def test_nothing_is_written_to_standard_output(
+    program: QuantizedProgram, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for form in ("pte", "onnx"):
+        lowered(program, form, tmp_path)
+
+    assert capfd.readouterr().out == ""

@@ -9,6 +9,7 @@ from edgeq.host import HostRuntime
 from edgeq.lower.coverage import Coverage
 from edgeq.lower.executorch import lower_executorch
 from edgeq.lower.onnx import lower_onnx
+from edgeq.quantize.threads import torch_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,11 +27,12 @@ def lower(program: QuantizedProgram, form: Format, target: Target, path: Path) -
     A file that does not run is no artifact: it is removed. LoweringError if
     it cannot be written, ArtifactError if it does not run.
     """
-    coverage = (
-        lower_executorch(program, path)
-        if form == "pte"
-        else lower_onnx(program, path, activations=target.runtimes.onnxruntime.activations)
-    )
+    with torch_threads(1):
+        coverage = (
+            lower_executorch(program, path)
+            if form == "pte"
+            else lower_onnx(program, path, activations=target.runtimes.onnxruntime.activations)
+        )
     try:
         HostRuntime(path, form).run(tuple(tensor.numpy() for tensor in program.example_inputs))
     except ArtifactError:

@@ -13,8 +13,6 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from edgeq.errors import LoweringError
 from edgeq.files import write_bytes
 from edgeq.lower.coverage import Coverage, grouped, share
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
 
     from edgeq.quantize import QuantizedProgram
 
-_ATEN = torch.ops.aten
-_COPYING = {_ATEN.permute.default: _ATEN.permute_copy.default, _ATEN.transpose.int: _ATEN.transpose_copy.int}
 _BOOKKEEPING = ("getitem", "executorch_call_delegate", "alloc")
 _INT8_KERNELS = frozenset(
     config.target_name.split(".")[0]
@@ -57,9 +53,7 @@ def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
     refusals: dict[str, str] = {}
     try:
         with _quiet(), _collected(refusals):
-            edge = to_edge_transform_and_lower(
-                _with_copies(program.copy_to_lower()), partitioner=[XnnpackPartitioner()]
-            )
+            edge = to_edge_transform_and_lower(program.copy_to_lower(), partitioner=[XnnpackPartitioner()])
             lowered = edge.exported_program()
             executable = edge.to_executorch()
     except Exception as error:  # the passes of ExecuTorch raise whatever they raise
@@ -76,19 +70,6 @@ def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
         backends=tuple(sorted({delegate.id for delegate in plan.delegates})),
     )
     return _coverage(program, lowered, refusals, requires)
-
-
-def _with_copies(program: ExportedProgram) -> ExportedProgram:
-    """Let transposed tensors be stored in their new order, as they are on a device.
-
-    ExecuTorch's decomposition would else put a float copy between a
-    transpose and the reshape that follows it.
-    """
-    for node in program.graph.nodes:
-        if node.op == "call_function":
-            node.target = _COPYING.get(node.target, node.target)
-    program.graph_module.recompile()
-    return program
 
 
 def _coverage(

@@ -84,10 +84,10 @@ def command(
 def _table(manifest: Manifest) -> Table:
     from rich.table import Table  # noqa: PLC0415  # --json does without
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("artifact")
-    for column in ("size", "int8 MACs", "delegated", "partitions", "correct here", "as fp32", "SQNR"):
-        table.add_column(column, justify="right")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("artifact", no_wrap=True)
+    for column in ("size", "in int8", "delegated", "correct", "as fp32", "SQNR"):
+        table.add_column(column, justify="right", no_wrap=True)
     for artifact in manifest.artifacts:
         host = artifact.host
         table.add_row(
@@ -95,9 +95,12 @@ def _table(manifest: Manifest) -> Table:
             f"{artifact.size_bytes / 1e6:.2f} MB",
             f"{artifact.int8_mac_share:.1%}",
             f"{artifact.delegated_mac_share:.1%}",
-            str(artifact.partitions),
-            "-" if host.correct is None else f"{host.correct} of {host.labelled}",
-            "-" if host.agree is None else f"{host.agree} of {host.total}",
+            "-" if host.correct is None or not host.labelled else f"{host.correct / host.labelled:.1%}",
+            "-" if host.agree is None else f"{host.agree / host.total:.1%}",
             "-" if host.sqnr_db is None else f"{host.sqnr_db:.1f} dB",
         )
+    host = manifest.artifacts[0].host
+    table.caption = (
+        f"correct: of {host.labelled:,} labelled samples; as fp32: of {host.total:,}; each in its own runtime, here"
+    )
     return table

@@ -108,13 +108,14 @@ class BarProgress:
             TextColumn,
             TimeElapsedColumn,
         )
+        from rich.table import Column  # noqa: PLC0415  # as above
 
         self._bars: Bars = Progress(
             SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7, justify="right")),
+            TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
             console=console,
         )
         self._task: TaskID | None = None

@@ -1,0 +1,9 @@
+"""What every test may rely on."""
+
+from __future__ import annotations
+
+import signal
+
+# A shell that starts a job in the background lets it ignore SIGINT, and its children with it: a test of Ctrl-C would
+# then wait for what cannot happen. A handler of our own is not inherited; the default is.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -78,8 +78,8 @@ class Sshd:
     def cut(self) -> None:
         """End every connection at once, as a pulled plug does."""
         for pid in _below(self.process.pid):
-            if b"sshd" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
-                with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):  # it may have ended by itself meanwhile
+                if b"sshd" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
                     os.kill(pid, signal.SIGKILL)
 
 

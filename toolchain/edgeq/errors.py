@@ -13,6 +13,8 @@ A message says what is wrong in one line; ``hint`` is the next step for the
 person who reads it; ``detail`` is evidence (the tail of a log, a value).
 Subclasses build their message themselves, so that the same fault reads the
 same wherever it is met; the command line alone prints it.
+
+The module is long on purpose: messages stay alike when they stand together.
 """
 
 from __future__ import annotations

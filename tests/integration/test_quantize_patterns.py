@@ -138,6 +138,19 @@ class Shared(nn.Module):
         return self.layer(functional.relu(self.layer(x)))
 
 
+class Products(nn.Module):
+    """Linear layers in the words of linear algebra."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.randn(6, 8))
+        self.second = nn.Parameter(torch.randn(8, 4))
+        self.bias = nn.Parameter(torch.randn(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.addmm(self.bias, functional.relu(x @ self.first), self.second)
+
+
 class Signal(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -180,6 +193,7 @@ PATTERNS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "batch norm before a layer": (NormBeforeLayer, IMAGE),
     "linear layers with one weight": (Shared, (1, 6)),
     "linear layers of sequences": (Shared, (1, 5, 6)),
+    "products with constant matrices": (Products, (1, 6)),
     "signal": (Signal, (1, 1, 64)),
 }
 

@@ -16,9 +16,10 @@ class Coverage:
     """Facts about an artifact that was just written.
 
     ``macs`` counts multiply-accumulates of one inference on the float
-    graph. ``int8_mac_share`` is the part of them that is computed on int8
-    operands, ``delegated_mac_share`` the part that runs in the runtime's
-    accelerated kernels, float ones included; each format's module says how
+    graph. ``int8_mac_share`` is the part of the file's own (which a backend
+    may have made fewer or more) that is computed on int8 operands;
+    ``delegated_mac_share`` is the part that runs in the runtime's
+    accelerated kernels, float ones included. Each format's module says how
     it knows. Both are 1 for a model without any MAC. ``undelegated`` lists
     what runs elsewhere or, in a quantized artifact, in float.
     """

@@ -80,8 +80,8 @@ def _coverage(
         for _, module in lowered.graph_module.named_children()
         if isinstance(module, LoweredBackendModule)
     ]
-    total = total_macs(program.float_program.graph.nodes)
     delegated = sum(total_macs(nodes) for nodes in partitions)
+    total = delegated + total_macs(lowered.graph.nodes)
     in_int8 = sum(macs(node) for nodes in partitions for node in nodes if _runs_in_int8(node))
     undelegated = [
         _undelegated(node, refusals.get(node.name) or "no-kernel: XNNPACK has no kernel for it", total)
@@ -93,7 +93,7 @@ def _coverage(
             _undelegated(node, _why_float(node), total) for nodes in partitions for node in nodes if _stays_float(node)
         ]
     return Coverage(
-        macs=total,
+        macs=total_macs(program.float_program.graph.nodes),
         int8_mac_share=share(in_int8, total),
         delegated_mac_share=share(delegated, total),
         partitions=len(partitions),

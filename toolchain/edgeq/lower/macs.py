@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     import torch
     from torch.fx import Node
@@ -62,6 +62,24 @@ def _attention(node: Node) -> int:
     return scores * (int(query[-1]) + int(value[-1]))
 
 
+def _einsum(node: Node) -> int:
+    operands: Any = node.args[1]
+    return einsum_macs(str(node.args[0]), [tuple(_shape(operand)) for operand in operands])
+
+
+def einsum_macs(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
+    """Multiply-accumulates of a product of tensors: the sizes of all its letters multiplied; 0 for a single tensor."""
+    letters = [term.strip() for term in equation.split("->", maxsplit=1)[0].split(",")]
+    if len(shapes) < 2 or any(len(term) != len(shape) for term, shape in zip(letters, shapes, strict=True)):  # noqa: PLR2004  # a product
+        return 0
+    sizes = {
+        letter: size
+        for term, shape in zip(letters, shapes, strict=True)
+        for letter, size in zip(term, shape, strict=True)
+    }
+    return math.prod(sizes.values())
+
+
 def _recurrent(node: Node) -> int:
     sequence = _shape(node.args[0])
     weights: Any = node.args[2]
@@ -97,6 +115,7 @@ _COUNTS: dict[str, Callable[[Node], int]] = {
     "mv": _product,
     "dot": _product,
     "scaled_dot_product_attention": _attention,
+    "einsum": _einsum,
     "lstm": _recurrent,
     "gru": _recurrent,
     "rnn_tanh": _recurrent,

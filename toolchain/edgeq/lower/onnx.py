@@ -29,7 +29,7 @@ from edgeq.files import write_bytes
 from edgeq.lower import onnx_rewrites as rewrites
 from edgeq.lower.coverage import Coverage, grouped, share
 from edgeq.lower.executorch import tensor_specs
-from edgeq.lower.macs import total_macs
+from edgeq.lower.macs import einsum_macs, total_macs
 from edgeq.lower.onnx_graph import producer
 from edgeq.quantize.source import source_of
 from edgeq.quiet import quietly
@@ -128,7 +128,7 @@ def _optimized(data: bytes, *, activations: str) -> onnx.ModelProto:
 def _coverage(
     program: QuantizedProgram, model: ir.Model, optimized: onnx.ModelProto, sources: dict[str, str]
 ) -> Coverage:
-    total = total_macs(program.float_program.graph.nodes)
+    total = sum(_macs(node) for node in model.graph)
     kernels = {node.name: node.op_type for node in optimized.graph.node}
     in_int8 = missed = 0
     undelegated = []
@@ -138,7 +138,7 @@ def _coverage(
         if kernels.get(name) in _INTEGER_KERNELS:
             in_int8 += cost
             continue
-        unfused = cost > 0 and producer(node.inputs[0], "DequantizeLinear") is not None
+        unfused = cost > 0 and all(producer(value, "DequantizeLinear") for value in node.inputs[:2])
         missed += cost if unfused else 0
         if program.recipe.quantized and (cost or _computes_in_float(node, kernels)):
             reason = (
@@ -153,7 +153,7 @@ def _coverage(
                 )
             )  # fmt: skip
     return Coverage(
-        macs=total,
+        macs=total_macs(program.float_program.graph.nodes),
         int8_mac_share=share(in_int8, total),
         delegated_mac_share=share(total - missed, total),
         partitions=1,
@@ -187,6 +187,9 @@ def _computes_in_float(node: ir.Node, kernels: dict[str, str]) -> bool:
 
 def _macs(node: ir.Node) -> int:
     """Multiply-accumulates of an ONNX node, counted as :func:`edgeq.lower.macs.macs` counts them."""
+    if node.op_type == "Einsum":
+        equation = node.attributes["equation"].as_string()
+        return einsum_macs(equation, [_shape(value) for value in node.inputs])
     if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"):
         return 0
     left, right = (_shape(value) for value in node.inputs[:2])

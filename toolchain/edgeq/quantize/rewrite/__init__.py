@@ -14,7 +14,7 @@ from edgeq.quantize.rewrite.constants import fold_constants, make_constants_cont
 from edgeq.quantize.rewrite.copies import drop_copies
 from edgeq.quantize.rewrite.padding import fold_padding
 from edgeq.quantize.rewrite.pooling import pool_globally_by_mean, pool_signals_as_planes
-from edgeq.quantize.rewrite.products import multiply_in_batches
+from edgeq.quantize.rewrite.products import multiply_in_batches, name_linear_layers
 from edgeq.quantize.rewrite.scalars import make_scalars_float
 from edgeq.quantize.rewrite.shapes import reduce_to_reshapes_and_slices
 
@@ -32,6 +32,7 @@ REWRITES = (
     spell_out_hard_sigmoid,
     make_scalars_float,
     name_clamps_alike,
+    name_linear_layers,
     multiply_in_batches,
     reduce_to_reshapes_and_slices,
 )

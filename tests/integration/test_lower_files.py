@@ -11,10 +11,10 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import numpy_helper
-from quantize_models import IMAGE, lowered, outputs, quantized, samples, settled
+from quantize_models import IMAGE, lowered, outputs, quantized, reference, samples, settled
 from torch import nn
 
-from edgeq.errors import ArtifactError
+from edgeq.errors import ArtifactError, LoweringError
 from edgeq.host import HostRuntime
 from edgeq.lower import lower
 from edgeq.target import load_target
@@ -160,3 +160,37 @@ def test_nothing_is_written_to_standard_output(
         lowered(program, form, tmp_path)
 
     assert capfd.readouterr().out == ""
+
+
+def test_an_operator_that_executorch_does_not_know_is_named_with_its_line(tmp_path: Path) -> None:
+    class Bessel(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.special.bessel_j0(x)
+
+    with pytest.raises(LoweringError, match=r"does not know aten\.special_bessel_j0") as caught:
+        lowered(quantized(Bessel().eval(), samples((1, 4)), "fp32"), "pte", tmp_path)
+
+    assert "torch.special.bessel_j0(x)" in caught.value.hint
+    assert "--format onnx" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_its_runtime_does_not_run_is_no_artifact(tmp_path: Path) -> None:
+    solid = quantized(settled(nn.Conv3d(1, 2, 3)), samples((1, 1, 4, 4, 4)), "fp32")
+
+    with pytest.raises(ArtifactError, match="does not run") as caught:
+        lowered(solid, "pte", tmp_path)
+
+    assert "Expect input tensor to be 3-D or 4-D" in caught.value.detail
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_zeros_around_a_max_pooling_stay_zeros_in_onnx_runtime(tmp_path: Path) -> None:
+    class Pools(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.max_pool2d(nn.functional.pad(x, (1, 0, 0, 1)), 2)
+
+    given = [(-1.0 - inputs[0].abs(),) for inputs in samples(IMAGE)]
+    _, runtime = lowered(quantized(Pools().eval(), given, "fp32"), "onnx", tmp_path)
+
+    np.testing.assert_array_equal(outputs(runtime, given), reference(Pools(), given))

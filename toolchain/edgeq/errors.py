@@ -475,10 +475,12 @@ class NonFiniteActivationError(ConfigError):
 class LoweringError(ConfigError):
     """A quantized graph cannot be turned into a file for a runtime."""
 
-    def __init__(self, model: str, form: str, reason: str, *, detail: str) -> None:
+    def __init__(self, model: str, form: str, reason: str, *, source: str = "", detail: str) -> None:
+        other = "onnx" if form == "pte" else "pte"
         super().__init__(
             f"{model} cannot be turned into .{form}: {reason}",
-            hint="build the other format (--format), or change the operator that the detail names",
+            hint=f"write {source or 'the operator that the detail names'} with other operators, "
+            f"or build the other format (--format {other})",
             detail=detail,
         )
 

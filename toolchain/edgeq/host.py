@@ -101,17 +101,19 @@ class _OnnxRuntime:
 
 @contextlib.contextmanager
 def _native_messages() -> Iterator[Callable[[], str]]:
-    """Catch what native code writes to stderr; the value yielded, when called, gives it as text."""
-    with tempfile.TemporaryFile() as file:
+    """Catch what native code writes to stderr, be it Python's or the process's; the value yielded gives it as text."""
+    with tempfile.TemporaryFile("w+", errors="replace", buffering=1) as file:
         saved = os.dup(2)
         os.dup2(file.fileno(), 2)
 
         def text() -> str:
+            file.flush()
             file.seek(0)
-            return file.read().decode(errors="replace")
+            return file.read()
 
         try:
-            yield text
+            with contextlib.redirect_stderr(file):
+                yield text
         finally:
             os.dup2(saved, 2)
             os.close(saved)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import logging
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from edgeq.quantize import QuantizedProgram
 
+_REFUSED_OPERATOR = re.compile(r"Operator (?:torch\._ops\.)?(\S+) is not in Core ATen opset")
 _BOOKKEEPING = ("getitem", "executorch_call_delegate", "alloc")
 _INT8_KERNELS = frozenset(
     config.target_name.split(".")[0]
@@ -57,10 +59,7 @@ def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
             lowered = edge.exported_program()
             executable = edge.to_executorch()
     except Exception as error:  # the passes of ExecuTorch raise whatever they raise
-        reason = str(error).strip().splitlines()[:1]
-        raise LoweringError(
-            program.model, "pte", reason[0] if reason else type(error).__name__, detail=str(error)
-        ) from error
+        raise _refused(program, error) from error
     write_bytes(path, executable.buffer)
     plan = executable.executorch_program.execution_plan[0]
     requires = Requires(
@@ -70,6 +69,18 @@ def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
         backends=tuple(sorted({delegate.id for delegate in plan.delegates})),
     )
     return _coverage(program, lowered, refusals, requires)
+
+
+def _refused(program: QuantizedProgram, error: Exception) -> LoweringError:
+    """The error with the operator that ExecuTorch names, and the user's line that called it."""
+    text = str(error).strip()
+    named = _REFUSED_OPERATOR.search(text)
+    if named is None:
+        reason = text.splitlines()[0] if text else type(error).__name__
+        return LoweringError(program.model, "pte", reason, detail=text)
+    operator = named.group(1)
+    source = next((source_of(node) for node in program.program.graph.nodes if str(node.target) == operator), "")
+    return LoweringError(program.model, "pte", f"ExecuTorch does not know {operator}", source=source, detail=text)
 
 
 def _coverage(

@@ -98,6 +98,7 @@ def _rewrite(model: ir.Model, *, activations: Literal["int8", "uint8"]) -> None:
     graph = model.graph
     rewrites.strip_metadata(model)
     rewrites.pad_inside_convolutions(graph)
+    rewrites.protect_padding_of_pools(graph)
     rewrites.pool_globally(graph)
     rewrites.clamp_integers(graph)
     rewrites.transpose_weights(graph)

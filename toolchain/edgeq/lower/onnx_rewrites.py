@@ -40,6 +40,25 @@ def pad_inside_convolutions(graph: ir.Graph) -> None:
         conv.replace_input_with(0, pad.inputs[0])
 
 
+def protect_padding_of_pools(graph: ir.Graph) -> None:
+    """Name the axes of a Pad that a MaxPool reads.
+
+    ONNX Runtime's optimizer (seen in 1.31) takes such a Pad into the pool,
+    which then pads with the smallest number instead of the Pad's value. It
+    leaves a Pad alone that names its axes.
+    """
+    for pad in [node for node in graph if node.op_type == "Pad"]:
+        amounts = constant(pad.inputs[1])
+        if only_consumer(pad.outputs[0], "MaxPool") is None or amounts is None or len(pad.inputs) > 3:  # noqa: PLR2004  # axes
+            continue
+        axes = add_constant(graph, f"{pad.name}_axes", np.arange(len(amounts) // 2, dtype=np.int64))
+        new = ir.node(
+            "Pad", [*pad.inputs, *[None] * (3 - len(pad.inputs)), axes], pad.attributes, name=pad.name or "",
+            outputs=list(_taken_outputs(pad)),
+        )  # fmt: skip
+        _replace(pad, new)
+
+
 def _pads_plane_with_zero(pad: ir.Node) -> bool:
     amounts = constant(pad.inputs[1])
     value = constant(pad.inputs[2]) if len(pad.inputs) > 2 and pad.inputs[2] is not None else np.float32(0)  # noqa: PLR2004  # data, pads, value

@@ -13,7 +13,7 @@ from edgeq.quantize.rewrite.batch_norm import fold_batch_norms
 from edgeq.quantize.rewrite.constants import fold_constants, make_constants_contiguous
 from edgeq.quantize.rewrite.copies import drop_copies
 from edgeq.quantize.rewrite.padding import fold_padding
-from edgeq.quantize.rewrite.pooling import pool_globally_by_mean, pool_signals_as_planes
+from edgeq.quantize.rewrite.pooling import pool_globally_by_mean, pool_signals_as_planes, pool_to_one_maximum
 from edgeq.quantize.rewrite.products import multiply_in_batches, name_linear_layers
 from edgeq.quantize.rewrite.scalars import make_scalars_float
 from edgeq.quantize.rewrite.shapes import reduce_to_reshapes_and_slices
@@ -29,6 +29,7 @@ REWRITES = (
     fold_padding,
     pool_globally_by_mean,
     pool_signals_as_planes,
+    pool_to_one_maximum,
     spell_out_hard_sigmoid,
     make_scalars_float,
     name_clamps_alike,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,3 +84,15 @@ def pool_signals_as_planes(graph: GraphModule) -> None:
         ]
         pooled = call(graph, node, _ATEN.max_pool2d.default, plane, *windows, ceil_mode)
         replace(node, call(graph, node, _ATEN.squeeze.dim, pooled, 2))
+
+
+def pool_to_one_maximum(graph: GraphModule) -> None:
+    """Write ``adaptive_max_pool2d`` to a single value as ``max_pool2d`` over the whole plane, which ExecuTorch has."""
+    for node in list(graph.graph.nodes):
+        if node.target != _ATEN.adaptive_max_pool2d.default or list(node.args[1]) not in ([1], [1, 1]):
+            continue
+        values = [user for user in node.users if user.target is operator.getitem and user.args[1] == 0]
+        if len(values) == len(node.users) and node.args[0].meta["val"].dim() == 4:  # noqa: PLR2004  # (batch, channels, height, width)
+            plane = list(node.args[0].meta["val"].shape[2:])
+            for value in values:
+                replace(value, call(graph, value, _ATEN.max_pool2d.default, node.args[0], plane, plane))

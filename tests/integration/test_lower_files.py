@@ -104,20 +104,19 @@ def test_the_same_model_and_data_give_the_same_bytes(form: str, tmp_path: Path) 
     assert len(hashes) == 1
 
 
-@pytest.mark.parametrize("form", ["pte", "onnx"])
-def test_lowering_once_does_not_change_what_the_next_lowering_gives(
-    program: QuantizedProgram, form: str, tmp_path: Path
+def test_lowering_to_one_format_does_not_change_what_the_next_lowering_gives(
+    program: QuantizedProgram, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    given = samples(IMAGE)
-    _, runtime = lowered(program, form, tmp_path)
-    first = outputs(runtime, given)
-    for other in ("pte", "onnx"):
-        lowered(program, other, tmp_path)
+    def hashes() -> list[str]:
+        for form in ("pte", "onnx"):
+            lowered(program, form, tmp_path)
+        return [hashlib.sha256((tmp_path / f"small.{form}").read_bytes()).hexdigest() for form in ("pte", "onnx")]
 
-    np.testing.assert_array_equal(first, outputs(HostRuntime(tmp_path / f"small.{form}", form), given))
+    assert hashes() == hashes()
+    assert capfd.readouterr().out == ""  # one JSON document is all that may stand there
 
 
-def test_an_int8_file_is_smaller_and_says_what_it_requires(program: QuantizedProgram, tmp_path: Path) -> None:
+def test_a_pte_says_what_it_requires_and_how_many_macs_it_has(program: QuantizedProgram, tmp_path: Path) -> None:
     coverage, _ = lowered(program, "pte", tmp_path)
 
     assert coverage.requires.runtime == "executorch"
@@ -151,15 +150,6 @@ def test_an_input_of_another_shape_is_an_error_that_names_it(
 
     with pytest.raises(ArtifactError, match=r"float32 \[1, 3, 5, 5\]"):
         runtime.run((np.zeros((1, 3, 5, 5), np.float32),))
-
-
-def test_nothing_is_written_to_standard_output(
-    program: QuantizedProgram, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    for form in ("pte", "onnx"):
-        lowered(program, form, tmp_path)
-
-    assert capfd.readouterr().out == ""
 
 
 def test_an_operator_that_executorch_does_not_know_is_named_with_its_line(tmp_path: Path) -> None:

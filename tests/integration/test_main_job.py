@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,6 +138,29 @@ def test_a_second_deployment_sends_nothing(home: Path, report: dict[str, Any]) -
     del report
     done = _edgeq("deploy", BUILD, "--device", "local", "--json", cwd=home)
     assert json.loads(done.stdout)["transferred_bytes"] == 0
+
+
+def test_the_board_that_deploy_starts_serves_the_commands_after_it(home: Path, report: dict[str, Any]) -> None:
+    del report
+    build = home / "other-board"
+    shutil.copytree(home / BUILD, build)
+    target = json.loads((build / "target.json").read_text())
+    board = f"of-a-test-{os.getpid()}"
+    (build / "target.json").write_text(json.dumps({**target, "name": board}))
+    try:
+        sent = []
+        for _ in range(2):
+            done = _edgeq("deploy", build, "--device", "board", "--json", cwd=home)
+            assert done.returncode == 0, done.stderr
+            sent.append(json.loads(done.stdout)["transferred_bytes"])
+        assert sent[0] > 1_000_000
+        assert sent[1] == 0
+        done = _edgeq("bench", build, "--device", "board", "--samples", 20, "--json", cwd=home)
+        assert done.returncode == 0, done.stderr
+        assert {row["total"] for row in json.loads(done.stdout)["measurements"]} == {20}
+    finally:
+        stopped = _edgeq("board", "stop", board, cwd=home)
+    assert stopped.returncode == 0, stopped.stderr
 
 
 def test_ctrl_c_in_the_middle_of_bench_ends_with_130_and_leaves_no_board(home: Path, report: dict[str, Any]) -> None:

@@ -104,9 +104,13 @@ def build(  # noqa: PLR0913  # the options of a command
 
 
 @contextmanager
-def connected(what: Build, device: str, *, progress: Progress = SILENT) -> Iterator[Transport]:
-    """A way to the device while the block runs; the target's emulated board is started if it does not run."""
-    with open_device(device, what.target, progress=progress) as transport:
+def connected(what: Build, device: str, *, lasting: bool = False, progress: Progress = SILENT) -> Iterator[Transport]:
+    """A way to the device while the block runs.
+
+    The target's emulated board is started if it does not run; it ends with
+    the block unless it is to be ``lasting``, for a later command to use.
+    """
+    with open_device(device, what.target, lasting=lasting, progress=progress) as transport:
         yield transport
 
 

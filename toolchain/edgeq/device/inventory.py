@@ -75,11 +75,12 @@ def store_root(device: str) -> str:
 
 
 @contextlib.contextmanager
-def open_device(device: str, target: Target, *, progress: Progress) -> Iterator[Transport]:
+def open_device(device: str, target: Target, *, lasting: bool = False, progress: Progress) -> Iterator[Transport]:
     """A way to the device for as long as the block lasts.
 
     ``local`` is this machine; ``board`` the emulated board of ``target``,
-    the running one or one that lives as long as the block;
+    the running one or one that lives as long as the block, or on after it
+    if ``lasting``;
     ``ssh://[user@]host[:port]`` an address; anything else is looked up in
     devices.toml, then in ``~/.ssh/config``. Raises UnknownNameError with
     the nearest name, BadDeviceNameError, or what stood in the way.
@@ -89,7 +90,11 @@ def open_device(device: str, target: Target, *, progress: Progress) -> Iterator[
             yield LocalTransport()
             return
         if device == BOARD:
-            running = stack.enter_context(board.ephemeral(target, progress=progress))
+            running = (
+                board.start(target, progress=progress)
+                if lasting
+                else stack.enter_context(board.ephemeral(target, progress=progress))
+            )
             address = Address(
                 name=BOARD,
                 host=running.host,

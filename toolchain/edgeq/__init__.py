@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeq.pipeline import bench, build, connected, deploy, read_build, report, run
+    from edgeq.pipeline import BenchOptions, bench, build, connected, deploy, read_build, report, run
     from edgeq.progress import Silent
 
-__all__ = ["Silent", "bench", "build", "connected", "deploy", "read_build", "report", "run"]
+__all__ = ["BenchOptions", "Silent", "bench", "build", "connected", "deploy", "read_build", "report", "run"]
 
 _HOMES = {"Silent": "edgeq.progress"}
 

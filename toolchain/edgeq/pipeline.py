@@ -125,7 +125,7 @@ def deploy(what: Build, transport: Transport, *, device: str, progress: Progress
 
 
 def bench(
-    what: Build, transport: Transport, options: BenchOptions = EVERYTHING, *, device: str, progress: Progress
+    what: Build, transport: Transport, options: BenchOptions = EVERYTHING, *, device: str, progress: Progress = SILENT
 ) -> tuple[Measurement, ...]:
     """Measure what was deployed; every artifact's row is on disk before the next begins."""
     deployment = deploy_stage.read_deployment(what.path, device)

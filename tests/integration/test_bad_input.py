@@ -187,6 +187,15 @@ def test_a_corrupted_artifact_is_refused_before_anything_is_sent(tmp_path: Path,
     assert json.loads(done.out)["error"]["exit_code"] == 2
 
 
+def test_a_folder_that_is_no_build_is_never_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "photos"
+    out.mkdir()
+    (out / "holiday.jpg").write_bytes(b"dear to somebody")
+    done = _edgeq("build", _project(tmp_path / "tiny"), "--out", out, cwd=tmp_path)
+    _refused(done, 2, "photos", "no build", "--out")
+    assert (out / "holiday.jpg").read_bytes() == b"dear to somebody"
+
+
 def test_a_damaged_manifest_is_refused(tmp_path: Path, good_build: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(good_build, out)

@@ -169,6 +169,16 @@ class UnlabelledError(ConfigError):
         )
 
 
+class NotReplaceableError(ConfigError):
+    """The folder a build was to be written to holds something that is no build."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            f"{path} exists and is no build of edgeq, which would replace it",
+            hint="choose another folder with --out, or empty that one",
+        )
+
+
 class NotABuildError(ConfigError):
     """A folder that is not what ``edgeq build`` writes."""
 

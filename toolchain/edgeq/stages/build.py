@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq import records, stats
-from edgeq.errors import ConfigError, UnlabelledError
+from edgeq.errors import ConfigError, NotReplaceableError, UnlabelledError
 from edgeq.evaluation import UNLABELLED, EvaluationSet, GrowingArray
 from edgeq.files import atomic_folder, sha256_file, write_bytes, write_text
 from edgeq.host import HostRuntime
@@ -71,7 +71,13 @@ def plan(
 
 
 def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
-    """Build everything of the plan into the folder ``out`` and return its manifest."""
+    """Build everything of the plan into the folder ``out`` and return its manifest.
+
+    A build that is there already is replaced; anything else is not touched:
+    NotReplaceableError.
+    """
+    if out.exists() and not (out / "manifest.json").is_file() and not _is_empty_folder(out):
+        raise NotReplaceableError(out)
     progress.step(f"loading {what.project.model.name}")
     model = load_model(what.project)
     calibration = None
@@ -105,6 +111,10 @@ def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
         write_text(folder / "target.json", to_json(what.target, indent=2) + "\n")
         _take_over(out, folder)
     return manifest
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and next(path.iterdir(), None) is None
 
 
 def _keep_evaluation(evaluation: Dataset, folder: Path, what: Plan, *, progress: Progress) -> records.EvaluationData:

@@ -196,6 +196,22 @@ def test_a_folder_that_is_no_build_is_never_replaced(tmp_path: Path) -> None:
     assert (out / "holiday.jpg").read_bytes() == b"dear to somebody"
 
 
+def test_a_rebuild_keeps_the_measurements_and_what_a_person_put_there(tmp_path: Path, good_build: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(good_build, out)
+    (out / "measurements.jsonl").write_text("{}\n")
+    (out / "notes").mkdir()
+    (out / "notes" / "mine.txt").write_text("why we chose this")
+    (out / "report.html").write_text("of the older build")
+    (out / "tiny.int8-dropped.pte").write_text("an artifact of the older build")
+    done = _edgeq("build", _project(tmp_path / "tiny"), "--out", out, cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert (out / "measurements.jsonl").read_text() == "{}\n"
+    assert (out / "notes" / "mine.txt").read_text() == "why we chose this"
+    assert not (out / "report.html").exists()
+    assert not (out / "tiny.int8-dropped.pte").exists()
+
+
 def test_a_damaged_manifest_is_refused(tmp_path: Path, good_build: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(good_build, out)

@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 
     from edgeq.progress import Progress
 
-KEPT_FROM_AN_OLDER_BUILD = ("measurements.jsonl", "deployments")
-"""What a new build in the same place takes over: rows name the sha256 of what they measured."""
+_MADE_ANEW = frozenset(
+    {"manifest.json", "target.json", "evaluation", "golden", "report.md", "report.html", "report.json", "junit.xml"}
+)
+"""What a new build in the same place does not take over, beside the artifacts: it writes these itself, or they are
+views of what the older one held. Rows of measurements name the sha256 of what they measured, and are kept."""
 
 _TOOLS = ("edgeq", "torch", "torchao", "executorch", "onnx", "onnxruntime")
 
@@ -109,7 +112,7 @@ def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
         )
         write_text(folder / "manifest.json", to_json(manifest, indent=2) + "\n")
         write_text(folder / "target.json", to_json(what.target, indent=2) + "\n")
-        _take_over(out, folder)
+        _take_over(out, folder, model.name)
     return manifest
 
 
@@ -281,10 +284,13 @@ def _fingerprint(calibration: Dataset | None) -> records.CalibrationData | None:
     return records.CalibrationData(sha256=calibration.sha256, samples=calibration.samples)
 
 
-def _take_over(old: Path, new: Path) -> None:
-    """Copy what outlives a rebuild from an older build at the same place."""
-    for name in KEPT_FROM_AN_OLDER_BUILD:
-        if (old / name).is_dir():
-            shutil.copytree(old / name, new / name)
-        elif (old / name).exists():
-            shutil.copy2(old / name, new / name)
+def _take_over(old: Path, new: Path, model: str) -> None:
+    """Copy what outlives a rebuild from an older build at the same place: measurements, and what a person put there."""
+    for item in old.iterdir() if old.is_dir() else ():
+        is_artifact = item.name.startswith(f"{model}.") and item.suffix.removeprefix(".") in records.FORMATS
+        if item.name in _MADE_ANEW or is_artifact:
+            continue
+        if item.is_dir():
+            shutil.copytree(item, new / item.name, symlinks=True)
+        else:
+            shutil.copy2(item, new / item.name, follow_symlinks=False)

@@ -232,6 +232,13 @@ def test_a_missing_emulator_is_named_with_its_package(tmp_path: Path, good_build
     _refused(Outcome(status=done.returncode, out=done.stdout, err=done.stderr), 3, "qemu", "apt-get install")
 
 
+def test_run_refuses_a_device_it_cannot_reach_before_it_builds(tmp_path: Path) -> None:
+    done = _edgeq("run", _project(tmp_path / "tiny"), "--device", "bord", cwd=tmp_path)
+    _refused(done, 2, "bord", "board")
+    assert "loading tiny" not in done.err
+    assert {path.name for path in tmp_path.iterdir()} == {"tiny"}
+
+
 def test_an_unknown_device_is_refused_with_what_may_stand_there(tmp_path: Path, good_build: Path) -> None:
     _refused(_edgeq("deploy", good_build, "--device", "bord", cwd=tmp_path), 2, "bord", "board")
 

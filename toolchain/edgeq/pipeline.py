@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq import runner
-from edgeq.device.inventory import open_device
+from edgeq.device.inventory import default_device, open_device, require_device
 from edgeq.errors import LimitsMissedError, NotABuildError
 from edgeq.progress import SILENT, Progress
 from edgeq.project import load_project
@@ -172,11 +172,18 @@ def run(  # noqa: PLR0913  # the options of a command
     out: Path | None = None,
     max_drop_pp: float | None = None,
     build_threads: int = 1,
-    device: str = "board",
+    device: str | None = None,
     settings: BenchOptions = EVERYTHING,
     progress: Progress = SILENT,
 ) -> WrittenReport:
-    """From a project to a report: the other functions in a row."""
+    """From a project to a report: the other functions in a row.
+
+    Without a ``device``, on the emulated board of the target, or on this
+    machine if the target has none.
+    """
+    facts = load_target(target or load_project(project).build.target)
+    device = device or default_device(facts)
+    require_device(device, facts)  # before minutes are spent on a build that cannot be measured
     what = build(
         project,
         target=target,

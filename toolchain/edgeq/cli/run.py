@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 @options.project_argument
 @options.target_option
-@click.option("--device", default="board", show_default=True, help=options.DEVICE_HELP)
+@click.option("--device", help=f"{options.DEVICE_HELP} If not given: `board`, or `local` for a target that has none.")
 @options.recipe_option
 @options.format_option
 @options.out_option
@@ -43,7 +43,7 @@ def command(
     *,
     project: Path,
     target: str | None,
-    device: str,
+    device: str | None,
     recipes: tuple[str, ...],
     formats: tuple[Format, ...],
     out: Path | None,

@@ -74,6 +74,19 @@ def store_root(device: str) -> str:
     return entry.root if entry else DEFAULT_ROOT
 
 
+def default_device(target: Target) -> str:
+    """Where a target is measured unless the user says: its emulated board, or this machine if it has none."""
+    return BOARD if target.emulation else LOCAL
+
+
+def require_device(device: str, target: Target) -> None:
+    """Raise what :func:`open_device` would, as far as it can be known without going there."""
+    if device == BOARD:
+        board.require(target)
+    elif device != LOCAL:
+        address_of(device)
+
+
 @contextlib.contextmanager
 def open_device(device: str, target: Target, *, lasting: bool = False, progress: Progress) -> Iterator[Transport]:
     """A way to the device for as long as the block lasts.

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from edgeq.device.board.lifecycle import ephemeral, logs, running, start, stop
+from edgeq.device.board.lifecycle import ephemeral, logs, require, running, start, stop
 from edgeq.device.board.registry import RunningBoard
 
-__all__ = ["RunningBoard", "ephemeral", "logs", "running", "start", "stop"]
+__all__ = ["RunningBoard", "ephemeral", "logs", "require", "running", "start", "stop"]

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from edgeq.target import Emulation, Target
 
 
+def require(target: Target) -> None:
+    """What can be known of a board before it is started: NoEmulationError, MissingToolError."""
+    qemu.emulation_of(target)
+    qemu.require_programs()
+
+
 def start(target: Target, *, name: str | None = None, progress: Progress) -> RunningBoard:
     """Start the emulated board of ``target``, or return it if it is up; it outlives this process.
 

@@ -18,7 +18,7 @@ import numpy as np
 from edgeq import records, stats
 from edgeq.errors import ConfigError, NotReplaceableError, UnlabelledError
 from edgeq.evaluation import UNLABELLED, EvaluationSet, GrowingArray
-from edgeq.files import atomic_folder, sha256_file, write_bytes, write_text
+from edgeq.files import atomic_folder, sha256_file, try_folder_lock, write_bytes, write_text
 from edgeq.host import HostRuntime
 from edgeq.lower import Coverage, lower
 from edgeq.model import Dataset, load_dataset, load_model
@@ -88,6 +88,9 @@ def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
         calibration = load_dataset(what.project, what.project.data.calibration, labelled=False)
     evaluation = load_dataset(what.project, what.project.data.evaluation, labelled=True)
 
+    with try_folder_lock(out) as free:
+        if not free:
+            progress.step(f"another edgeq is writing {out}; waiting for it")
     with atomic_folder(out) as folder:
         data = _keep_evaluation(evaluation, folder, what, progress=progress)
         scorer = _Scorer(folder, data, what.threads)

@@ -157,6 +157,15 @@ def test_inputs_with_channels_last_strides_build_and_run(tmp_path: Path) -> None
     assert all(artifact["host"]["total"] == 8 for artifact in artifacts)
 
 
+def test_a_model_with_nothing_to_quantize_builds_and_says_so(tmp_path: Path) -> None:
+    code = PROJECT.replace("return self.head(self.body(x))", "return torch.softmax(x[:, 0] @ x[:, 1], -1).mean(1)")
+    done = _edgeq("build", _project(tmp_path / "tiny", code), "--out", tmp_path / "out", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    manifest = json.loads(done.out)
+    assert len([text for text in manifest["findings"] if "nothing to quantize" in text]) == 2
+    assert {artifact["int8_mac_share"] for artifact in manifest["artifacts"]} == {0.0}
+
+
 def test_a_full_disk_ends_with_a_message_and_nothing_half_written(tmp_path: Path) -> None:
     _project(tmp_path / "tiny")
     script = (

@@ -5,12 +5,12 @@ A build is written beside its place and takes it when it is whole.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import importlib.metadata
 import shutil
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,7 @@ from edgeq.schema import to_json
 from edgeq.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from edgeq.progress import Progress
@@ -43,7 +43,7 @@ views of what the older one held. Rows of measurements name the sha256 of what t
 _TOOLS = ("edgeq", "torch", "torchao", "executorch", "onnx", "onnxruntime")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """What to build: decided before anything heavy is done."""
 
@@ -111,6 +111,7 @@ def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
             evaluation=scorer.data(),
             artifacts=tuple(artifacts),
             cross_checks=scorer.cross_checks(artifacts),
+            findings=tuple(_findings(artifacts)),
             limits=what.project.limits,
         )
         write_text(folder / "manifest.json", to_json(manifest, indent=2) + "\n")
@@ -200,14 +201,7 @@ class _Scorer:
 
     def data(self) -> records.EvaluationData:
         """The evaluation set with the outputs of every artifact scored so far."""
-        return records.EvaluationData(
-            samples=self._data.samples,
-            metric=self._data.metric,
-            inputs=self._data.inputs,
-            labels=self._data.labels,
-            host_outputs=dict(self._host_outputs),
-            note=self._data.note,
-        )
+        return dataclasses.replace(self._data, host_outputs=dict(self._host_outputs))
 
     def cross_checks(self, artifacts: Sequence[records.Artifact]) -> tuple[records.CrossCheck, ...]:
         """Compare the two formats of each recipe: one graph, so the outputs must be near."""
@@ -279,6 +273,13 @@ class _Scorer:
 def _finite(sqnr_db: float) -> float | None:
     """None where two outputs are identical: JSON has no infinity."""
     return sqnr_db if np.isfinite(sqnr_db) else None
+
+
+def _findings(artifacts: Sequence[records.Artifact]) -> Iterator[str]:
+    """What a person should know of the files before they are measured."""
+    for artifact in artifacts:
+        if named(artifact.recipe).quantized and not artifact.int8_mac_share:
+            yield f"{artifact.name}: the recipe found nothing to quantize; every layer computes in float"
 
 
 def _fingerprint(calibration: Dataset | None) -> records.CalibrationData | None:

@@ -144,9 +144,10 @@ def test_the_board_that_deploy_starts_serves_the_commands_after_it(home: Path, r
     del report
     build = home / "other-board"
     shutil.copytree(home / BUILD, build)
-    target = json.loads((build / "target.json").read_text())
-    board = f"of-a-test-{os.getpid()}"
-    (build / "target.json").write_text(json.dumps({**target, "name": board}))
+    board = f"of-a-test-{os.getpid()}"  # a board of its own, beside those of whoever runs the tests
+    for file, key in (("target.json", "name"), ("manifest.json", "target")):
+        record = json.loads((build / file).read_text())
+        (build / file).write_text(json.dumps({**record, key: board}))
     try:
         sent = []
         for _ in range(2):

@@ -42,7 +42,6 @@ class Terminal:
     """Where one command's results and progress go."""
 
     as_json: bool
-    verbose: bool
     out: IO[str]
     err: IO[str]
 
@@ -217,7 +216,7 @@ def terminal(*, as_json: bool, verbose: bool) -> Iterator[Terminal]:
     if verbose:
         # Chatter stays visible, and off stdout all the same.
         with _redirected(1, 2) as out:
-            yield Terminal(as_json=as_json, verbose=True, out=out, err=sys.stderr)
+            yield Terminal(as_json=as_json, out=out, err=sys.stderr)
         return
     with tempfile.NamedTemporaryFile(prefix="edgeq-", suffix=".log", delete=False) as log:
         path = Path(log.name)
@@ -225,7 +224,7 @@ def terminal(*, as_json: bool, verbose: bool) -> Iterator[Terminal]:
         try:
             with _redirected(1, log.fileno()) as out, _redirected(2, log.fileno()) as err:
                 try:
-                    yield Terminal(as_json=as_json, verbose=False, out=out, err=err)
+                    yield Terminal(as_json=as_json, out=out, err=err)
                 except BaseException as error:
                     failed = not isinstance(error, (EdgeqError, KeyboardInterrupt, click.exceptions.Exit))
                     raise

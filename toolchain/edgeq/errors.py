@@ -73,6 +73,13 @@ class UnknownNameError(ConfigError):
         )
 
 
+class RecipeError(ConfigError):
+    """A recipe that says what cannot be done."""
+
+    def __init__(self, recipe: str, reason: str, hint: str) -> None:
+        super().__init__(f"recipe {recipe!r}: {reason}", hint=hint)
+
+
 class MissingToolError(HostToolError):
     """A program that edgeq needs is not on this machine."""
 

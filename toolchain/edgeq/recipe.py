@@ -1,11 +1,22 @@
-"""Recipes: by name, how a model is made small."""
+"""Recipes: by name, how a model is made small.
+
+A name may be followed by techniques, each after a plus sign, that change it:
+``int8-static+percentile+equalize``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-from edgeq.errors import UnknownNameError
+from edgeq.errors import RecipeError, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Method = Literal["none", "static", "dynamic", "weight-only", "qat", "search"]
+
+Observer = Literal["minmax", "moving-average", "histogram", "percentile", "mse", "entropy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,20 +24,38 @@ class Recipe:
     """How weights and activations are quantized.
 
     ``weights`` and ``activations`` are dtypes at run time; ``per_channel``
-    gives each output channel of a weight a scale of its own.
+    gives each output channel of a weight a scale of its own, ``symmetric``
+    puts the zero point of every activation at 0. ``observer`` is the rule
+    that turns what calibration saw into a range. ``group_size`` is the
+    number of int4 weights that share a scale. ``keep_float`` are patterns
+    (``*`` and ``?``) of the layers that stay float, by the module's path or
+    the node's name.
     """
 
     name: str
     description: str
-    method: Literal["none", "static"]
-    weights: Literal["float32", "int8"] = "int8"
+    method: Method
+    weights: Literal["float32", "int8", "int4"] = "int8"
     activations: Literal["float32", "int8"] = "int8"
     per_channel: bool = True
+    symmetric: bool = False
+    observer: Observer = "histogram"
+    bias_correction: bool = True
+    equalize: bool = False
+    smooth: bool = False
+    adaround: bool = False
+    group_size: int = 32
+    keep_float: tuple[str, ...] = ()
 
     @property
     def quantized(self) -> bool:
         """Whether anything is int8 at all."""
         return self.method != "none"
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether scales of activations come from samples."""
+        return self.method in ("static", "qat", "search")
 
 
 RECIPES = {
@@ -50,13 +79,77 @@ RECIPES = {
             method="static",
             per_channel=False,
         ),
+        Recipe(
+            name="int8-dynamic",
+            description="dynamic PTQ: linear and recurrent layers in int8, ranges of activations taken at run time",
+            method="dynamic",
+        ),
+        Recipe(
+            name="int8-weight-only",
+            description="linear layers with int8 weights, a scale for each channel",
+            method="weight-only",
+            activations="float32",
+        ),
+        Recipe(
+            name="int4-weight-only",
+            description="linear layers with int4 weights, a scale for each group of 32",
+            method="weight-only",
+            weights="int4",
+            activations="float32",
+        ),
+        Recipe(
+            name="int8-qat",
+            description="static int8 of weights that your train function has fitted to being int8",
+            method="qat",
+        ),
+        Recipe(
+            name="int8-mixed",
+            description="static int8 with as few MACs in float as the accuracy budget needs",
+            method="search",
+        ),
+        Recipe(
+            name="auto",
+            description="the cheapest recipe on the device that keeps the accuracy budget, found by trying",
+            method="search",
+        ),
     )
 }
 
+TECHNIQUES: Mapping[str, Mapping[str, Any]] = {
+    "minmax": {"observer": "minmax"},
+    "moving-average": {"observer": "moving-average"},
+    "histogram": {"observer": "histogram"},
+    "percentile": {"observer": "percentile"},
+    "mse": {"observer": "mse"},
+    "entropy": {"observer": "entropy"},
+    "per-channel": {"per_channel": True},
+    "per-tensor": {"per_channel": False},
+    "symmetric": {"symmetric": True},
+    "affine": {"symmetric": False},
+    "equalize": {"equalize": True},
+    "smooth": {"smooth": True},
+    "adaround": {"adaround": True},
+    "bias-correction": {"bias_correction": True},
+    "no-bias-correction": {"bias_correction": False},
+}
+"""What may follow a static recipe's name after a plus sign, and what it changes."""
 
-def named(name: str) -> Recipe:
-    """The recipe called ``name``; ConfigError with the nearest match if there is none."""
-    try:
-        return RECIPES[name]
-    except KeyError:
-        raise UnknownNameError("recipe", name, RECIPES) from None
+
+def named(name: str, own: Mapping[str, Recipe] | None = None) -> Recipe:
+    """The recipe called ``name``: one of the project's ``own``, or of edgeq's, with techniques added to either.
+
+    UnknownNameError with the nearest match if a part of the name is
+    unknown, RecipeError if a technique does not go with the recipe.
+    """
+    known = {**RECIPES, **(own or {})}
+    base, *techniques = name.split("+")
+    if base not in known:
+        raise UnknownNameError("recipe", base, known)
+    recipe = known[base]
+    for technique in techniques:
+        if technique not in TECHNIQUES:
+            raise UnknownNameError("technique", technique, TECHNIQUES)
+        if recipe.method not in ("static", "qat"):
+            raise RecipeError(name, f"{base!r} takes no technique", f"write int8-static+{technique}")
+        recipe = replace(recipe, **TECHNIQUES[technique])
+    return replace(recipe, name=name) if techniques else recipe

@@ -28,7 +28,7 @@ from edgeq.quantize.attributes import is_constant
 from edgeq.quantize.rewrite.activations import CLAMPS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from torch.fx import Graph
 
@@ -89,9 +89,9 @@ class Plan:
         return frozenset(operation.output for operation in self.operations)
 
 
-def plan_int8(graph: Graph) -> Plan:
-    """Decide for every node of a simplified float graph."""
-    candidates = [found for node in graph.nodes if (found := _operation(node)) is not None]
+def plan_int8(graph: Graph, *, keep_float: Collection[Node] = ()) -> Plan:
+    """Decide for every node of a simplified float graph; the layers in ``keep_float`` stay float."""
+    candidates = [found for node in graph.nodes if node not in keep_float and (found := _operation(node)) is not None]
     chosen = _wanted(_feasible(candidates))
     leader = _leaders(graph, chosen)
     return Plan(operations=tuple(chosen), leader=leader, results=_results(graph, leader))

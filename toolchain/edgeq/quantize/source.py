@@ -19,13 +19,18 @@ def source_of(node: Node) -> str:
     """``module.path (file.py:LINE: code)`` of the innermost user frame that made ``node``; empty if unknown."""
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
     users = [frame for frame in frames if not frame[0].startswith(_NOT_THE_USERS)] or frames[:1]
-    modules = [name for name, _ in (node.meta.get("nn_module_stack") or {}).values()]
-    where = modules[-1] if modules else ""
+    where = module_of(node)
     if not users:
         return where
     file, line, code = users[-1]
     place = f"{Path(file).name}:{line}: {code.strip()}"
     return f"{where} ({place})" if where else place
+
+
+def module_of(node: Node) -> str:
+    """The path of the innermost module whose forward made ``node`` (``features.0.conv``); empty if unknown."""
+    modules = [name for name, _ in (node.meta.get("nn_module_stack") or {}).values()]
+    return modules[-1] if modules else ""
 
 
 def user_line(error: BaseException) -> str:

@@ -24,6 +24,8 @@ Timing = Literal["hardware", "emulated", "host"]
 
 Format = Literal["pte", "onnx"]
 
+Outcome = Literal["met", "missed", "cannot tell"]
+
 FORMATS: tuple[Format, ...] = ("pte", "onnx")
 
 SCHEMA = 1
@@ -159,6 +161,55 @@ class CrossCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One recipe that a search tried, scored as an artifact in its own runtime on the build machine.
+
+    ``recipe`` is a name with its techniques and ``keep_float`` the layers
+    that stayed float. ``drop_pp`` is positive when it is worse than fp32 on
+    the same samples; the p-value is McNemar's. ``float_macs``, the
+    multiply-accumulates left in float, and ``size_bytes`` are its cost.
+    Of a step that was ``skipped`` only ``why`` is known.
+    """
+
+    recipe: str
+    keep_float: tuple[str, ...] = ()
+    why: str
+    outcome: Literal["met", "missed", "skipped"]
+    correct: int | None = None
+    labelled: int = 0
+    drop_pp: float | None = None
+    drop_ci95_pp: tuple[float, float] | None = None
+    drop_p_value: float | None = None
+    agree: int | None = None
+    total: int = 0
+    sqnr_db: float | None = None
+    int8_mac_share: float | None = None
+    float_macs: int | None = None
+    size_bytes: int | None = None
+    seconds: float = 0.0
+    resumed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How the recipe ``name`` (``auto``, ``int8-mixed``) came to what it is.
+
+    ``format`` is the one whose artifacts were tried. ``chosen`` is the
+    recipe of the trial that was taken, ``reason`` why the search ended.
+    """
+
+    name: str
+    max_drop_pp: float
+    seed: int
+    format: Format
+    outcome: Outcome
+    chosen: str
+    keep_float: tuple[str, ...]
+    reason: str
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The table of contents of a build."""
 
@@ -173,6 +224,7 @@ class Manifest:
     cross_checks: tuple[CrossCheck, ...] = ()
     findings: tuple[str, ...] = ()
     limits: Limits | None = None
+    searches: tuple[Search, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,9 +395,6 @@ class ReportRow:
     host: HostScore
     verdicts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-Outcome = Literal["met", "missed", "cannot tell"]
 
 
 @dataclass(frozen=True, kw_only=True)

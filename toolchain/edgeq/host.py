@@ -44,11 +44,12 @@ class HostRuntime:
 
     def run(self, inputs: Arrays) -> Arrays:
         """One inference. Inputs in the order and shapes of the model; outputs are copies."""
-        contiguous = tuple(np.ascontiguousarray(array) for array in inputs)
+        # Arrays that are mapped from a file cannot be written to; torch warns of those, so they are copied.
+        own = tuple(np.require(array, requirements=("C", "W")) for array in inputs)
         # Native code explains a failure on stderr alone; a file that ran once is trusted to go on.
         with contextlib.nullcontext(str) if self._proven else _native_messages() as messages:
             try:
-                outputs = self._engine.run(contiguous)
+                outputs = self._engine.run(own)
             except Exception as error:
                 shapes = ", ".join(f"{array.dtype} {list(array.shape)}" for array in inputs)
                 raise ArtifactError(

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A float32 module in eval mode and one set of example inputs (contiguous, batch of one). Never changed."""
+    """A float32 module in eval mode and one set of example inputs (contiguous, batch of one). Never changed.
+
+    Example inputs of an integer dtype are zeros: the one token id that every table has.
+    """
 
     name: str
     module: torch.nn.Module
@@ -106,7 +109,7 @@ class Dataset:
                     f"is {dtype} {list(tensor.shape)} where edgeq.toml says {spec.dtype} {list(spec.shape)}",
                     "mend the data, or the shape under [model] inputs",
                 )
-            if not bool(torch.isfinite(tensor).all()):
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise errors.SampleError(self._where, index, "holds NaN or infinity", "leave such samples out")
         return tuple(tensor.detach().contiguous() for tensor in inputs)
 
@@ -134,9 +137,16 @@ def load_model(project: Project) -> Model:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise errors.NonFiniteWeightsError(where, name)
     generator = torch.Generator().manual_seed(0)
-    example = tuple(torch.rand(spec.shape, generator=generator) for spec in project.model.inputs)
+    example = tuple(_example(spec, generator) for spec in project.model.inputs)
     _try_out(module, example, where)
     return Model(name=project.model.name, module=module, example_inputs=example)
+
+
+def _example(spec: InputSpec, generator: torch.Generator) -> torch.Tensor:
+    dtype: torch.dtype = getattr(torch, spec.dtype)
+    return (
+        torch.rand(spec.shape, generator=generator) if dtype.is_floating_point else torch.zeros(spec.shape, dtype=dtype)
+    )
 
 
 def load_dataset(project: Project, function: str, *, labelled: bool) -> Dataset:

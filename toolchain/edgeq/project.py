@@ -18,10 +18,10 @@ FILE_NAME = "edgeq.toml"
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """One input of the model: ``shape`` with its batch dimension, and a torch dtype's name."""
+    """One input of the model: ``shape`` with its batch dimension, and a torch dtype's name (integers: token ids)."""
 
     shape: tuple[int, ...]
-    dtype: Literal["float32"] = "float32"
+    dtype: Literal["float32", "int64", "int32"] = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,54 @@
+"""Dynamic post-training quantization: int8 weights, and activations quantized while the model runs.
+
+No calibration data is needed, and no range can be exceeded; the price is a
+pass over the input of each layer at run time. What stands between layers
+stays float.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from edgeq.quantize.capture import export
+from edgeq.quantize.integer_weights import int8_by_channel, layers_of, use_integer_weights
+from edgeq.quantize.program import QuantizedProgram
+from edgeq.quantize.threads import torch_threads
+
+if TYPE_CHECKING:
+    from torch.fx import Node
+
+    from edgeq.progress import Progress
+    from edgeq.quantize.float_graph import FloatGraph
+    from edgeq.recipe import Recipe
+
+_ATEN = torch.ops.aten
+
+
+def quantize_dynamic(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> QuantizedProgram:
+    """Give linear layers and plain 2-D convolutions int8 weights and int8 activations ranged at run time.
+
+    Depthwise, grouped, transposed and 1-D convolutions stay float: XNNPACK
+    has no such kernel for them. RecipeError if ``recipe.keep_float`` names
+    a layer that is not there.
+    """
+    progress.step("rounding weights to int8")
+    with torch_threads(source.threads):
+        graph = source.copy()
+        use_integer_weights(graph, [layer for layer in layers_of(graph, recipe) if _has_kernel(layer)], int8_by_channel)
+        return QuantizedProgram(
+            model=source.model,
+            recipe=recipe,
+            program=export(graph, source.example_inputs),
+            float_program=source.program,
+            example_inputs=source.example_inputs,
+            calibration=None,
+        )
+
+
+def _has_kernel(layer: Node) -> bool:
+    if layer.target == _ATEN.conv2d.default:
+        groups = layer.args[6] if len(layer.args) > 6 else 1  # noqa: PLR2004  # groups come seventh
+        return bool(groups == 1)
+    return bool(layer.target == _ATEN.linear.default)

@@ -1,0 +1,70 @@
+"""Weight-only quantization: linear layers with int8 or int4 weights, for models that are mostly matrices.
+
+It makes the file small and the reading of weights cheap, which is what
+bounds a language model on a small machine. Scales of int4 weights are for
+groups of consecutive inputs, as in Frantar et al., "GPTQ: Accurate
+Post-Training Quantization for Generative Pre-trained Transformers" (ICLR
+2023), without its second-order correction.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from edgeq.errors import RecipeError
+from edgeq.quantize.capture import export
+from edgeq.quantize.integer_weights import int4_by_group, int8_by_channel, layers_of, use_integer_weights
+from edgeq.quantize.program import QuantizedProgram
+from edgeq.quantize.threads import torch_threads
+
+if TYPE_CHECKING:
+    from torch.fx import Node
+
+    from edgeq.progress import Progress
+    from edgeq.quantize.float_graph import FloatGraph
+    from edgeq.quantize.integer_weights import IntegerWeight
+    from edgeq.recipe import Recipe
+
+_SMALLEST_GROUP = 32
+"""XNNPACK takes groups of a multiple of 32 only."""
+
+
+def quantize_weight_only(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> QuantizedProgram:
+    """Store the weights of linear layers as ``recipe.weights`` says; everything else stays float.
+
+    A layer whose inputs are no multiple of the group takes the largest
+    smaller group that fits, or int8 if none does. RecipeError if
+    ``recipe.keep_float`` names a layer that is not there, or the group is
+    none that XNNPACK takes.
+    """
+    if recipe.weights == "int4" and (recipe.group_size < _SMALLEST_GROUP or recipe.group_size % _SMALLEST_GROUP):
+        raise RecipeError(
+            recipe.name,
+            f"group_size is {recipe.group_size}",
+            f"XNNPACK takes multiples of {_SMALLEST_GROUP}: write group_size = {_SMALLEST_GROUP}",
+        )
+    progress.step(f"rounding weights to {recipe.weights}")
+    rounding = partial(_int4, group_size=recipe.group_size) if recipe.weights == "int4" else int8_by_channel
+    with torch_threads(source.threads):
+        graph = source.copy()
+        use_integer_weights(graph, [layer for layer in layers_of(graph, recipe) if _is_linear(layer)], rounding)
+        return QuantizedProgram(
+            model=source.model,
+            recipe=recipe,
+            program=export(graph, source.example_inputs),
+            float_program=source.program,
+            example_inputs=source.example_inputs,
+            calibration=None,
+        )
+
+
+def _is_linear(layer: Node) -> bool:
+    return bool(layer.target == torch.ops.aten.linear.default)
+
+
+def _int4(weight: torch.Tensor, *, group_size: int) -> IntegerWeight:
+    fitting = [size for size in range(group_size, 0, -_SMALLEST_GROUP) if weight.shape[1] % size == 0]
+    return int4_by_group(weight, fitting[0]) if fitting else int8_by_channel(weight)

@@ -25,6 +25,7 @@ from edgeq.lower.xnnpack import (
     WhyNoPartition,
     XnnpackPartitioner,
     is_dequant,
+    is_qparam,
     is_quant,
     to_edge_transform_and_lower,
 )
@@ -101,7 +102,10 @@ def _coverage(
     ]
     if program.recipe.quantized:
         undelegated += [
-            _undelegated(node, _why_float(node), total) for nodes in partitions for node in nodes if _stays_float(node)
+            _undelegated(node, _why_float(node), total)
+            for nodes in partitions
+            for node in nodes
+            if _stays_float(node) and (macs(node) or not program.quantizes_at_run_time)
         ]
     return Coverage(
         macs=total_macs(program.float_program.graph.nodes),
@@ -157,7 +161,9 @@ def _unpadded(node: Node) -> Node:
 
 def _stays_float(node: Node) -> bool:
     """Whether a node inside a partition computes in float although the program is quantized."""
-    if node.op != "call_function" or is_quant(node) or is_dequant(node) or operator_name(node) in _BOOKKEEPING:
+    if node.op != "call_function" or operator_name(node) in _BOOKKEEPING:
+        return False
+    if is_quant(node) or is_dequant(node) or is_qparam(node):
         return False
     if macs(node):
         return not _runs_in_int8(node)

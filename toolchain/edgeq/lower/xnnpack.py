@@ -8,7 +8,7 @@ with quietly():
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
     from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.backends.xnnpack.utils.quant_utils import is_dequant, is_quant
+    from executorch.backends.xnnpack.utils.quant_utils import is_dequant, is_qparam, is_quant
     from executorch.exir import to_edge_transform_and_lower
     from executorch.exir.backend.utils import WhyNoPartition
     from executorch.exir.lowered_backend_module import LoweredBackendModule
@@ -20,6 +20,7 @@ __all__ = [
     "WhyNoPartition",
     "XnnpackPartitioner",
     "is_dequant",
+    "is_qparam",
     "is_quant",
     "to_edge_transform_and_lower",
 ]

@@ -30,6 +30,11 @@ class QuantizedProgram:
     example_inputs: tuple[torch.Tensor, ...]
     calibration: CalibrationData | None
 
+    @property
+    def quantizes_at_run_time(self) -> bool:
+        """Whether only layers are quantized, and their inputs while the model runs: all between them is float."""
+        return self.recipe.method in ("dynamic", "weight-only")
+
     def copy_to_lower(self) -> ExportedProgram:
         """``program`` for a consumer that changes what it is given, as both lowerings do; tensors are shared."""
         tensors = (*self.program.state_dict.values(), *self.program.constants.values())

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from edgeq.errors import LoweringError
 from edgeq.files import write_bytes
 from edgeq.lower.coverage import Coverage, grouped, share
-from edgeq.lower.macs import macs, operator_name, total_macs
+from edgeq.quantize.macs import macs, operator_name, total_macs
 from edgeq.lower.xnnpack import (
     ALL_PARTITIONER_CONFIGS,
     ConfigPrecisionType,

@@ -29,7 +29,7 @@ from edgeq.files import write_bytes
 from edgeq.lower import onnx_rewrites as rewrites
 from edgeq.lower.coverage import Coverage, grouped, share
 from edgeq.lower.executorch import tensor_specs
-from edgeq.lower.macs import einsum_macs, total_macs
+from edgeq.quantize.macs import einsum_macs, total_macs
 from edgeq.lower.onnx_graph import producer
 from edgeq.quantize.source import source_of
 from edgeq.quiet import quietly
@@ -187,7 +187,7 @@ def _computes_in_float(node: ir.Node, kernels: dict[str, str]) -> bool:
 
 
 def _macs(node: ir.Node) -> int:
-    """Multiply-accumulates of an ONNX node, counted as :func:`edgeq.lower.macs.macs` counts them."""
+    """Multiply-accumulates of an ONNX node, counted as :func:`edgeq.quantize.macs.macs` counts them."""
     if node.op_type == "Einsum":
         equation = node.attributes["equation"].as_string()
         return einsum_macs(equation, [_shape(value) for value in node.inputs])

@@ -13,7 +13,7 @@ from edgeq.lower import Coverage, lower
 from edgeq.model import Dataset, Model
 from edgeq.progress import Silent
 from edgeq.project import InputSpec
-from edgeq.quantize import QuantizedProgram, quantize
+from edgeq.quantize import FloatGraph, QuantizedProgram, quantize
 from edgeq.recipe import named
 from edgeq.stats import sqnr_db
 from edgeq.target import load_target
@@ -55,7 +55,7 @@ def quantized(
     module: nn.Module, given: list[tuple[torch.Tensor, ...]], recipe: str = "int8-static"
 ) -> QuantizedProgram:
     model = Model(name="small", module=module, example_inputs=given[0])
-    return quantize(model, named(recipe), dataset(given), progress=Silent())
+    return quantize(FloatGraph(model, dataset(given), progress=Silent()), named(recipe), progress=Silent())
 
 
 def lowered(program: QuantizedProgram, form: str, folder: Path, target: str = "rpi4") -> tuple[Coverage, HostRuntime]:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from edgeq.errors import EmptyDatasetError, ExportError, NonFiniteActivationError
 from edgeq.model import Dataset, Model
 from edgeq.progress import Silent
-from edgeq.quantize import quantize
+from edgeq.quantize import FloatGraph, quantize
 from edgeq.quantize.histogram import Histogram
 from edgeq.recipe import named
 
@@ -198,7 +198,7 @@ def test_no_calibration_sample_is_an_error() -> None:
     model = Model(name="small", module=module, example_inputs=given[0])
     data = Dataset(lambda: iter(()), (), where="data.py:calibration", labelled=False)
     with pytest.raises(EmptyDatasetError, match=r"data\.py:calibration"):
-        quantize(model, named("int8-static"), data, progress=Silent())
+        quantize(FloatGraph(model, data, progress=Silent()), named("int8-static"), progress=Silent())
 
 
 def test_the_calibration_data_are_fingerprinted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from edgeq.quantize.plan import LAYERS, plan_int8
 from edgeq.quantize.program import QuantizedProgram
 from edgeq.quantize.rewrite import simplify
 from edgeq.quantize.threads import torch_threads
+from edgeq.quiet import quietly
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -46,7 +48,17 @@ class FloatGraph:
 
     def copy(self) -> GraphModule:
         """The graph with tensors of its own."""
-        return copy.deepcopy(self.graph)
+        with quietly():
+            return copy.deepcopy(self.graph)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the graph's code and its tensors: two equal ones compute the same."""
+        digest = hashlib.sha256(self.graph.code.encode())
+        for name, tensor in sorted(self.graph.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def program(self) -> ExportedProgram:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch.fx import Node
 
 from edgeq.quantize.attributes import constant
 from edgeq.quantize.observers import RANGES
@@ -14,9 +16,7 @@ from edgeq.quantize.plan import TRANSPOSED, Operation, Plan
 from edgeq.quantize.rewrite.activations import CLAMPS, clamp_bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch.fx import GraphModule, Node
+    from torch.fx import GraphModule
 
     from edgeq.quantize.statistics import Statistics, TensorStatistics
     from edgeq.recipe import Recipe

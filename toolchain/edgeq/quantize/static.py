@@ -1,62 +1,56 @@
-"""Static post-training quantization: scales from one pass over the calibration samples."""
+"""Static post-training quantization: scales and zero points from what calibration saw."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
-from edgeq.quantize.bias import MeanInputs, correct_biases
-from edgeq.quantize.observer import ActivationObserver
-from edgeq.quantize.pt2e import convert_pt2e, prepare_pt2e
-from edgeq.quantize.quantizer import Int8Quantizer
-from edgeq.quantize.ranges import fit_to_kernels
-from edgeq.quantize.source import source_of
-from edgeq.quantize.tidy import tidy
-from edgeq.quiet import quietly
+from edgeq.quantize.bias import correct_biases
+from edgeq.quantize.capture import export
+from edgeq.quantize.emit import emit
+from edgeq.quantize.plan import plan_int8
+from edgeq.quantize.program import QuantizedProgram
+from edgeq.quantize.scheme import settle
+from edgeq.quantize.selection import selected
+from edgeq.quantize.threads import torch_threads
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
-    from edgeq.model import Dataset
     from edgeq.progress import Progress
+    from edgeq.quantize.float_graph import FloatGraph
+    from edgeq.quantize.scheme import Scheme
     from edgeq.recipe import Recipe
 
 
-def quantize_static(graph: GraphModule, recipe: Recipe, calibration: Dataset, *, progress: Progress) -> GraphModule:
-    """Turn the simplified float ``graph`` into one with int8 weights and quantize/dequantize pairs.
+def quantize_static(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> QuantizedProgram:
+    """Make the int8 program of ``recipe``.
 
-    ``graph`` is consumed. EmptyDatasetError if there is no sample,
-    NonFiniteActivationError if a layer gives NaN or infinity for one.
+    EmptyDatasetError if there is no calibration sample,
+    NonFiniteActivationError if a layer gives NaN or infinity for one,
+    RecipeError if a pattern of ``recipe.keep_float`` matches no layer.
     """
-    with quietly():
-        prepared = prepare_pt2e(graph, Int8Quantizer(per_channel=recipe.per_channel))
-    _name_observers(prepared)
-    means = _calibrate(prepared, calibration, progress=progress)
-    fit_to_kernels(prepared)
-    correct_biases(prepared, means)
-    progress.step("converting to int8")
-    with quietly():
-        converted: GraphModule = convert_pt2e(prepared)
-    tidy(converted)
-    return converted
+    with torch_threads(source.threads):
+        statistics = source.statistics(progress=progress)
+        graph, scheme = settled(source, recipe, progress=progress)
+        progress.step("converting to int8")
+        module = emit(graph, scheme)
+        program = export(module, source.example_inputs)
+    return QuantizedProgram(
+        model=source.model,
+        recipe=recipe,
+        program=program,
+        float_program=source.program,
+        example_inputs=source.example_inputs,
+        calibration=statistics.data,
+    )
 
 
-def _calibrate(prepared: GraphModule, calibration: Dataset, *, progress: Progress) -> MeanInputs:
-    progress.step("calibrating")
-    means = MeanInputs(prepared)
-    with torch.no_grad():
-        for count, sample in enumerate(calibration, 1):
-            means.observe(sample.inputs)
-            progress.advance(count, calibration.samples)
-    return means
-
-
-def _name_observers(prepared: GraphModule) -> None:
-    """Tell each observer which layer it watches, for its errors."""
-    for node in prepared.graph.nodes:
-        if node.op == "call_module":
-            observer = getattr(prepared, str(node.target))
-            if isinstance(observer, ActivationObserver) and not observer.where:
-                watched = node.args[0]
-                observer.where = source_of(watched) or watched.name
+def settled(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> tuple[GraphModule, Scheme]:
+    """The float graph as ``recipe`` prepares it, and every number of its int8 form."""
+    graph = source.copy()
+    statistics = source.statistics(progress=progress)
+    plan = plan_int8(graph.graph, keep_float=selected(graph.graph, recipe))
+    scheme = settle(graph, plan, statistics, recipe)
+    if recipe.bias_correction:
+        correct_biases(graph, scheme, statistics)
+    return graph, scheme

@@ -90,10 +90,14 @@ def _image(**kwargs: object) -> object:
     return torch.zeros(1, 3, 8, 8, **kwargs)
 
 
+def _slope() -> torch.Tensor:
+    return torch.linspace(0, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
+
+
 def test_a_pass_over_the_data_counts_and_fingerprints_it() -> None:
-    data = _dataset([(_image(),), (_image() + 1,)])
+    data = _dataset([(_image(),), (_slope(),)])
     assert len(list(data)) == 2
-    other = _dataset([(_image(),), (_image() + 2,)])
+    other = _dataset([(_image(),), (_slope() + 2,)])
     list(other)
     assert data.samples == other.samples == 2
     assert data.sha256 != other.sha256
@@ -155,3 +159,111 @@ def test_what_the_users_generator_raises_is_told_as_the_users() -> None:
 
     with pytest.raises(errors.UserCodeError, match=r"photos/17\.jpg"):
         list(Dataset(items, SPECS, where="data.py:f", labelled=False))
+
+
+class Repeating:
+    """Iterable, and not an iterator."""
+
+    def __iter__(self) -> object:
+        yield from ((_image(),), (_slope(),))
+
+
+class Indexed:
+    """A torch Dataset: it gives an item for any index, and its length."""
+
+    def __getitem__(self, index: int) -> object:
+        return (_slope() + index,)
+
+    def __len__(self) -> int:
+        return 2
+
+
+def _loader() -> object:
+    from torch.utils.data import DataLoader, TensorDataset
+
+    return DataLoader(TensorDataset(torch.cat((_image(), _slope()))), batch_size=1)
+
+
+@pytest.mark.parametrize(
+    ("items", "total"), [([(_image(),), (_slope(),)], 2), (Repeating(), None), (Indexed(), 2), (_loader(), 2)]
+)
+def test_whatever_can_be_iterated_gives_the_samples_twice(items: object, total: int | None) -> None:
+    data = _dataset(items)
+    reading = data.read()
+    assert reading.total == total
+    assert [len(list(reading)), len(list(data)), data.samples] == [2, 2, 2]
+    assert data.repeatable
+
+
+def test_a_list_of_the_users_module_needs_no_function_around_it(tmp_path: Path) -> None:
+    from edgeq.model import load_dataset
+
+    (tmp_path / "data.py").write_text("import torch\nSAMPLES = [(torch.rand(1, 3, 8, 8),) for _ in range(3)]\n")
+    data = load_dataset(_project(tmp_path, CONVOLUTION), "data.py:SAMPLES", labelled=False)
+    assert len(list(data)) == 3
+
+
+def test_an_iterator_that_was_used_up_says_so_at_the_second_pass() -> None:
+    data = _dataset(iter([(_image(),), (_slope(),)]))
+    list(data)
+    with pytest.raises(errors.ReadOnceError, match="none when it was called again"):
+        list(data)
+
+
+def test_a_pass_that_stops_early_knows_what_it_read() -> None:
+    data = _dataset([(_slope() + index,) for index in range(5)])
+    reading = data.read()
+    for _ in range(3):
+        next(reading)
+    reading.stop()
+    first = _dataset([(_slope() + index,) for index in range(3)])
+    list(first)
+    assert (reading.samples, reading.sha256) == (3, first.sha256)
+    assert data.samples is None
+
+
+def test_samples_that_differ_from_pass_to_pass_are_noticed() -> None:
+    from edgeq.model import Dataset
+
+    data = Dataset(lambda: [(torch.rand(1, 3, 8, 8),) for _ in range(3)], SPECS, where="data.py:f", labelled=False)
+    list(data)
+    assert data.repeatable
+    list(data)
+    assert not data.repeatable
+
+
+def test_an_evaluation_set_of_one_class_is_refused() -> None:
+    labelled = [((_slope() + index,), 3) for index in range(8)]
+    with pytest.raises(errors.OneClassError, match="always answers 3 would score 100 %"):
+        list(_dataset(labelled, labelled=True))
+    assert len(list(_dataset(labelled[:7], labelled=True))) == 7
+    assert len(list(_dataset([*labelled, ((_slope(),), 4)], labelled=True))) == 9
+    assert len(list(_dataset([((_slope(),), None)] * 9, labelled=True))) == 9
+
+
+@pytest.mark.parametrize(
+    ("items", "words"),
+    [
+        ([(_slope(),)] * 4, "all 4 samples of data.py:f are the same"),
+        ([(_image() + index,) for index in range(3)], "constant, one value throughout"),
+    ],
+)
+def test_calibration_samples_that_show_no_range_are_refused(items: object, words: str) -> None:
+    with pytest.raises(errors.SamplesAlikeError, match=words):
+        list(_dataset(items))
+
+
+def test_a_single_calibration_sample_may_be_anything() -> None:
+    assert len(list(_dataset([(_image(),)]))) == 1
+
+
+def test_a_tensor_that_is_filled_again_for_each_sample_holds_different_samples() -> None:
+    from edgeq.model import Dataset
+
+    def items() -> object:
+        tensor = torch.empty(1, 3, 8, 8)
+        for index in range(3):
+            tensor.copy_(_slope() + index)
+            yield (tensor,)
+
+    assert len(list(Dataset(items, SPECS, where="data.py:f", labelled=False))) == 3

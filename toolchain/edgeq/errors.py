@@ -166,6 +166,36 @@ class SampleError(ConfigError):
         )
 
 
+class ReadOnceError(ConfigError):
+    """A data function whose second call gives nothing."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(
+            f"{reference} gave samples when it was called first, and none when it was called again",
+            hint="let each call return a new iterator; one made outside the function is used up after the first pass",
+        )
+
+
+class OneClassError(ConfigError):
+    """An evaluation set of a single class."""
+
+    def __init__(self, reference: str, labels: int, label: object) -> None:
+        super().__init__(
+            f"all {labels} labels of {reference} are {label}: a model that always answers {label} would score 100 %",
+            hint="check how it reads its labels; where files are sorted by class, take some of each",
+        )
+
+
+class SamplesAlikeError(ConfigError):
+    """Calibration samples that show no range."""
+
+    def __init__(self, reference: str, samples: int, what: str) -> None:
+        super().__init__(
+            f"all {samples} samples of {reference} are {what}: ranges cannot be observed on them",
+            hint="check how it reads its files; calibration needs inputs as various as those of later use",
+        )
+
+
 class UnlabelledError(ConfigError):
     """A metric that needs labels, and an evaluation set without any."""
 

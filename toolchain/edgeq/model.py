@@ -46,51 +46,63 @@ class Sample:
 
 
 class Dataset:
-    """Samples from a user's function, checked one by one and never held together.
+    """Samples of a user's function, checked one by one and never held together.
 
-    Iterating calls the function again, so a second pass sees the same data
-    as long as the function is deterministic. After a full pass ``samples``
-    and ``sha256`` (over the shapes and bytes of every input) are known.
+    ``source`` gives an iterable: a generator, a list, a DataLoader, anything
+    with ``__iter__``. Each pass asks it for a new one, so a second pass sees
+    the same data as long as the function is deterministic; ``repeatable``
+    is False once it was not. After a full pass ``samples`` and ``sha256``
+    (over the shapes and bytes of every input) are known. ``where`` is the
+    function's reference.
     """
 
-    def __init__(self, factory: Callable[[], Any], specs: tuple[InputSpec, ...], *, where: str, labelled: bool) -> None:
-        self._factory = factory
+    def __init__(self, source: Callable[[], Any], specs: tuple[InputSpec, ...], *, where: str, labelled: bool) -> None:
+        self._source = source
         self._specs = specs
-        self._where = where
-        self._labelled = labelled
+        self._seen: dict[int, str] = {}
+        self.where = where
+        self.labelled = labelled
         self.samples: int | None = None
         self.sha256 = ""
-        self.note = str(getattr(factory, "note", ""))
+        self.repeatable = True
+        self.note = str(getattr(source, "note", ""))
 
     def __iter__(self) -> Iterator[Sample]:
         """Every sample in order; ConfigError at the first that does not fit the model."""
-        digest = hashlib.sha256()
-        count = 0
-        iterator = _guarded(_called(self._factory, self._where), self._where)
-        for item in iterator:
-            sample = self._sample(item, count)
-            for tensor in sample.inputs:
-                digest.update(str(tuple(tensor.shape)).encode())
-                digest.update(tensor.numpy().tobytes())
-            count += 1
-            yield sample
-        if count == 0:
-            raise errors.EmptyDatasetError(self._where)
-        self.samples = count
-        self.sha256 = digest.hexdigest()
+        return self.read()
 
-    def _sample(self, item: object, index: int) -> Sample:
+    def read(self) -> Reading:
+        """Begin a pass that may stop before the end."""
+        items = _called(self._source, self.where)
+        return Reading(self, _guarded(items, self.where), total=self.samples or _length(items))
+
+    def ended(self, reading: Reading) -> None:
+        """Learn from a pass over all samples; EmptyDatasetError if there was none."""
+        if not reading.samples and self.samples:
+            raise errors.ReadOnceError(self.where)
+        if not reading.samples:
+            raise errors.EmptyDatasetError(self.where)
+        self.compare(reading, at_end=True)
+        self.samples, self.sha256 = reading.samples, reading.sha256
+
+    def compare(self, reading: Reading, *, at_end: bool = False) -> None:
+        """Notice a pass that differs from an earlier one: at its end, and whenever the number of samples doubled."""
+        if at_end or reading.samples.bit_count() == 1:
+            self.repeatable &= self._seen.setdefault(reading.samples, reading.sha256) == reading.sha256
+
+    def sample(self, item: object, index: int) -> Sample:
+        """The ``item`` that the user's iterable gave as number ``index``; SampleError if it does not fit."""
         label: object = None
-        if self._labelled:
+        if self.labelled:
             if not (isinstance(item, tuple | list) and len(item) == 2):  # noqa: PLR2004  # inputs and label
                 raise errors.SampleError(
-                    self._where, index, "is not a pair of inputs and a label", "yield ((tensor, ...), label)"
+                    self.where, index, "is not a pair of inputs and a label", "yield ((tensor, ...), label)"
                 )
             item, label = item
         inputs = (item,) if isinstance(item, torch.Tensor) else item
         if not isinstance(inputs, tuple | list) or not all(isinstance(part, torch.Tensor) for part in inputs):
             raise errors.SampleError(
-                self._where, index, f"is {type(item).__name__}, not a tuple of tensors", "yield (tensor, ...)"
+                self.where, index, f"is {type(item).__name__}, not a tuple of tensors", "yield (tensor, ...)"
             )
         return Sample(inputs=self._fitting(tuple(inputs), index), label=self._label(label, index))
 
@@ -98,19 +110,19 @@ class Dataset:
         """The inputs, contiguous, if their number, shapes, dtypes and values fit."""
         if len(inputs) != len(self._specs):
             raise errors.SampleError(
-                self._where, index, f"has {len(inputs)} inputs where the model takes {len(self._specs)}"
+                self.where, index, f"has {len(inputs)} inputs where the model takes {len(self._specs)}"
             )
         for tensor, spec in zip(inputs, self._specs, strict=True):
             dtype = str(tensor.dtype).removeprefix("torch.")
             if tuple(tensor.shape) != spec.shape or dtype != spec.dtype:
                 raise errors.SampleError(
-                    self._where,
+                    self.where,
                     index,
                     f"is {dtype} {list(tensor.shape)} where edgeq.toml says {spec.dtype} {list(spec.shape)}",
                     "mend the data, or the shape under [model] inputs",
                 )
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise errors.SampleError(self._where, index, "holds NaN or infinity", "leave such samples out")
+                raise errors.SampleError(self.where, index, "holds NaN or infinity", "leave such samples out")
         return tuple(tensor.detach().contiguous() for tensor in inputs)
 
     def _label(self, label: object, index: int) -> int | None:
@@ -121,8 +133,88 @@ class Dataset:
         if hasattr(label, "__index__"):
             return int(label.__index__())
         raise errors.SampleError(
-            self._where, index, f"has a label of type {type(label).__name__}", "a label is a class number, or None"
+            self.where, index, f"has a label of type {type(label).__name__}", "a label is a class number, or None"
         )
+
+
+class Reading:
+    """One pass over a dataset: an iterator that knows what it has read so far.
+
+    ``total`` is the number of samples where that is known beforehand.
+    """
+
+    def __init__(self, dataset: Dataset, items: Iterator[object], *, total: int | None) -> None:
+        self._dataset = dataset
+        self._items = items
+        self._digest = hashlib.sha256()
+        self._variety = _Variety()
+        self.samples = 0
+        self.total = total
+
+    @property
+    def sha256(self) -> str:
+        """Over the shapes and bytes of every input read so far."""
+        return self._digest.hexdigest()
+
+    def __iter__(self) -> Reading:
+        return self
+
+    def __next__(self) -> Sample:
+        for item in self._items:
+            sample = self._dataset.sample(item, self.samples)
+            for tensor in sample.inputs:
+                self._digest.update(str(tuple(tensor.shape)).encode())
+                self._digest.update(tensor.numpy().data)
+            self._variety.add(sample)
+            self.samples += 1
+            self._dataset.compare(self)
+            return sample
+        self._dataset.ended(self)
+        self.stop()
+        raise StopIteration
+
+    def stop(self) -> None:
+        """Read no more; ConfigError if what was read cannot tell anything, as all of it is alike."""
+        self._variety.check(self._dataset.where, labelled=self._dataset.labelled)
+
+
+class _Variety:
+    """Notices samples that are all alike: a fault in how they are read, which later would look like success."""
+
+    _FEW_LABELS = 8
+    """So many may be of one class by chance, or on purpose in a first try."""
+
+    def __init__(self) -> None:
+        self._first: tuple[torch.Tensor, ...] | None = None
+        self._samples = 0
+        self._labels = 0
+        self._label: int | None = None
+        self._one_label = self._one_sample = self._constant = True
+
+    def add(self, sample: Sample) -> None:
+        """Compare a sample with those before."""
+        if sample.label is not None:
+            self._one_label &= self._labels == 0 or sample.label == self._label
+            self._label = sample.label
+            self._labels += 1
+        if self._first is None:
+            # A copy: a user may fill the same tensor again for each sample.
+            self._first = tuple(tensor.clone() for tensor in sample.inputs)
+        elif self._one_sample:
+            self._one_sample = all(map(torch.equal, self._first, sample.inputs))
+        if self._constant:
+            self._constant = all(bool((tensor == tensor.flatten()[0]).all()) for tensor in sample.inputs)
+        self._samples += 1
+
+    def check(self, where: str, *, labelled: bool) -> None:
+        """OneClassError or SamplesAlikeError if there is no difference where there must be one."""
+        if labelled and self._labels >= self._FEW_LABELS and self._one_label:
+            raise errors.OneClassError(where, self._labels, self._label)
+        if not labelled and self._samples > 1 and self._first is not None:
+            if self._one_sample:
+                raise errors.SamplesAlikeError(where, self._samples, "the same")
+            if self._constant and any(tensor.numel() > 1 for tensor in self._first):
+                raise errors.SamplesAlikeError(where, self._samples, "constant, one value throughout")
 
 
 def load_model(project: Project) -> Model:
@@ -150,18 +242,37 @@ def _example(spec: InputSpec, generator: torch.Generator) -> torch.Tensor:
 
 
 def load_dataset(project: Project, function: str, *, labelled: bool) -> Dataset:
-    """The samples of ``function`` (a ``[data]`` entry of the project)."""
-    factory = find_function(function, Path(project.root))
-    return Dataset(factory, project.model.inputs, where=function, labelled=labelled)
+    """The samples of ``function``, a ``[data]`` entry of the project: a function, or a list or DataLoader as it is."""
+    source = find_function(function, Path(project.root), or_iterable=True)
+    return Dataset(source, project.model.inputs, where=function, labelled=labelled)
 
 
-def find_function(reference: str, root: Path) -> Callable[[], Any]:
-    """The function named by ``file.py:function`` (below ``root``) or ``package.module:function``."""
+@dataclass(frozen=True)
+class _Given:
+    """What a function would return, where the user's module holds it ready."""
+
+    items: Any
+
+    def __call__(self) -> object:
+        return self.items
+
+    @property
+    def note(self) -> str:
+        return str(getattr(self.items, "note", ""))
+
+
+def find_function(reference: str, root: Path, *, or_iterable: bool = False) -> Callable[[], Any]:
+    """The function named by ``file.py:function`` (below ``root``) or ``package.module:function``.
+
+    With ``or_iterable``, the name may also be that of what such a function would return.
+    """
     source, colon, name = reference.partition(":")
     if not colon or not name:
         raise errors.BadReferenceError(reference, "it has no ':function' part")
     module = _module_of_file(root / source, reference) if source.endswith(".py") else _imported(source, reference)
     function = getattr(module, name, None)
+    if or_iterable and not callable(function) and hasattr(function, "__iter__"):
+        return _Given(function)
     if not callable(function):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise errors.BadReferenceError(
@@ -215,12 +326,22 @@ def _called(factory: Callable[[], Any], reference: str) -> object:
 
 def _guarded(iterable: Any, reference: str) -> Iterator[object]:  # noqa: ANN401  # whatever the user's function gave
     """The items of a user's iterable; what it raises becomes an error with the user's own line."""
+    if not hasattr(iterable, "__iter__") and hasattr(iterable, "__getitem__") and hasattr(iterable, "__len__"):
+        iterable = map(iterable.__getitem__, range(len(iterable)))  # a torch Dataset need not know where it ends
     try:
         yield from iterable
     except (errors.EdgeqError, GeneratorExit):
         raise
     except Exception as error:
         raise errors.UserCodeError(reference, _told(error), _where_in_user_code(error)) from error
+
+
+def _length(items: object) -> int | None:
+    """How many items there are, if the user's iterable says so."""
+    try:
+        return len(items)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001  # a length is welcome, never needed; a DataLoader may raise anything for it
+        return None
 
 
 def _try_out(module: torch.nn.Module, example: tuple[torch.Tensor, ...], reference: str) -> None:

@@ -125,10 +125,17 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationData:
-    """A fingerprint of the samples the scales came from."""
+    """A fingerprint of the samples the scales came from.
+
+    ``offered`` is how many samples there are, where that is known;
+    ``converged_after`` how many were read when the ranges had stopped
+    moving, None if all were read.
+    """
 
     sha256: str
     samples: int
+    offered: int | None = None
+    converged_after: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from edgeq.errors import ConfigError, UnknownNameError
-from edgeq.recipe import named
+from edgeq.errors import ConfigError
+from edgeq.recipe import RECIPES, Recipe, named
 from edgeq.records import FORMATS, Format, Limits, Preprocess
 from edgeq.schema import from_data, read_toml
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "edgeq.toml"
+
+_RECIPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,21 @@ class BuildSection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecipeSection:
+    """``[recipes.NAME]``: a recipe of the project's own.
+
+    ``base`` is a name of edgeq's with techniques
+    (``int8-static+percentile``); ``keep_float`` and ``group_size`` are as in
+    :class:`edgeq.recipe.Recipe`.
+    """
+
+    base: str
+    description: str = ""
+    keep_float: tuple[str, ...] = ()
+    group_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Project:
     """The whole of ``edgeq.toml``; ``root`` is the folder it lies in."""
 
@@ -61,6 +79,22 @@ class Project:
     build: BuildSection = field(default_factory=BuildSection)
     preprocess: Preprocess | None = None
     limits: Limits = field(default_factory=Limits)
+    recipes: dict[str, RecipeSection] = field(default_factory=dict)
+
+    def own_recipes(self) -> dict[str, Recipe]:
+        """The recipes of ``[recipes.NAME]``, by name."""
+        return {name: _own_recipe(name, section) for name, section in self.recipes.items()}
+
+
+def _own_recipe(name: str, section: RecipeSection) -> Recipe:
+    base = named(section.base)
+    return replace(
+        base,
+        name=name,
+        description=section.description or base.description,
+        keep_float=section.keep_float,
+        group_size=section.group_size or base.group_size,
+    )
 
 
 def load_project(path: Path) -> Project:
@@ -100,8 +134,27 @@ def _check(project: Project, file: Path) -> None:
                 f"{file}: model.inputs: the batch dimension is {spec.shape[0]}; artifacts for a board take one sample",
                 hint=f"write shape = {[1, *spec.shape[1:]]}",
             )
+    _check_recipes(project, file)
+
+
+def _check_recipes(project: Project, file: Path) -> None:
+    """Names that exist, bases that take what is added to them."""
+    own: dict[str, Recipe] = {}
+    for name, section in project.recipes.items():
+        where = f"{file}: [recipes.{name}]"
+        if name in RECIPES or not _RECIPE_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{where}: {name!r} cannot be the name of a recipe of your own",
+                hint="use letters, digits, dots and dashes, and no name of edgeq's",
+            )
+        try:
+            own[name] = _own_recipe(name, section)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error.message}", hint=error.hint) from None
+        if own[name].method == "search":
+            raise ConfigError(f"{where}: {section.base!r} is a search", hint="a base says how to quantize: int8-static")
     for recipe in project.build.recipes:
         try:
-            named(recipe)
-        except UnknownNameError as error:
+            named(recipe, own)
+        except ConfigError as error:
             raise ConfigError(f"{file}: build.recipes: {error.message}", hint=error.hint) from None

@@ -54,12 +54,15 @@ class Scheme:
 
     ``activations`` are by the leader of those that share a scale;
     ``weights`` by layer: float32 of shape (output channels,), or (1,) where
-    the whole weight has one scale.
+    the whole weight has one scale. ``originals`` are the weight and the bias
+    (None: it had none) of each layer in float, from before anything was done
+    to make up for rounding: :mod:`edgeq.quantize.simulate` compares with them.
     """
 
     plan: Plan
     activations: Mapping[Node, Affine]
     weights: Mapping[Node, torch.Tensor]
+    originals: Mapping[Node, tuple[torch.Tensor, torch.Tensor | None]]
 
     def affine(self, tensor: Node) -> Affine:
         """What the integers of an int8 tensor of the plan stand for."""
@@ -101,7 +104,8 @@ def settle(graph: GraphModule, plan: Plan, statistics: Statistics, recipe: Recip
         activations[output] = _affine(
             ranges[output], symmetric=recipe.symmetric, smallest=max(smallest, activations[output].scale)
         )
-    return Scheme(plan=plan, activations=activations, weights=weights)
+    originals = {layer: _constants(graph, layer) for layer in weights}
+    return Scheme(plan=plan, activations=activations, weights=weights, originals=originals)
 
 
 def output_axis(layer: Node) -> int:
@@ -160,6 +164,11 @@ def _weight_scale(graph: GraphModule, operation: Operation, input_scale: float, 
         needed = constant(graph, layer.args[2]).abs() / (input_scale * _LARGEST_BIAS)  # type: ignore[arg-type]
         scale = torch.maximum(scale, needed.max().reshape(1) if whole else needed)
     return scale
+
+
+def _constants(graph: GraphModule, layer: Node) -> tuple[torch.Tensor, torch.Tensor | None]:
+    weight, bias = (*layer.args[1:3], None)[:2]
+    return constant(graph, weight), None if bias is None else constant(graph, bias)  # type: ignore[arg-type]
 
 
 def _float32(value: float) -> float:

@@ -1,0 +1,172 @@
+"""Artifacts on the evaluation set, each in its own runtime on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from contextlib import ExitStack
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq import records, stats
+from edgeq.errors import UnlabelledError
+from edgeq.evaluation import UNLABELLED, EvaluationSet, GrowingArray
+from edgeq.files import sha256_file, write_bytes
+from edgeq.host import HostRuntime
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgeq.model import Dataset
+    from edgeq.progress import Progress
+    from edgeq.project import Project
+
+
+def keep_evaluation(
+    evaluation: Dataset, folder: Path, project: Project, *, progress: Progress
+) -> records.EvaluationData:
+    """Copy the evaluation set into the build at ``folder``, one sample at a time; UnlabelledError without a label."""
+    progress.step("reading the evaluation set")
+    specs = project.model.inputs
+    names = tuple(f"evaluation/input{index}.npy" for index in range(len(specs)))
+    labelled = 0
+    with ExitStack() as stack:
+        arrays = [
+            stack.enter_context(GrowingArray(folder / name, spec.shape[1:], spec.dtype))
+            for name, spec in zip(names, specs, strict=True)
+        ]
+        labels = stack.enter_context(GrowingArray(folder / "evaluation/labels.npy", (), "int64"))
+        count = 0
+        for sample in evaluation:
+            for array, tensor in zip(arrays, sample.inputs, strict=True):
+                array.append(tensor.numpy()[0])
+            labels.append(np.asarray(UNLABELLED if sample.label is None else sample.label))
+            labelled += sample.label is not None
+            count += 1
+            progress.advance(count)
+    if not labelled:
+        raise UnlabelledError(project.data.evaluation, project.data.metric)
+    return records.EvaluationData(
+        samples=count,
+        metric=project.data.metric,
+        inputs=names,
+        labels="evaluation/labels.npy",
+        host_outputs={},
+        note=evaluation.note,
+    )
+
+
+class Scorer:
+    """Runs artifacts on one evaluation set and remembers their outputs for the comparisons.
+
+    ``folder`` is the build that holds the set; ``data`` describes it.
+    """
+
+    def __init__(self, folder: Path, data: records.EvaluationData, threads: int) -> None:
+        self._folder = folder
+        self._data = data
+        self._set = EvaluationSet(folder, data)
+        self._threads = threads
+        self._host_outputs: dict[str, str] = {}
+
+    def score(self, path: Path, form: records.Format, *, twin: str | None, progress: Progress) -> records.HostScore:
+        """Run the artifact at ``path`` on every sample, and compare it with the fp32 ``twin`` scored before."""
+        name = path.name
+        self._run(HostRuntime(path, form, threads=self._threads), name, progress=progress)
+        outputs = self._outputs(name)
+        reference = None if twin is None else self._outputs(twin)
+        return records.HostScore(
+            metric=self._data.metric,
+            correct=int(self.right(name).sum()),
+            labelled=int(self._labelled.sum()),
+            total=len(outputs),
+            agree=None if reference is None else stats.agreements(reference, outputs),
+            sqnr_db=None if reference is None else _finite(stats.sqnr_db(reference, outputs)),
+        )
+
+    def right(self, name: str) -> NDArray[np.bool_]:
+        """Whether the top-1 of a scored artifact is the label, for each labelled sample."""
+        labels, labelled = self._set.labels, self._labelled
+        assert labels is not None  # noqa: S101  # a build keeps none without labels
+        found: NDArray[np.bool_] = stats.top1(self._outputs(name))[labelled] == labels[labelled]
+        return found
+
+    def forget(self, name: str) -> None:
+        """Drop the outputs of an artifact that does not become part of the build."""
+        (self._folder / self._host_outputs.pop(name)).unlink()
+
+    def golden(self, path: Path, form: records.Format) -> records.Golden:
+        """The first sample and the artifact's output for it, kept in the build."""
+        inputs = self._set.sample(0)
+        outputs = HostRuntime(path, form, threads=self._threads).run(inputs)
+        return records.Golden(
+            input_sha256=self._kept(b"".join(np.ascontiguousarray(array).tobytes() for array in inputs)),
+            output_sha256=self._kept(b"".join(np.ascontiguousarray(array).tobytes() for array in outputs)),
+        )
+
+    def data(self) -> records.EvaluationData:
+        """The evaluation set with the outputs of every artifact scored so far."""
+        return dataclasses.replace(self._data, host_outputs=dict(self._host_outputs))
+
+    def cross_checks(self, artifacts: Sequence[records.Artifact]) -> tuple[records.CrossCheck, ...]:
+        """Compare the two formats of each recipe: one graph, so the outputs must be near."""
+        by_recipe: dict[str, dict[str, str]] = {}
+        for artifact in artifacts:
+            by_recipe.setdefault(artifact.recipe, {})[artifact.format] = artifact.name
+        checks = []
+        for recipe, names in by_recipe.items():
+            if len(names) == len(records.FORMATS):
+                pte, onnx = (self._outputs(names[form]) for form in records.FORMATS)
+                checks.append(
+                    records.CrossCheck(
+                        recipe=recipe,
+                        agree=stats.agreements(pte, onnx),
+                        total=len(pte),
+                        sqnr_db=_finite(stats.sqnr_db(pte, onnx)),
+                    )
+                )
+        return tuple(checks)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of every input and label of the set."""
+        files = (*self._data.inputs, *([self._data.labels] if self._data.labels else ()))
+        return hashlib.sha256("".join(sha256_file(self._folder / name) for name in files).encode()).hexdigest()
+
+    @property
+    def _labelled(self) -> NDArray[np.bool_]:
+        labelled: NDArray[np.bool_] = np.asarray(self._set.labels) != UNLABELLED
+        return labelled
+
+    def _run(self, runtime: HostRuntime, name: str, *, progress: Progress) -> None:
+        """Run every sample and keep the first output of each as a row of a .npy file."""
+        progress.step(f"scoring {name} on this machine")
+        file = f"evaluation/host/{name}.npy"
+        with ExitStack() as stack:
+            rows: GrowingArray | None = None
+            for index, inputs in enumerate(self._set):
+                output = runtime.run(inputs)[0][0]
+                if rows is None:
+                    rows = stack.enter_context(GrowingArray(self._folder / file, output.shape, "float32"))
+                rows.append(output)
+                progress.advance(index + 1, self._data.samples)
+        self._host_outputs[name] = file
+
+    def _outputs(self, name: str) -> np.ndarray:
+        outputs: np.ndarray = np.load(self._folder / self._host_outputs[name], mmap_mode="r")
+        return outputs
+
+    def _kept(self, data: bytes) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        write_bytes(self._folder / "golden" / f"{digest}.bin", data)
+        return digest
+
+
+def _finite(sqnr_db: float) -> float | None:
+    """None where two outputs are identical: JSON has no infinity."""
+    return sqnr_db if np.isfinite(sqnr_db) else None

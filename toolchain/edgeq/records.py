@@ -7,6 +7,7 @@ record                                    where
 :class:`Deployment`                       BUILD/deployments/DEVICE.json
 :class:`Measurement`                      BUILD/measurements.jsonl
 :class:`Report` of :class:`ReportRow`     BUILD/report.json
+:class:`Numerics`                         BUILD/numerics/RECIPE.json
 ========================================  ==========================
 
 Raw samples and counts are stored; medians, percentages and intervals are
@@ -471,3 +472,66 @@ class Report:
     checks: tuple[Check, ...]
     findings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerNumerics:
+    """What int8 costs at one operation of the graph, by simulation on calibration samples.
+
+    ``node`` is its name in the graph, ``module`` the path in the user's
+    model and ``source`` the line that made it; ``kind`` says whether it has
+    weights. Ratios of signal to noise power are in dB, None where nothing
+    is lost: ``weight_sqnr_db`` of its rounded weights, ``own_sqnr_db`` of
+    its output when it alone is int8, ``output_sqnr_db`` of its output when
+    all before it is int8 too, ``final_sqnr_db`` of the model's output when
+    it alone is int8. ``noise_share`` is its part of the noise that all
+    operations make at the model's output, each alone. ``answers_changed``
+    samples have another top-1 when it alone is int8.
+    """
+
+    node: str
+    module: str
+    op: str
+    source: str
+    kind: Literal["layer", "other"]
+    mac_share: float
+    weight_sqnr_db: float | None
+    own_sqnr_db: float | None
+    output_sqnr_db: float | None
+    final_sqnr_db: float | None
+    noise_share: float
+    answers_changed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumericFinding:
+    """A pattern known to lose accuracy, found in a model: ``sentence`` says it with its numbers, ``remedy`` what to do.
+
+    ``layer`` is the module's path or the name of the node; ``numbers`` are
+    those of the sentence, by name.
+    """
+
+    code: str
+    layer: str
+    source: str
+    sentence: str
+    remedy: str
+    numbers: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numerics:
+    """What quantizing by ``recipe`` does to the numbers of a model.
+
+    All from a simulation over ``samples`` calibration samples:
+    ``final_sqnr_db`` of the model's output with everything in int8 (None:
+    nothing is lost), ``answers_changed`` of the samples.
+    """
+
+    schema: int = SCHEMA
+    recipe: str
+    samples: int
+    final_sqnr_db: float | None
+    answers_changed: int
+    layers: tuple[LayerNumerics, ...]
+    findings: tuple[NumericFinding, ...]

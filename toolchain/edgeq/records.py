@@ -457,6 +457,7 @@ class ReportedBuild:
     devices: tuple[ReportedDevice, ...]
     cross_checks: tuple[CrossCheck, ...]
     decision: Decision
+    searches: tuple[Search, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,12 @@ import click
 from edgeq import pipeline
 from edgeq.cli import options
 from edgeq.schema import to_data
+from edgeq.stages.report import terminal as shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.console import Group
     from rich.table import Table
 
     from edgeq.cli.terminal import Terminal
@@ -71,7 +73,7 @@ def command(
     checks = built.checks()
     terminal.result(
         {"build": str(built.path), **to_data(built.manifest), "checks": to_data(checks)},
-        lambda: _table(built.manifest),
+        lambda: _tables(built.manifest),
     )
     if not terminal.as_json:
         for one in checks:
@@ -79,6 +81,12 @@ def command(
                 terminal.out.write(f"\ncannot tell whether {one.artifact} keeps {one.limit}: {one.text}\n")
         terminal.out.write(f"\nwritten to {built.path}; next: edgeq deploy {built.path} --device board\n")
     pipeline.check(checks)
+
+
+def _tables(manifest: Manifest) -> Group:
+    from rich.console import Group  # noqa: PLC0415  # --json does without
+
+    return Group(*(shown.search(one) for one in manifest.searches), _table(manifest))
 
 
 def _table(manifest: Manifest) -> Table:

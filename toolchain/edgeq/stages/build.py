@@ -23,6 +23,7 @@ from edgeq.quantize import FloatGraph, quantize
 from edgeq.recipe import Recipe, named
 from edgeq.schema import to_json
 from edgeq.stages.scoring import Scorer, keep_evaluation
+from edgeq.stages.search import ASSUMED_DROP_PP, SearchGround, search
 from edgeq.target import Target
 
 if TYPE_CHECKING:
@@ -158,7 +159,6 @@ class _Maker:
     def add(self, recipe: Recipe) -> None:
         """Make the artifacts of one recipe, after a search for it where its name stands for one."""
         if recipe.method == "search":
-            from edgeq.stages.search import search
             found = search(recipe, self._ground(), progress=self._progress)
             self.searches.append(found.record)
             recipe = found.recipe
@@ -201,9 +201,8 @@ class _Maker:
     def _twin(self, form: records.Format) -> str:
         return f"{self._sources.model.name}.fp32.{form}"
 
-    def _ground(self):
+    def _ground(self) -> SearchGround:
         """What a search stands on: it tries artifacts of the first format, which the others follow number by number."""
-        from edgeq.stages.search import ASSUMED_DROP_PP, SearchGround
         project, form = self._what.project, min(self._what.formats, key=records.FORMATS.index)
         limit = project.limits.max_drop_pp
         return SearchGround(

@@ -46,7 +46,7 @@ from edgeq.target import Target
 
 if TYPE_CHECKING:
     from edgeq.progress import Progress
-    from edgeq.quantize.sensitivity import LayerNumerics
+    from edgeq.records import LayerNumerics
 
 SEED = 0
 """Of everything random that a trial does; the manifest names it."""

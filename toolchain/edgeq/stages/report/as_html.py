@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from edgeq.records import CalibrationData, Report, ReportedBuild, ReportedDevice, ReportRow
-from edgeq.stages.report import charts, figures, tables
+from edgeq.stages.report import charts, figures, searches, tables
 from edgeq.stages.report.charts import Chart
 from edgeq.stages.report.evidence import FP32, tells_time
 from edgeq.stages.report.tables import Cell, Table
@@ -78,7 +78,12 @@ def _section(report: Report, build: ReportedBuild) -> BuildSection:
     groups = tables.by_device(report, build)
     rows = [row for _, group in groups for row in group]
     checks = [check for check in report.checks if check.build == build.build]
-    more = [tables.coverage(rows), tables.undelegated(rows), tables.host_scores(rows)]
+    more = [
+        *map(searches.table, build.searches),
+        tables.coverage(rows),
+        tables.undelegated(rows),
+        tables.host_scores(rows),
+    ]
     more.append(tables.cross_checks(build.cross_checks))
     return BuildSection(
         build=build,

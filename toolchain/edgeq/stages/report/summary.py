@@ -12,7 +12,7 @@ import numpy as np
 from edgeq import stats
 from edgeq.evaluation import UNLABELLED
 from edgeq.records import FORMATS, Check, Manifest, Measurement, Report, ReportedBuild, ReportedDevice, ReportRow
-from edgeq.stages.report import decision, figures, limits
+from edgeq.stages.report import decision, figures, limits, searches
 from edgeq.stages.report.evidence import FP32, Drop, Evidence, Gathered, Labels, drop, gather, speedup, tells_time
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def summarise(builds: Sequence[Measured]) -> Report:
         decided = decision.decide(build, manifest, own, held, gathered.evidence)
         reported.append(_reported(build, manifest, gathered, decided))
         rows += own
-        checks += held
+        checks += (*held, *searches.checks(build, manifest))
         findings += _findings(manifest, own)
         notes += _left_out(build, gathered)
     return Report(
@@ -76,14 +76,16 @@ def checks_without_a_device(path: Path, manifest: Manifest) -> tuple[Check, ...]
     Accuracy is that of the host outputs kept in the build; time and
     instructions need a device and are left out.
     """
+    searched = searches.checks(str(path), manifest)
     if manifest.limits is None:
-        return ()
+        return searched
     labels = Labels.of(path, manifest)
     rows = [
         _with_host_drop(_row(str(path), evidence, labels), evidence, path, manifest, labels)
         for evidence in gather(manifest, ()).evidence
     ]
-    return limits.held_against(rows, dataclasses.replace(manifest.limits, never_slower=False), manifest.target)
+    without_time = dataclasses.replace(manifest.limits, never_slower=False)
+    return (*limits.held_against(rows, without_time, manifest.target), *searched)
 
 
 def _with_host_drop(row: ReportRow, what: Evidence, path: Path, manifest: Manifest, labels: Labels) -> ReportRow:
@@ -256,6 +258,7 @@ def _reported(build: str, manifest: Manifest, gathered: Gathered, decided: Decis
         devices=tuple(devices.values()),
         cross_checks=manifest.cross_checks,
         decision=decided,
+        searches=manifest.searches,
     )
 
 

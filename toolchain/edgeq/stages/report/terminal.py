@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as Drawn
 from rich.text import Text
 
-from edgeq.stages.report import tables
+from edgeq.stages.report import searches, tables
 from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from edgeq.records import Check, Report, ReportedBuild
+    from edgeq.records import Check, Report, ReportedBuild, Search
 
 _STYLES = {"": "", "good": "green", "bad": "bold red", "open": "yellow", "dim": "dim"}
 
@@ -44,6 +44,9 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[RenderableType]:
         if any(row.timing == "emulated" for row in rows):
             yield _indented("instructions per inference are a cost, not a time: an emulator's clock tells none", "dim")
         yield from (_indented(f"{row.artifact}: {note}", "dim") for row in rows for note in row.notes)
+    for record in build.searches:
+        yield Text()
+        yield search(record)
     yield from _limits([check for check in report.checks if check.build == build.build])
     for question in build.decision.open_questions:
         yield Text()
@@ -63,6 +66,12 @@ def _limits(checks: Sequence[Check]) -> Iterator[RenderableType]:
             where = f" on {check.device}" if check.device else ""
             text = f"{check.outcome}: {check.limit}, {check.artifact}{where}: {check.text}"
             yield _indented(text, _STYLES["bad" if check.outcome == "missed" else "open"])
+
+
+def search(record: Search) -> RenderableType:
+    """What a search for a recipe tried, as a table under a heading."""
+    laid_out = searches.table(record)
+    return Group(Text(printable(laid_out.title), style="bold"), _drawn(laid_out), _indented(laid_out.note), Text())
 
 
 def _drawn(table: tables.Table) -> Drawn:

@@ -29,8 +29,11 @@ from edgeq.files import write_bytes
 from edgeq.lower import onnx_rewrites as rewrites
 from edgeq.lower.coverage import Coverage, grouped, share
 from edgeq.lower.executorch import tensor_specs
-from edgeq.quantize.macs import einsum_macs, total_macs
+from edgeq.lower.onnx_dynamic import multiply_integers
 from edgeq.lower.onnx_graph import producer
+from edgeq.lower.onnx_integer_layers import integer_macs, read_floats
+from edgeq.lower.onnx_weight_only import DOMAIN, multiply_few_bits
+from edgeq.quantize.macs import einsum_macs, total_macs
 from edgeq.quantize.source import source_of
 from edgeq.quiet import quietly
 from edgeq.records import Requires, TensorSpec, Undelegated
@@ -40,11 +43,11 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from edgeq.quantize import QuantizedProgram
+    from edgeq.recipe import Method
 
 _OPSET = 20  # the newest whose operators ONNX Runtime 1.31 has all in int8 or float kernels; IR version 10
-_INTEGER_KERNELS = frozenset(
-    ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "ConvInteger")
-)
+_INTEGER_KERNELS = frozenset(("QLinearConv", "QGemm", "QLinearMatMul"))
+_INTEGER_PRODUCTS = frozenset(("MatMulInteger", "ConvInteger", "MatMulNBits"))
 _MOVES_OR_CONVERTS = frozenset(
     (
         "QuantizeLinear", "DequantizeLinear", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice",
@@ -62,7 +65,7 @@ def lower_onnx(program: QuantizedProgram, path: Path, *, activations: Literal["i
     """
     try:
         model, sources = _export(program)
-        _rewrite(model, activations=activations)
+        _rewrite(model, program.recipe.method, activations=activations)
         proto = ir.to_proto(model)
         onnx.checker.check_model(proto, full_check=True)
         data = proto.SerializeToString(deterministic=True)
@@ -80,9 +83,10 @@ def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str]]:
     """The exporter's graph, and the user's source line for each of its nodes."""
     noise = io.StringIO()  # the exporter prints its progress
     with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise), quietly():
-        exported = torch.onnx.export(
-            program.copy_to_lower(), (), dynamo=True, optimize=True, opset_version=_OPSET, verbose=False
-        )
+        copied = program.copy_to_lower()
+        if program.quantizes_at_run_time:
+            read_floats(copied)
+        exported = torch.onnx.export(copied, (), dynamo=True, optimize=True, opset_version=_OPSET, verbose=False)
     if exported is None:
         raise RuntimeError("torch.onnx.export gave nothing")
     model = exported.model
@@ -94,9 +98,14 @@ def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str]]:
     return model, sources
 
 
-def _rewrite(model: ir.Model, *, activations: Literal["int8", "uint8"]) -> None:
+def _rewrite(model: ir.Model, method: Method, *, activations: Literal["int8", "uint8"]) -> None:
     graph = model.graph
     rewrites.strip_metadata(model)
+    if method == "dynamic":
+        multiply_integers(graph)
+    elif method == "weight-only":
+        model.opset_imports[DOMAIN] = 1
+        multiply_few_bits(graph)
     rewrites.pad_inside_convolutions(graph)
     rewrites.protect_padding_of_pools(graph)
     rewrites.pool_globally(graph)
@@ -129,19 +138,20 @@ def _optimized(data: bytes, *, activations: str) -> onnx.ModelProto:
 def _coverage(
     program: QuantizedProgram, model: ir.Model, optimized: onnx.ModelProto, sources: dict[str, str]
 ) -> Coverage:
-    total = sum(_macs(node) for node in model.graph)
+    total = sum(_cost(node) for node in model.graph)
     kernels = {node.name: node.op_type for node in optimized.graph.node}
     in_int8 = missed = 0
     undelegated = []
     for node in model.graph:
         name = node.name or ""
-        cost = _macs(node)
-        if kernels.get(name) in _INTEGER_KERNELS:
+        cost = _cost(node)
+        if node.op_type in _INTEGER_PRODUCTS or kernels.get(name) in _INTEGER_KERNELS:
             in_int8 += cost
             continue
         unfused = cost > 0 and all(producer(value, "DequantizeLinear") for value in node.inputs[:2])
         missed += cost if unfused else 0
-        if program.recipe.quantized and (cost or _computes_in_float(node, kernels)):
+        counts = not program.quantizes_at_run_time and _computes_in_float(node, kernels)
+        if program.recipe.quantized and (cost or counts):
             reason = (
                 f"unfused: ONNX Runtime has no int8 kernel for this {node.op_type} between Q and DQ"
                 if unfused
@@ -184,6 +194,10 @@ def _computes_in_float(node: ir.Node, kernels: dict[str, str]) -> bool:
     into another float kernel.
     """
     return node.op_type not in _MOVES_OR_CONVERTS and not kernels.get(node.name or "", "").startswith("QLinear")
+
+
+def _cost(node: ir.Node) -> int:
+    return integer_macs(node) if node.op_type in _INTEGER_PRODUCTS else _macs(node)
 
 
 def _macs(node: ir.Node) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -56,3 +56,28 @@ def insert_before(node: ir.Node, new: ir.Node) -> None:
     graph = node.graph
     assert isinstance(graph, ir.Graph)  # noqa: S101  # edgeq exports no functions
     graph.insert_before(node, new)
+
+
+def put(  # noqa: PLR0913  # what a node is made of
+    before: ir.Node,
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    name: str,
+    *,
+    attributes: Mapping[str, ir.Attr] | None = None,
+    domain: str = "",
+    outputs: int = 1,
+) -> ir.Node:
+    """A new node in front of ``before``, and its outputs, called ``name``."""
+    node = ir.node(op_type, inputs, attributes, domain=domain, num_outputs=outputs, name=name)
+    for index, value in enumerate(node.outputs):
+        value.name = f"{name}_{index}"
+    insert_before(before, node)
+    return node
+
+
+def take_place(new: ir.Value, old: ir.Value) -> None:
+    """Let every reader of ``old``, and an output of the model, take ``new``, which gets its name, shape and dtype."""
+    new.shape, new.type = old.shape, old.type
+    new.name, old.name = old.name, f"{old.name}_before"
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)

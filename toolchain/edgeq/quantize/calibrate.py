@@ -1,12 +1,23 @@
-"""Calibration: one float pass over the samples that serves every rule for ranges and every correction."""
+"""Calibration: one float pass over the samples that serves every rule for ranges and every correction.
+
+The pass goes sample by sample and keeps nothing of a sample. It stops when
+the ranges stand, and goes on after a crash where it was (see
+docs/decisions/calibrate-once.md).
+"""
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from edgeq.errors import NonFiniteActivationError
+from edgeq.quantize.attributes import constant
+from edgeq.quantize.checkpoint import Checkpoint, Progressed
+from edgeq.quantize.convergence import Convergence
 from edgeq.quantize.source import source_of
 from edgeq.quantize.statistics import Statistics, TensorStatistics
 from edgeq.records import CalibrationData
@@ -14,36 +25,114 @@ from edgeq.records import CalibrationData
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    import numpy as np
     from torch.fx import GraphModule, Node
 
-    from edgeq.model import Dataset
+    from edgeq.model import Dataset, Reading
     from edgeq.progress import Progress
 
+_BATCH_SAMPLES = 16
+_BATCH_SECONDS = 5.0
+"""A crash costs the samples since the last checkpoint: this many, or those of this time if they are fewer."""
 
-def calibrate(
+_LAYOUT = 1
+"""Counted up whenever the same samples would be gathered differently: checkpoints of before are then not used."""
+
+
+def calibrate(  # noqa: PLR0913  # what to run, on what, and what to watch
     graph: GraphModule,
     calibration: Dataset,
     *,
     tensors: Collection[Node],
     layer_inputs: Collection[Node],
+    converge: bool = True,
     progress: Progress,
 ) -> Statistics:
     """Run the float ``graph`` sample by sample and keep the statistics of ``tensors`` and of ``layer_inputs``.
 
-    The mean is kept of ``layer_inputs`` alone. EmptyDatasetError if there is
-    no sample, NonFiniteActivationError if one of them is NaN or infinite
+    The mean is kept of ``layer_inputs`` alone. Without ``converge`` every
+    sample is read, however little the ranges move. The result depends on the
+    graph and the samples only, not on whether an earlier run was killed.
+    EmptyDatasetError if there is no sample, SamplesAlikeError if they do not
+    differ, NonFiniteActivationError if a watched tensor is NaN or infinite
     for one.
     """
     watch = _Watch(graph, tensors, layer_inputs)
-    progress.step("calibrating")
+    checkpoint = Checkpoint(_key(graph, watch, calibration, converge=converge))
     with torch.no_grad():
-        for count, sample in enumerate(calibration, 1):
-            watch.run(*sample.inputs)
-            progress.advance(count, calibration.samples)
-    return Statistics(
-        tensors=watch.by_name(),
-        data=CalibrationData(sha256=calibration.sha256, samples=calibration.samples or 0),
-    )
+        data = _Pass(watch, calibration, checkpoint, Convergence() if converge else None, progress).run()
+    return Statistics(tensors=watch.by_name(), data=data)
+
+
+class _Pass:
+    """One pass over the samples, or what is left of it."""
+
+    def __init__(
+        self,
+        watch: _Watch,
+        calibration: Dataset,
+        checkpoint: Checkpoint,
+        convergence: Convergence | None,
+        progress: Progress,
+    ) -> None:
+        self._watch = watch
+        self._calibration = calibration
+        self._checkpoint = checkpoint
+        self._convergence = convergence
+        self._progress = progress
+        self._saved_samples = 0
+        self._saved_at = time.monotonic()
+
+    def run(self) -> CalibrationData:
+        """Read until the end, or until the ranges stand."""
+        reading = self._begun()
+        self._progress.step("calibrating")
+        while not self._stands and (sample := next(reading, None)) is not None:
+            self._watch.run(*sample.inputs)
+            self._progress.advance(reading.samples, reading.total)
+            if self._convergence:
+                self._convergence.look(reading.samples, self._watch.by_name().values())
+            if (
+                reading.samples - self._saved_samples >= _BATCH_SAMPLES
+                or time.monotonic() - self._saved_at >= _BATCH_SECONDS
+            ):
+                self._save(reading)
+        reading.stop()
+        if reading.samples != self._saved_samples:
+            self._save(reading)
+        return CalibrationData(
+            sha256=reading.sha256,
+            samples=reading.samples,
+            offered=reading.total if self._stands else reading.samples,
+            converged_after=reading.samples if self._stands else None,
+        )
+
+    @property
+    def _stands(self) -> bool:
+        return self._convergence is not None and self._convergence.reached
+
+    def _begun(self) -> Reading:
+        """The samples after those that an earlier run has taken into account already."""
+        saved = self._checkpoint.load()
+        reading = self._calibration.read()
+        if saved is None:
+            return reading
+        self._progress.step(f"comparing {saved.samples} samples with those of an earlier calibration")
+        while reading.samples < saved.samples and next(reading, None) is not None:
+            self._progress.advance(reading.samples, saved.samples)
+        if (reading.samples, reading.sha256) != (saved.samples, saved.sha256):
+            self._progress.step("the samples are not those of the earlier calibration; calibrating anew")
+            return self._calibration.read()
+        self._watch.restore(saved.arrays)
+        if self._convergence:
+            self._convergence.restore(saved.arrays)
+        self._saved_samples = reading.samples
+        return reading
+
+    def _save(self, reading: Reading) -> None:
+        arrays = self._watch.state() | (self._convergence.state() if self._convergence else {})
+        self._checkpoint.save(Progressed(samples=reading.samples, sha256=reading.sha256, arrays=arrays))
+        self._saved_samples, self._saved_at = reading.samples, time.monotonic()
 
 
 class _Watch(torch.fx.Interpreter):
@@ -69,6 +158,20 @@ class _Watch(torch.fx.Interpreter):
         """The statistics by the names of their nodes, in the order of the graph."""
         return {node.name: statistics for node, statistics in self._statistics.items()}
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything there is to keep, as plain arrays."""
+        return {
+            f"{name}/{part}": array
+            for name, statistics in self.by_name().items()
+            for part, array in statistics.state().items()
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over what :meth:`state` of a watch over the same nodes gave."""
+        for name, statistics in self.by_name().items():
+            own = f"{name}/"
+            statistics.restore({key.removeprefix(own): state[key] for key in state if key.startswith(own)})
+
 
 def _channel_axis(node: Node) -> int | None:
     """1 for images and sequences of channels; the last for rows of features, such as a linear layer reads."""
@@ -77,3 +180,25 @@ def _channel_axis(node: Node) -> int | None:
     if dimensions > 2 and not rows:  # noqa: PLR2004  # batch, channels, and a place in the image
         return 1
     return dimensions - 1 if dimensions else None
+
+
+def _key(graph: GraphModule, watch: _Watch, calibration: Dataset, *, converge: bool) -> str:
+    """A name for everything that the statistics depend on, but the samples."""
+    digest = hashlib.sha256()
+    facts = (
+        _LAYOUT,
+        importlib.metadata.version("edgeq"),
+        torch.__version__,
+        torch.backends.cpu.get_cpu_capability(),
+        torch.get_num_threads(),
+        calibration.where,
+        converge,
+        [(name, statistics.form) for name, statistics in watch.by_name().items()],
+        *(module.code for module in graph.modules() if isinstance(module, torch.fx.GraphModule)),
+    )
+    digest.update(repr(facts).encode())
+    constants = {str(node.target): constant(graph, node) for node in graph.graph.nodes if node.op == "get_attr"}
+    for name, tensor in sorted({**constants, **graph.state_dict()}.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -56,6 +56,11 @@ class TensorStatistics:
         self._maxima = _Magnitudes()
 
     @property
+    def form(self) -> tuple[int | None, bool]:
+        """The channel axis, and whether the mean is kept."""
+        return self._channel_axis, self._keep_mean
+
+    @property
     def believable_minimum(self) -> float:
         """``minimum``, but at most twice what all but one in 32 samples reach (of fewer, each is believed)."""
         return -self._minima.believable(-self.minimum)

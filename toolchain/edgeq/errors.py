@@ -508,6 +508,66 @@ class ExportError(ConfigError):
         )
 
 
+class NoTrainFunctionError(ConfigError):
+    """A recipe that trains, and nothing to train with."""
+
+    def __init__(self, recipe: str) -> None:
+        super().__init__(
+            f"recipe {recipe!r} trains the model, and [data] train is missing in edgeq.toml",
+            hint='write train = "train.py:train" under [data], and in train.py a function train(module, steps) that '
+            "trains the module it is given, in place, for that many optimizer steps",
+        )
+
+
+class TrainSignatureError(ConfigError):
+    """A train function that cannot be called as edgeq calls it."""
+
+    def __init__(self, reference: str, signature: str) -> None:
+        super().__init__(
+            f"{reference} takes {signature}",
+            hint="let it take (module, steps), or (module, steps, learning_rate)",
+        )
+
+
+class TrainingError(ConfigError):
+    """A train function that ran, and did not train the module it was given."""
+
+    def __init__(self, reference: str, reason: str, hint: str) -> None:
+        super().__init__(f"{reference} {reason}", hint=hint)
+
+
+class DivergedError(ConfigError):
+    """Training that left NaN or infinity in a weight."""
+
+    def __init__(self, reference: str, name: str, step: int) -> None:
+        super().__init__(
+            f"training by {reference} diverged: {name} is NaN or infinite at step {step}",
+            hint="lower the learning rate; [qat] learning_rate in edgeq.toml if the function takes it from there",
+        )
+
+
+class TrainingInputError(ConfigError):
+    """A train function that calls the module with inputs that the model does not take."""
+
+    def __init__(self, reference: str, got: str, expected: str) -> None:
+        super().__init__(
+            f"{reference} calls the module with {got} where [model] inputs says {expected}",
+            hint="only the first dimension, the batch, may be another in training",
+        )
+
+
+class NotBatchableError(ConfigError):
+    """A model that cannot run on several samples at once, which training needs."""
+
+    def __init__(self, model: str, batch: int, reason: str, *, source: str, detail: str) -> None:
+        super().__init__(
+            f"{model} cannot be trained on a batch of {batch}: {reason}",
+            hint=f"change the code at {source or 'that line'} so that it takes any batch size: view(x.shape[0], ...) "
+            "in place of view(1, ...)",
+            detail=detail,
+        )
+
+
 class NonFiniteActivationError(ConfigError):
     """A layer gave NaN or infinity for a calibration sample."""
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgeq import errors
+from edgeq.files import sha256_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from edgeq.project import InputSpec, Project
 
@@ -261,6 +264,64 @@ class _Given:
         return str(getattr(self.items, "note", ""))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The user's train function and what it is run with.
+
+    ``sha256`` is over the Python files beside the function's, so that a
+    change of what it imports from there is a change.
+    """
+
+    where: str
+    function: Callable[..., Any]
+    steps: int
+    learning_rate: float
+    seed: int
+    sha256: str
+
+    def __call__(self, module: torch.nn.Module, steps: int) -> None:
+        """Train ``module`` in place; UserCodeError with the user's line if the function raises."""
+        given = {"learning_rate": self.learning_rate} if _takes_learning_rate(self.function) else {}
+        _called(self.function, self.where, module, steps, **given)
+
+
+def load_training(project: Project, recipe: str) -> Training:
+    """The train function of the project; ``recipe`` is who asks, for messages.
+
+    NoTrainFunctionError if the project names none, TrainSignatureError if
+    it does not take (module, steps).
+    """
+    where = project.data.train
+    if not where:
+        raise errors.NoTrainFunctionError(recipe)
+    function = find_function(where, Path(project.root))
+    given = {"learning_rate": 0.0} if _takes_learning_rate(function) else {}
+    try:
+        inspect.signature(function).bind(None, 1, **given)
+    except TypeError:
+        raise errors.TrainSignatureError(where, str(inspect.signature(function))) from None
+    return Training(
+        where=where,
+        function=function,
+        steps=project.qat.steps,
+        learning_rate=project.qat.learning_rate,
+        seed=project.qat.seed,
+        sha256=_sources_sha256(function),
+    )
+
+
+def _takes_learning_rate(function: Callable[..., Any]) -> bool:
+    return "learning_rate" in inspect.signature(function).parameters
+
+
+def _sources_sha256(function: Callable[..., Any]) -> str:
+    digest = hashlib.sha256()
+    file = Path(inspect.getsourcefile(inspect.unwrap(function)) or "")
+    for path in sorted(file.parent.glob("*.py")):
+        digest.update(f"{path.name} {sha256_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
 def find_function(reference: str, root: Path, *, or_iterable: bool = False) -> Callable[[], Any]:
     """The function named by ``file.py:function`` (below ``root``) or ``package.module:function``.
 
@@ -315,9 +376,9 @@ def _imported(name: str, reference: str) -> Any:  # noqa: ANN401  # a module's c
         raise errors.UserCodeError(reference, _told(error), _where_in_user_code(error)) from error
 
 
-def _called(factory: Callable[[], Any], reference: str) -> object:
+def _called(factory: Callable[..., Any], reference: str, *args: object, **kwargs: object) -> object:
     try:
-        return factory()
+        return factory(*args, **kwargs)
     except errors.EdgeqError:
         raise
     except Exception as error:

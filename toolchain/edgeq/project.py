@@ -38,10 +38,11 @@ class ModelSection:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSection:
-    """``[data]``: the functions that yield the samples."""
+    """``[data]``: the functions that yield the samples, and ``train``: (module, steps) -> None."""
 
     evaluation: str
     calibration: str = ""
+    train: str = ""
     metric: Literal["top1"] = "top1"
 
 
@@ -52,6 +53,19 @@ class BuildSection:
     target: str = "rpi4"
     formats: tuple[Format, ...] = FORMATS
     recipes: tuple[str, ...] = ("fp32", "int8-static")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QatSection:
+    """``[qat]``: how many optimizer steps the recipe int8-qat trains, and what the train function is given.
+
+    ``learning_rate`` is handed to a function that has a parameter of that
+    name; ``seed`` is what torch, numpy and random are seeded with.
+    """
+
+    steps: int = 1000
+    learning_rate: float = 1e-3
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +91,7 @@ class Project:
     model: ModelSection
     data: DataSection
     build: BuildSection = field(default_factory=BuildSection)
+    qat: QatSection = field(default_factory=QatSection)
     preprocess: Preprocess | None = None
     limits: Limits = field(default_factory=Limits)
     recipes: dict[str, RecipeSection] = field(default_factory=dict)
@@ -134,6 +149,12 @@ def _check(project: Project, file: Path) -> None:
                 f"{file}: model.inputs: the batch dimension is {spec.shape[0]}; artifacts for a board take one sample",
                 hint=f"write shape = {[1, *spec.shape[1:]]}",
             )
+    if project.qat.steps < 1:
+        raise ConfigError(f"{file}: qat.steps is {project.qat.steps}", hint="write 1 or more; 1000 is the default")
+    if not 0 < project.qat.learning_rate < 1:
+        raise ConfigError(
+            f"{file}: qat.learning_rate is {project.qat.learning_rate}", hint="write a number between 0 and 1"
+        )
     _check_recipes(project, file)
 
 

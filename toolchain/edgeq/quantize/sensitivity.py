@@ -3,10 +3,14 @@
 Each sample is run once in float, once in int8, and once for each operation
 from there on to the end, everything before it being known. So the cost is
 about half a pass for each operation and sample, and memory that of one
-sample's tensors. Noise at the output of operations that are each int8 alone
-adds up to about the noise of all of them, as long as it is small: rounding
-errors are nearly uncorrelated (Lin et al., "Fixed Point Quantization of
-Deep Convolutional Networks", ICML 2016).
+sample's tensors.
+
+An operation's noise is that of its rounded weights and of its rounded
+result; a rounded input counts where it is stored. So each rounding counts
+once, and the noise of operations that are each int8 alone adds up to about
+the noise of all of them, as long as it is small: rounding errors are nearly
+uncorrelated (Lin et al., "Fixed Point Quantization of Deep Convolutional
+Networks", ICML 2016).
 """
 
 from __future__ import annotations
@@ -19,7 +23,6 @@ from torch.utils import _pytree as pytree
 
 from edgeq.quantize.attributes import constant
 from edgeq.quantize.macs import macs, operator_name
-from edgeq.quantize.plan import MOVES
 from edgeq.quantize.simulate import SAMPLES, OutputNoise, Simulation, power, spread
 from edgeq.quantize.source import module_of, source_of
 from edgeq.records import LayerNumerics
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from edgeq.quantize.plan import Operation
     from edgeq.quantize.scheme import Scheme
 
-_AFFORDABLE_MACS = 200_000_000_000
+_AFFORDABLE_MACS = 60_000_000_000
 _FEWEST_SAMPLES = 2
 
 __all__ = ["LayerNumerics", "Sensitivity", "measure", "sensitivities"]
@@ -60,8 +63,8 @@ def sensitivities(
 
 
 def that_round(scheme: Scheme) -> list[Operation]:
-    """The operations whose rounding is their own: not those that only move values from one place to another."""
-    return [operation for operation in scheme.plan.operations if operation.node.target not in MOVES]
+    """The operations that round: not those whose result has the scale of their inputs."""
+    return [operation for operation in scheme.plan.operations if operation.kind != "shared"]
 
 
 def measure(  # noqa: PLR0913  # what is measured, on what, how far
@@ -101,7 +104,7 @@ def measure(  # noqa: PLR0913  # what is measured, on what, how far
 
 
 def affordable_samples(operations: Sequence[Operation]) -> int:
-    """How many samples, at most the usual number, :func:`measure` runs within about half a minute on one core."""
+    """How many samples, at most the usual number, :func:`measure` runs in a few seconds on one core."""
     cost = sum(macs(node) for operation in operations for node in _downstream(operation.node))
     return min(SAMPLES, max(_FEWEST_SAMPLES, _AFFORDABLE_MACS // max(cost, 1)))
 
@@ -166,6 +169,7 @@ class _Tally:
         got = simulation.outputs(
             inputs,
             (self.operation,),
+            alone=True,
             known={node: values[node] for node in self._known},
             watch=_compare(values, {self.operation.output: self.own}),
         )

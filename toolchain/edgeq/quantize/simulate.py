@@ -54,6 +54,7 @@ class Simulation(Interpreter):
         }
         self._computed: dict[Node, Operation] = {}
         self._stored: frozenset[Node] = frozenset()
+        self._as_they_come: frozenset[Node] = frozenset()
         self._watch: Callable[[Node, Any], None] | None = None
 
     def values(self, inputs: tuple[torch.Tensor, ...]) -> dict[Node, Any]:
@@ -69,16 +70,19 @@ class Simulation(Interpreter):
         inputs: tuple[torch.Tensor, ...],
         in_int8: Collection[Operation],
         *,
+        alone: bool = False,
         known: Values | None = None,
         watch: Callable[[Node, Any], None] | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """The outputs of the model for one sample.
 
         What is in ``known`` is not computed again; ``watch`` is told what
-        every other node gives.
+        every other node gives. ``alone`` leaves inputs unrounded that
+        another operation of the scheme stores: their noise is that one's.
         """
         self._computed = {operation.node: operation for operation in in_int8}
         self._stored = frozenset(operation.output for operation in in_int8)
+        self._as_they_come = self._scheme.plan.stored if alone else self._stored
         self._watch = watch
         with torch.no_grad():
             return tuple(pytree.tree_leaves(self.run(*inputs, initial_env=dict(known or {}))))
@@ -112,7 +116,7 @@ class Simulation(Interpreter):
 
     def _read(self, value: torch.Tensor, tensor: Node) -> torch.Tensor:
         """``value``, which is ``tensor`` or that with zeros around it, as an int8 operation reads it."""
-        return value if tensor in self._stored else self._scheme.affine(tensor).rounded(value)
+        return value if tensor in self._as_they_come else self._scheme.affine(tensor).rounded(value)
 
 
 def simulated_sqnr_db(

@@ -50,6 +50,11 @@ def test_a_folder_without_the_file_is_no_project(tmp_path: Path) -> None:
         ("[{ shape = [1, 3, 8, 8] }]", "[]", "model.inputs is empty"),
         ("[data]", 'root = "/"\n[data]', "unknown key 'model.root'"),
         ("[data]", '[build]\nrecipes = ["int8-statik"]\n[data]', "did you mean 'int8-static'"),
+        ("[data]", '[recipes.fp32]\nbase = "int8-static"\n[data]', "cannot be the name of a recipe of your own"),
+        ("[data]", '[recipes."a/b"]\nbase = "int8-static"\n[data]', "letters, digits, dots and dashes"),
+        ("[data]", '[recipes.mine]\nbase = "int8-statik"\n[data]', "[recipes.mine]: unknown recipe 'int8-statik'"),
+        ("[data]", '[recipes.mine]\nbase = "auto"\n[data]', "'auto' is a search"),
+        ("[data]", '[recipes.mine]\nbase = "int8-static"\nkeep = []\n[data]', "keep"),
         ("[data]", '[build]\nformats = ["tflite"]\n[data]', "formats"),
     ],
 )
@@ -57,3 +62,17 @@ def test_what_is_wrong_is_named_with_the_way_to_mend_it(tmp_path: Path, old: str
     with pytest.raises(ConfigError) as caught:
         load_project(_written(tmp_path, MINIMAL.replace(old, new, 1)))
     assert words in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_project_has_recipes_of_its_own(tmp_path: Path) -> None:
+    text = """
+[build]
+recipes = ["careful+mse"]
+[recipes.careful]
+base = "int8-static+equalize"
+keep_float = ["head", "features.0.*"]
+"""
+    recipe = load_project(_written(tmp_path, MINIMAL + text)).own_recipes()["careful"]
+    assert recipe.name == "careful"
+    assert recipe.equalize
+    assert recipe.keep_float == ("head", "features.0.*")

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgeq.records import Search, Trial
+from edgeq.stages.report import searches
+from edgeq.testing import sample_manifest
+
+TRIED = Trial(
+    recipe="int8-static+entropy",
+    keep_float=("conv2d_3",),
+    why="a simulation gives 22.0 dB, not 20.1",
+    outcome="met",
+    correct=990,
+    labelled=1000,
+    drop_pp=0.2,
+    drop_ci95_pp=(-0.1, 0.5),
+    drop_p_value=0.6,
+    agree=980,
+    total=1000,
+    sqnr_db=22.5,
+    int8_mac_share=0.97,
+    float_macs=3_000,
+    size_bytes=500_000,
+    seconds=12.0,
+    resumed=True,
+)
+SEARCH = Search(
+    name="auto",
+    max_drop_pp=0.5,
+    seed=0,
+    format="pte",
+    outcome="met",
+    chosen=TRIED.recipe,
+    keep_float=TRIED.keep_float,
+    reason="int8-static+entropy keeps 0.5 pp: 0.20 pp on 1000 samples",
+    trials=(Trial(recipe="int8-static+equalize", why="does not help", outcome="skipped"), TRIED),
+)
+
+
+def test_every_trial_is_a_row_with_its_metric_cost_and_seconds() -> None:
+    table = searches.table(SEARCH)
+    skipped, tried = table.rows
+    assert skipped[0].text == "int8-static+equalize"
+    assert {cell.text for cell in skipped[1:]} == {"\u2013"}
+    assert tried[0].small.startswith("1 layer in float; a simulation")
+    assert [cell.text.replace("\u00a0", " ") for cell in tried[1:]] == [
+        "+0.2 pp",
+        "98.0 %",
+        "22.5 dB",
+        "97.0 %",
+        "500 kB",
+        "12 s",
+    ]
+    assert tried[-1].small == "from the journal"
+
+
+def test_the_note_says_why_the_search_ended_and_on_what_it_was_judged() -> None:
+    note = searches.table(SEARCH).note
+    assert "0.5 pp against fp32" in note
+    assert note.endswith("int8-static+entropy keeps 0.5 pp: 0.20 pp on 1000 samples.")
+    assert ".pte" in note
+
+
+def test_a_search_that_found_nothing_misses_the_limit() -> None:
+    missed = replace(SEARCH, outcome="missed", reason="no recipe keeps 0.5 pp")
+    (check,) = searches.checks("build", replace(sample_manifest(), searches=(missed,)))
+    assert (check.outcome, check.limit) == ("missed", "max_drop_pp")
+    assert check.artifact.endswith(".auto")

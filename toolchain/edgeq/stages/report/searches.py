@@ -1,0 +1,66 @@
+"""What a search for a recipe tried, as a table, and whether it kept the budget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.records import Check
+from edgeq.stages.report import figures
+from edgeq.stages.report.tables import Cell, Column, Table, Tone
+
+if TYPE_CHECKING:
+    from edgeq.records import Manifest, Search, Trial
+
+_COLUMNS = (
+    Column(name="Tried", numeric=False),
+    Column(name="Drop"),
+    Column(name="As fp32"),
+    Column(name="SQNR"),
+    Column(name="In int8"),
+    Column(name="File size"),
+    Column(name="Time"),
+)
+_OUTCOMES: dict[str, Tone] = {"met": "good", "missed": "", "skipped": "dim"}
+_NOTHING = Cell(text=figures.NOTHING, tone="dim")
+
+
+def table(search: Search) -> Table:
+    """A row for each trial, in the order they were made."""
+    return Table(
+        title=f"Search for {search.name}",
+        columns=_COLUMNS,
+        rows=tuple(_row(trial) for trial in search.trials),
+        note=f"The budget is {search.max_drop_pp:g} pp against fp32 on the same samples, judged on the .{search.format} "
+        f"in its runtime on the build machine: {search.reason}.",
+    )
+
+
+def checks(build: str, manifest: Manifest) -> tuple[Check, ...]:
+    """Whether each search kept the budget."""
+    return tuple(
+        Check(
+            build=build,
+            artifact=f"{manifest.model}.{search.name}",
+            device=None,
+            limit="max_drop_pp",
+            outcome=search.outcome,
+            text=search.reason,
+        )
+        for search in manifest.searches
+    )
+
+
+def _row(trial: Trial) -> tuple[Cell, ...]:
+    in_float = f"{figures.some(len(trial.keep_float), 'layer')} in float; " if trial.keep_float else ""
+    tried = Cell(text=trial.recipe, small=f"{in_float}{trial.why}", tone=_OUTCOMES[trial.outcome])
+    if trial.drop_pp is None or trial.int8_mac_share is None or trial.size_bytes is None:
+        return (tried, *(_NOTHING for _ in _COLUMNS[1:]))
+    return (
+        tried,
+        Cell(text=figures.points(trial.drop_pp, trial.labelled), tone=_OUTCOMES[trial.outcome]),
+        Cell(text=figures.percent((trial.agree or 0) / trial.total, trial.total)),
+        Cell(text=figures.decibels(trial.sqnr_db, identical=trial.sqnr_db is None)),
+        Cell(text=figures.percent(trial.int8_mac_share)),
+        Cell(text=figures.megabytes(trial.size_bytes)),
+        Cell(text=f"{trial.seconds:.0f}\u00a0s", small="from the journal" if trial.resumed else ""),
+    )

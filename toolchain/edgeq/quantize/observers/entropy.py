@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from edgeq.quantize.histogram import Histogram
     from edgeq.quantize.statistics import TensorStatistics
 
 _CANDIDATES = 128
@@ -20,20 +21,19 @@ def entropy(statistics: TensorStatistics, levels: int) -> tuple[float, float]:
     lie between the two ends. Exact zeros are left out: they are exact at any
     scale, and after a ReLU they would drown everything else.
     """
-    extreme = max(-statistics.minimum, statistics.maximum)
+    minimum, maximum = statistics.believable_minimum, statistics.believable_maximum
+    extreme = max(-minimum, maximum)
     best, least = extreme, np.inf
     for part in range(_CANDIDATES, 0, -1):
         threshold = extreme * part / _CANDIDATES
-        divergence = _divergence(statistics, threshold, levels)
+        divergence = _divergence(statistics.histogram, max(minimum, -threshold), min(maximum, threshold), levels)
         if divergence < least:
             best, least = threshold, divergence
-    return max(statistics.minimum, -best), min(statistics.maximum, best)
+    return max(minimum, -best), min(maximum, best)
 
 
-def _divergence(statistics: TensorStatistics, threshold: float, levels: int) -> float:
-    """How much the values cut at ``threshold`` tell apart that ``levels`` steps do not; infinite if too few bins."""
-    histogram = statistics.histogram
-    low, high = max(statistics.minimum, -threshold), min(statistics.maximum, threshold)
+def _divergence(histogram: Histogram, low: float, high: float, levels: int) -> float:
+    """How much more the values, cut at ``low`` and ``high``, tell than ``levels`` steps; infinite if bins are few."""
     centers = histogram.centers
     inside = (centers > low) & (centers < high)
     kept = histogram.counts[inside].astype(np.float64)

@@ -17,14 +17,15 @@ def mse(statistics: TensorStatistics, levels: int) -> tuple[float, float]:
     """The range whose squared error is smallest with scale and zero point as the kernels use them.
 
     Nagel et al., "A White Paper on Neural Network Quantization" (2021),
-    section 3.1 (MSE). Each end is searched over 24 parts of its extreme, then
-    twice more finely around the best pair. The values are the middles of the
+    section 3.1 (MSE). Each end is searched over 24 parts of what is believable (one
+    value of many far from all others would weigh more than they), then twice
+    more finely around the best pair. The values are the middles of the
     bins of the histogram; what they differ by inside a bin adds the same to
     every candidate.
     """
     used = np.flatnonzero(statistics.histogram.counts)
     values, counts = statistics.histogram.centers[used], statistics.histogram.counts[used].astype(np.float64)
-    ends = (statistics.minimum, statistics.maximum)
+    ends = (statistics.believable_minimum, statistics.believable_maximum)
     candidates = [(low, high) for low in (_COARSE if ends[0] else (1.0,)) for high in (_COARSE if ends[1] else (1.0,))]
     best, least = (1.0, 1.0), np.inf
     for step in (*_FINER, None):
@@ -40,7 +41,7 @@ def mse(statistics: TensorStatistics, levels: int) -> tuple[float, float]:
                 for high in {min(best[1] + shift, 1.0) for shift in around if ends[1]} or {1.0}
                 if low > 0 and high > 0
             ]
-    return best[0] * ends[0], best[1] * ends[1]
+    return float(best[0] * ends[0]), float(best[1] * ends[1])
 
 
 def _error(values: np.ndarray, counts: np.ndarray, low: float, high: float, levels: int) -> float:

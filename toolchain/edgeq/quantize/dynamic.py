@@ -14,6 +14,7 @@ import torch
 from edgeq.quantize.capture import export
 from edgeq.quantize.integer_weights import int8_by_channel, layers_of, use_integer_weights
 from edgeq.quantize.program import QuantizedProgram
+from edgeq.quantize.rewrite.recurrent import unroll_recurrent_layers
 from edgeq.quantize.threads import torch_threads
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _ATEN = torch.ops.aten
 
 
 def quantize_dynamic(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> QuantizedProgram:
-    """Give linear layers and plain 2-D convolutions int8 weights and int8 activations ranged at run time.
+    """Give linear layers, recurrent layers and plain 2-D convolutions int8 weights and activations ranged at run time.
 
     Depthwise, grouped, transposed and 1-D convolutions stay float: XNNPACK
     has no such kernel for them. RecipeError if ``recipe.keep_float`` names
@@ -36,6 +37,7 @@ def quantize_dynamic(source: FloatGraph, recipe: Recipe, *, progress: Progress) 
     progress.step("rounding weights to int8")
     with torch_threads(source.threads):
         graph = source.copy()
+        unroll_recurrent_layers(graph)
         use_integer_weights(graph, [layer for layer in layers_of(graph, recipe) if _has_kernel(layer)], int8_by_channel)
         return QuantizedProgram(
             model=source.model,

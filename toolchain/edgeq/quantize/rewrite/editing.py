@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
@@ -13,7 +15,7 @@ def call(graph: GraphModule, before: Node, target: Any, *args: Any, **kwargs: An
     with graph.graph.inserting_before(before):
         node = graph.graph.call_function(target, args, kwargs)
     node.meta = {key: value for key, value in before.meta.items() if key != "val"}
-    values = [arg.meta["val"] if hasattr(arg, "meta") else arg for arg in args]
+    values = torch.fx.map_arg(args, lambda source: source.meta["val"])
     node.meta["val"] = target(*values, **kwargs)
     return node
 

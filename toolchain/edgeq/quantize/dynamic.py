@@ -18,7 +18,7 @@ from edgeq.quantize.rewrite.recurrent import unroll_recurrent_layers
 from edgeq.quantize.threads import torch_threads
 
 if TYPE_CHECKING:
-    from torch.fx import Node
+    from torch.fx import GraphModule, Node
 
     from edgeq.progress import Progress
     from edgeq.quantize.float_graph import FloatGraph
@@ -38,7 +38,7 @@ def quantize_dynamic(source: FloatGraph, recipe: Recipe, *, progress: Progress) 
     with torch_threads(source.threads):
         graph = source.copy()
         unroll_recurrent_layers(graph)
-        use_integer_weights(graph, [layer for layer in layers_of(graph, recipe) if _has_kernel(layer)], int8_by_channel)
+        use_integer_weights(graph, dynamic_layers(graph, recipe), int8_by_channel)
         return QuantizedProgram(
             model=source.model,
             recipe=recipe,
@@ -47,6 +47,11 @@ def quantize_dynamic(source: FloatGraph, recipe: Recipe, *, progress: Progress) 
             example_inputs=source.example_inputs,
             calibration=None,
         )
+
+
+def dynamic_layers(graph: GraphModule, recipe: Recipe) -> list[Node]:
+    """The layers that become int8 in a graph without recurrent layers; RecipeError as above."""
+    return [layer for layer in layers_of(graph, recipe) if _has_kernel(layer)]
 
 
 def _has_kernel(layer: Node) -> bool:

@@ -17,9 +17,10 @@ from edgeq import records
 from edgeq.errors import ConfigError, NotReplaceableError
 from edgeq.files import atomic_folder, sha256_file, try_folder_lock, write_text
 from edgeq.lower import lower
-from edgeq.model import load_dataset, load_model
+from edgeq.model import load_dataset, load_model, load_training
 from edgeq.project import Project
 from edgeq.quantize import FloatGraph, quantize
+from edgeq.quantize.qat import train_quantization_aware
 from edgeq.recipe import Recipe, named
 from edgeq.schema import to_json
 from edgeq.stages.scoring import Scorer, keep_evaluation
@@ -124,20 +125,30 @@ class _Sources:
         self._what = what
         self._progress = progress
         self.model: Model = load_model(what.project)
+        for recipe in what.recipes:
+            if recipe.method == "qat":
+                load_training(what.project, recipe.name)  # what is wrong with it is said before anything is built
+        self._trained: dict[str, FloatGraph] = {}
         self._calibration: Dataset | None = None
         if any(recipe.needs_calibration for recipe in what.recipes):
             self._calibration = load_dataset(what.project, what.project.data.calibration, labelled=False)
 
     def of(self, recipe: Recipe) -> FloatGraph:
         """The graph that ``recipe`` quantizes."""
-        if recipe.method == "qat":
-            raise NotImplementedError
-        return self.plain
+        if recipe.method != "qat":
+            return self.plain
+        if recipe.name not in self._trained:
+            self._trained[recipe.name] = self._graph(self._fitted(recipe))
+        return self._trained[recipe.name]
 
     @cached_property
     def plain(self) -> FloatGraph:
         """The user's model."""
         return self._graph(self.model)
+
+    def _fitted(self, recipe: Recipe) -> Model:
+        training = load_training(self._what.project, recipe.name)
+        return train_quantization_aware(self.plain, self.model, recipe, training, progress=self._progress)
 
     def _graph(self, model: Model) -> FloatGraph:
         return FloatGraph(model, self._calibration, threads=self._what.threads, progress=self._progress)
@@ -208,7 +219,7 @@ class _Maker:
         return SearchGround(
             source=self._sources.plain,
             source_of=self._sources.of,
-            trains=False,
+            trains=bool(project.data.train),
             scorer=self._scorer,
             folder=self._folder,
             target=self._what.target,

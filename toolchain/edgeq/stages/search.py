@@ -54,6 +54,8 @@ SEED = 0
 ASSUMED_DROP_PP = 1.0
 """The budget where neither the project nor the command names one."""
 
+_CHANCE = 0.05
+
 _LOSSES_THAT_SHOW = 5
 """So many samples lost and none gained are more than chance: 2**-5 < 0.05."""
 
@@ -170,8 +172,10 @@ class _Climb:
         self.attempt(named(f"{self._best().name}+adaround"), "rounding directions fitted to the outputs of each layer")
 
     def judge_samples(self) -> None:
-        """Stop where the labelled samples are too few to show the budget: what follows costs speed."""
-        self._too_few = len(self._twin_right) * self._ground.max_drop_pp / 100 < _LOSSES_THAT_SHOW
+        """Stop where the drop may be chance and the samples are too few to show the budget: what follows costs speed."""
+        _, best = self._ranked(self._trials)
+        may_be_chance = best.drop_p_value is not None and best.drop_p_value > _CHANCE
+        self._too_few = may_be_chance and best.labelled * self._ground.max_drop_pp / 100 < _LOSSES_THAT_SHOW
 
     def attempt_dynamic(self) -> None:
         """Try ranges taken at run time, where linear and recurrent layers hold most of the MACs."""

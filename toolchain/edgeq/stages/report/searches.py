@@ -30,8 +30,8 @@ def table(search: Search) -> Table:
         title=f"Search for {search.name}",
         columns=_COLUMNS,
         rows=tuple(_row(trial) for trial in search.trials),
-        note=f"The budget is {search.max_drop_pp:g} pp against fp32 on the same samples, judged on the .{search.format} "
-        f"in its runtime on the build machine: {search.reason}.",
+        note=f"The budget is {search.max_drop_pp:g} pp against fp32 on the same samples, judged on the "
+        f".{search.format} in its runtime on the build machine: {search.reason}.",
     )
 
 
@@ -51,8 +51,7 @@ def checks(build: str, manifest: Manifest) -> tuple[Check, ...]:
 
 
 def _row(trial: Trial) -> tuple[Cell, ...]:
-    in_float = f"{figures.some(len(trial.keep_float), 'layer')} in float; " if trial.keep_float else ""
-    tried = Cell(text=trial.recipe, small=f"{in_float}{trial.why}", tone=_OUTCOMES[trial.outcome])
+    tried = Cell(text=trial.recipe, small=trial.why, tone=_OUTCOMES[trial.outcome])
     if trial.drop_pp is None or trial.int8_mac_share is None or trial.size_bytes is None:
         return (tried, *(_NOTHING for _ in _COLUMNS[1:]))
     return (

@@ -57,7 +57,7 @@ def find(graph: GraphModule, scheme: Scheme, statistics: Statistics, *, saturati
         *_uneven_channels(scheme, statistics),
         *_shared_scales(scheme, statistics),
         *_narrow_results(scheme, statistics),
-        *_weights(graph, scheme),
+        *_weights(graph, scheme, statistics),
         *_dead_channels(graph, scheme, statistics),
     ]
     if saturating:
@@ -78,10 +78,11 @@ def _stretched_ranges(scheme: Scheme, statistics: Statistics) -> Iterator[Numeri
         scale = scheme.activations[leader].scale
         steps = (high - low) / scale
         if 0 < steps < FEW_STEPS:
+            maker = _maker(scheme, leader)
             yield _finding(
                 "stretched-range",
-                leader,
-                f"99.9 % of the values of {_called(leader)} lie between {low:.3g} and {high:.3g}, and a few outliers "
+                maker,
+                f"99.9 % of the values of {_called(maker)} lie between {low:.3g} and {high:.3g}, and a few outliers "
                 f"stretch its int8 range to {_INT8_STEPS * scale:.3g}: {steps:.0f} of 255 steps are left for them",
                 "an observer that cuts outliers off (+histogram, +percentile or +mse after the recipe's name); "
                 "if the outliers are needed, +smooth before linear layers, or keep_float for the layers that read it",
@@ -100,13 +101,14 @@ def _uneven_channels(scheme: Scheme, statistics: Statistics) -> Iterator[Numeric
         ranges = seen.channel_maximum.clamp(min=0) - seen.channel_minimum.clamp(max=0)
         alive = ranges[ranges > 0]
         starved = int((alive < VERY_FEW_STEPS * scheme.affine(tensor).scale).sum())
-        if starved > _MANY_CHANNELS * len(alive):
+        if starved > _MANY_CHANNELS * len(alive) and alive.max() > FEW_STEPS * scheme.affine(tensor).scale:
             told.add(leader)
+            maker = _maker(scheme, tensor)
             ratio = float(alive.max() / alive.min())
             yield _finding(
                 "uneven-channels",
-                tensor,
-                f"{starved} of {len(alive)} channels of {_called(tensor)} use less than {VERY_FEW_STEPS} of 255 steps: "
+                maker,
+                f"{starved} of {len(alive)} channels of {_called(maker)} use less than {VERY_FEW_STEPS} of 255 steps: "
                 f"one scale holds them all, and the widest is {ratio:.3g} times the narrowest",
                 "+equalize after the recipe's name, which moves the difference into the weights (+smooth where a "
                 "layer norm stands before it)",
@@ -124,10 +126,11 @@ def _shared_scales(scheme: Scheme, statistics: Statistics) -> Iterator[NumericFi
         if len(tensors) == 1 or not 0 < steps < FEW_STEPS or max(widths.values()) < _RAISED * widths[tensor]:
             continue
         clamp = tensor.target in CLAMPS and tensor.args[0] in scheme.plan.leader
+        maker = _maker(scheme, tensor)
         yield _finding(
             "unfused-clamp" if clamp else "shared-scale",
-            tensor,
-            f"{_called(tensor)} holds values from {seen.minimum:.3g} to {seen.maximum:.3g} and shares its scale with a "
+            maker,
+            f"{_called(maker)} holds values from {seen.minimum:.3g} to {seen.maximum:.3g} and shares its scale with a "
             f"tensor as wide as {max(widths.values()):.3g}"
             + (", as others read what it clamps" if clamp else "")
             + f": {steps:.0f} of 255 steps are left for it",
@@ -150,22 +153,22 @@ def _narrow_results(scheme: Scheme, statistics: Statistics) -> Iterator[NumericF
         if operation.kind == "layer" and len(groups[scheme.plan.leader[output]]) == 1 and 0 < width < FEW_STEPS * scale:
             yield _finding(
                 "narrow-result",
-                output,
-                f"{_called(output)} gives values from {seen.minimum:.3g} to {seen.maximum:.3g}, next to nothing beside "
-                f"the products that it sums up: integer kernels leave it {width / scale:.0f} of 255 steps",
+                operation.node,
+                f"{_called(operation.node)} gives values from {seen.minimum:.3g} to {seen.maximum:.3g}, next to nothing "
+                f"beside the products that it sums up: integer kernels leave it {width / scale:.0f} of 255 steps",
                 "leave out the layer if its result does not matter, or name it in keep_float",
                 {"low": seen.minimum, "high": seen.maximum, "steps": width / scale},
             )
 
 
-def _weights(graph: GraphModule, scheme: Scheme) -> Iterator[NumericFinding]:
+def _weights(graph: GraphModule, scheme: Scheme, statistics: Statistics) -> Iterator[NumericFinding]:
     for operation in scheme.plan.operations:
         if operation.kind == "layer":
             layer, scales = operation.node, scheme.weights[operation.node]
             weight = constant(graph, layer.args[1])  # type: ignore[arg-type]  # a layer of the plan has constant weights
             channels = weight.transpose(0, output_axis(layer)).flatten(1).abs()
             yield from [*_uneven_weights(layer, channels, scales)] or _outlying_weights(layer, channels, scales)
-            yield from _wide_biases(operation, channels, scheme)
+            yield from _wide_biases(operation, channels, scheme, statistics.of(operation.output))
 
 
 def _uneven_weights(layer: Node, channels: torch.Tensor, scales: torch.Tensor) -> Iterator[NumericFinding]:
@@ -209,18 +212,21 @@ def _outlying_weights(layer: Node, channels: torch.Tensor, scales: torch.Tensor)
         )
 
 
-def _wide_biases(operation: Operation, channels: torch.Tensor, scheme: Scheme) -> Iterator[NumericFinding]:
+def _wide_biases(
+    operation: Operation, channels: torch.Tensor, scheme: Scheme, seen: TensorStatistics
+) -> Iterator[NumericFinding]:
     """Biases that int32 would not hold in units of weights so small, where raising their scale is felt.
 
     The error of a sum of products is about half a weight's step times the
     input's width times the root of the number of products.
     """
     layer, scales = operation.node, scheme.weights[operation.node]
+    silent = _silent(seen, len(channels)) if scales.numel() > 1 else torch.tensor([False])
     largest = channels.amax(dim=1) if scales.numel() > 1 else channels.amax().reshape(1)
     raised = (largest > 0) & (scales * WEIGHT_LIMIT > _RAISED * largest)
     width = _INT8_STEPS * scheme.affine(operation.inputs[0]).scale
     error = scales * width * channels.shape[1] ** 0.5 / 2
-    felt = raised & (error > scheme.affine(operation.output).scale)
+    felt = raised & (error > scheme.affine(operation.output).scale) & ~silent
     if bool(felt.any()):
         steps = float((largest / scales)[felt].min())
         yield _finding(
@@ -242,7 +248,8 @@ def _dead_channels(graph: GraphModule, scheme: Scheme, statistics: Statistics) -
         layer = operation.node
         weight = constant(graph, layer.args[1])  # type: ignore[arg-type]  # a layer of the plan has constant weights
         largest = weight.transpose(0, output_axis(layer)).flatten(1).abs().amax(dim=1)
-        empty, silent = int((largest == 0).sum()), _silent(statistics.of(operation.output), len(largest))
+        empty = int((largest == 0).sum())
+        silent = int(_silent(statistics.of(operation.output), len(largest)).sum())
         if empty > _MANY_DEAD * len(largest):
             yield _finding(
                 "dead-channels",
@@ -261,12 +268,12 @@ def _dead_channels(graph: GraphModule, scheme: Scheme, statistics: Statistics) -
             )
 
 
-def _silent(seen: TensorStatistics, channels: int) -> int:
-    """How many channels were always 0; none can be told of with few samples, or if other channels were watched."""
+def _silent(seen: TensorStatistics, channels: int) -> torch.Tensor:
+    """Which channels were always 0; none can be told of with few samples, or if other channels were watched."""
     if seen.channel_maximum is None or seen.channel_minimum is None or seen.samples < _ENOUGH_SAMPLES:
-        return 0
+        return torch.zeros(channels, dtype=torch.bool)
     silent = (seen.channel_maximum == 0) & (seen.channel_minimum == 0)
-    return int(silent.sum()) if len(silent) == channels else 0
+    return silent if len(silent) == channels else torch.zeros(channels, dtype=torch.bool)
 
 
 def _saturating_products(graph: GraphModule, scheme: Scheme, statistics: Statistics) -> list[NumericFinding]:
@@ -274,7 +281,7 @@ def _saturating_products(graph: GraphModule, scheme: Scheme, statistics: Statist
 
     vpmaddubsw multiplies neighbouring pairs and cuts their sum at 32,767.
     Neighbours are input channels at one place of the kernel; ONNX Runtime's
-    depthwise kernel widens first and is exact.
+    kernel for as many groups as outputs widens first and is exact.
     """
     found: dict[Node, tuple[int, int]] = {}
     for operation in scheme.plan.operations:
@@ -282,7 +289,7 @@ def _saturating_products(graph: GraphModule, scheme: Scheme, statistics: Statist
         if operation.kind != "layer" or layer.target in TRANSPOSED:
             continue
         weight = constant(graph, layer.args[1])  # type: ignore[arg-type]  # a layer of the plan has constant weights
-        if layer.target in CONVOLUTIONS and weight.shape[1] == 1:
+        if layer.target in CONVOLUTIONS and layer.args[6:7] == (len(weight),):  # groups come seventh
             continue
         integers = scheme.rounded(layer, weight) / scheme.weight_scale(layer, weight)
         count, total = _pairs_beyond_int16(integers, _largest_operands(operation.inputs[0], scheme, statistics))
@@ -332,6 +339,11 @@ def _groups(scheme: Scheme) -> dict[Node, list[Node]]:
     for tensor, leader in scheme.plan.leader.items():
         groups[leader].append(tensor)
     return groups
+
+
+def _maker(scheme: Scheme, tensor: Node) -> Node:
+    """What a person would look for: the layer in front of a clamp that belongs to it, else the tensor's own node."""
+    return next((one.node for one in scheme.plan.operations if one.output is tensor), tensor)
 
 
 def _bulk(histogram: Histogram) -> tuple[float, float]:

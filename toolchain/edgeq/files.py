@@ -44,11 +44,13 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, mode: int = 0o644, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` that becomes ``path`` only when the block succeeds.
 
     The bytes are flushed to the disk before the rename, so that a crash
-    leaves either the old file or the new one.
+    leaves either the old file or the new one. Without ``durable`` they are
+    not, which is faster: a killed process still leaves one of the two, a
+    power cut may leave a damaged file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(path):
@@ -59,7 +61,8 @@ def atomic_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fchmod(file.fileno(), mode)
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             temporary.rename(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

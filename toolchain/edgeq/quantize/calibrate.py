@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 
 _BATCH_SAMPLES = 16
 _BATCH_SECONDS = 5.0
-_WRITING_SHARE = 0.1
-"""A crash costs the samples since the last checkpoint: 16, or more if writing it would take over a tenth of the time,
-but never those of more than five seconds."""
+"""A crash costs the samples since the last checkpoint: this many, or those of this time if they are fewer."""
 
 _LAYOUT = 1
 """Counted up whenever the same samples would be gathered differently: checkpoints of before are then not used."""
@@ -83,7 +81,6 @@ class _Pass:
         self._convergence = convergence
         self._progress = progress
         self._saved_samples = 0
-        self._writing_seconds = 0.0
         self._saved_at = time.monotonic()
 
     def run(self) -> CalibrationData:
@@ -130,17 +127,13 @@ class _Pass:
         return reading
 
     def _batch_is_full(self, reading: Reading) -> bool:
-        seconds = time.monotonic() - self._saved_at
-        samples = reading.samples - self._saved_samples
-        worth_it = samples >= _BATCH_SAMPLES and seconds * _WRITING_SHARE >= self._writing_seconds
-        return worth_it or seconds >= _BATCH_SECONDS
+        samples, seconds = reading.samples - self._saved_samples, time.monotonic() - self._saved_at
+        return samples >= _BATCH_SAMPLES or seconds >= _BATCH_SECONDS
 
     def _save(self, reading: Reading) -> None:
-        began = time.monotonic()
         arrays = self._watch.state() | (self._convergence.state() if self._convergence else {})
         self._checkpoint.save(Progressed(samples=reading.samples, sha256=reading.sha256, arrays=arrays))
         self._saved_samples, self._saved_at = reading.samples, time.monotonic()
-        self._writing_seconds = self._saved_at - began
 
 
 class _Watch(torch.fx.Interpreter):

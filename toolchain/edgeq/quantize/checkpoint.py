@@ -44,8 +44,8 @@ class Checkpoint:
     def load(self) -> Progressed | None:
         """What was saved last; None if nothing was, or if the file cannot be read any more."""
         try:
-            with np.load(self._path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
             told = json.loads(arrays.pop("told").tobytes())
             progressed = Progressed(**told, arrays=arrays)
         except FileNotFoundError:
@@ -60,7 +60,7 @@ class Checkpoint:
         """Keep ``progressed`` in place of what was saved before; DiskFullError if there is no room."""
         told = json.dumps({"samples": progressed.samples, "sha256": progressed.sha256})
         arrays: dict[str, Any] = {**progressed.arrays, "told": np.frombuffer(told.encode(), dtype=np.uint8)}
-        with atomic_file(self._path) as file:
+        with atomic_file(self._path, durable=False) as file:  # a file damaged by a power cut is not loaded
             np.savez(file, **arrays)
         self._drop_old()
 

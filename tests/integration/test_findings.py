@@ -74,9 +74,9 @@ def _only(found: tuple[NumericFinding, ...]) -> NumericFinding:
     return found[0]
 
 
-def _two_layers() -> Lambda:
+def _two_convolutions() -> Lambda:
     return Lambda(
-        lambda my, x: my.second(functional.relu(my.first(x))), first=nn.Linear(64, 64), second=nn.Linear(64, 64)
+        lambda my, x: my.second(functional.relu(my.first(x))), first=nn.Conv2d(3, 8, 3), second=nn.Conv2d(8, 4, 1)
     )
 
 
@@ -95,20 +95,19 @@ def test_a_healthy_network_has_no_finding_by_any_recipe() -> None:
 
 
 def test_outliers_that_stretch_a_range_are_found_and_the_remedy_mends_it() -> None:
-    given = samples((1, 64), count=512)
-    given[7][0][0, 3] = 400.0
-    finding = _only(_found(_two_layers(), given, "int8-static+minmax")[:1])
-    assert finding.code == "stretched-range"
+    given = samples((1, 3, 32, 32), count=16)
+    given[7][0][0, 0, 3, 3] = 400.0
+    net = _two_convolutions()
+    finding = _found(net, given, "int8-static+minmax")[0]
+    assert (finding.code, finding.layer) == ("stretched-range", "x")
     assert finding.numbers["steps"] < 8
     assert "of 255 steps" in finding.sentence
     assert "+percentile" in finding.remedy
-    assert not [one for one in _found(_two_layers(), given, "int8-static+percentile") if one.code == "stretched-range"]
+    assert "x" not in {one.layer for one in _found(net, given, "int8-static+percentile")}
 
 
 def test_channels_of_wildly_different_range_are_found() -> None:
-    net = Lambda(
-        lambda my, x: my.second(functional.relu(my.first(x))), first=nn.Conv2d(3, 8, 3), second=nn.Conv2d(8, 4, 1)
-    )
+    net = _two_convolutions()
     with torch.no_grad():
         for tensor in (net.first.weight, net.first.bias):
             tensor[:6] *= 0.003
@@ -180,9 +179,7 @@ def test_a_few_large_weights_in_every_channel_are_found() -> None:
 
 
 def test_a_bias_that_int32_cannot_hold_is_found_where_it_costs_other_channels_their_steps() -> None:
-    net = Lambda(
-        lambda my, x: my.second(functional.relu(my.first(x))), first=nn.Conv2d(3, 8, 3), second=nn.Conv2d(8, 4, 1)
-    )
+    net = _two_convolutions()
     with torch.no_grad():
         net.first.bias[3] = -1e7
     codes = {finding.code: finding.layer for finding in _found(net, samples(IMAGE, count=16), "int8-static+per-tensor")}
@@ -192,9 +189,7 @@ def test_a_bias_that_int32_cannot_hold_is_found_where_it_costs_other_channels_th
 
 @pytest.mark.parametrize("how", ["no weight", "never alive"])
 def test_dead_channels_are_found(how: str) -> None:
-    net = Lambda(
-        lambda my, x: my.second(functional.relu(my.first(x))), first=nn.Conv2d(3, 8, 3), second=nn.Conv2d(8, 4, 1)
-    )
+    net = _two_convolutions()
     with torch.no_grad():
         if how == "no weight":
             net.first.weight[2:4] = 0

@@ -154,8 +154,8 @@ def _narrow_results(scheme: Scheme, statistics: Statistics) -> Iterator[NumericF
             yield _finding(
                 "narrow-result",
                 operation.node,
-                f"{_called(operation.node)} gives values from {seen.minimum:.3g} to {seen.maximum:.3g}, next to nothing "
-                f"beside the products that it sums up: integer kernels leave it {width / scale:.0f} of 255 steps",
+                f"{_called(operation.node)} gives {seen.minimum:.3g} to {seen.maximum:.3g}, next to nothing beside "
+                f"the products that it sums up: integer kernels leave it {width / scale:.0f} of 255 steps",
                 "leave out the layer if its result does not matter, or name it in keep_float",
                 {"low": seen.minimum, "high": seen.maximum, "steps": width / scale},
             )

@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING
 from edgeq.quantize.dynamic import quantize_dynamic
 from edgeq.quantize.float_graph import FloatGraph
 from edgeq.quantize.program import QuantizedProgram
-from edgeq.quantize.static import quantize_static
+from edgeq.quantize.static import Settled, quantize_static
 from edgeq.quantize.weight_only import quantize_weight_only
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgeq.progress import Progress
     from edgeq.recipe import Recipe
 
-__all__ = ["FloatGraph", "QuantizedProgram", "quantize"]
+__all__ = ["FloatGraph", "QuantizedProgram", "Settled", "quantize"]
 
 
-def quantize(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> QuantizedProgram:
+def quantize(
+    source: FloatGraph, recipe: Recipe, *, look: Callable[[Settled], None] | None = None, progress: Progress
+) -> QuantizedProgram:
     """Turn the weights and activations of a model into what ``recipe`` says.
 
+    ``look`` is shown the numbers of a static recipe before they are used.
     A recipe that trains starts from the trained model's graph; one that
     searches has to be settled first.
     """
@@ -27,7 +32,7 @@ def quantize(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> Quant
         case "none":
             return source.float_twin(recipe)
         case "static" | "qat":
-            return quantize_static(source, recipe, progress=progress)
+            return quantize_static(source, recipe, look=look, progress=progress)
         case "dynamic":
             return quantize_dynamic(source, recipe, progress=progress)
         case "weight-only":

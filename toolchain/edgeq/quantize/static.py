@@ -2,55 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from torch.fx import GraphModule
 
 from edgeq.quantize.bias import correct_biases
 from edgeq.quantize.capture import export
 from edgeq.quantize.emit import emit
 from edgeq.quantize.plan import plan_int8
 from edgeq.quantize.program import QuantizedProgram
-from edgeq.quantize.scheme import settle
+from edgeq.quantize.scheme import Scheme, settle
 from edgeq.quantize.selection import selected
+from edgeq.quantize.statistics import Statistics
 from edgeq.quantize.threads import torch_threads
 
 if TYPE_CHECKING:
-    from torch.fx import GraphModule
+    from collections.abc import Callable
 
     from edgeq.progress import Progress
     from edgeq.quantize.float_graph import FloatGraph
-    from edgeq.quantize.scheme import Scheme
     from edgeq.recipe import Recipe
 
 
-def quantize_static(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> QuantizedProgram:
-    """Make the int8 program of ``recipe``.
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """A float graph as its recipe prepares it, every number of its int8 form, and what calibration saw of it."""
+
+    graph: GraphModule
+    scheme: Scheme
+    statistics: Statistics
+
+
+def quantize_static(
+    source: FloatGraph, recipe: Recipe, *, look: Callable[[Settled], None] | None = None, progress: Progress
+) -> QuantizedProgram:
+    """Make the int8 program of ``recipe``; ``look`` is shown what is about to be emitted.
 
     EmptyDatasetError if there is no calibration sample,
     NonFiniteActivationError if a layer gives NaN or infinity for one,
     RecipeError if a pattern of ``recipe.keep_float`` matches no layer.
     """
     with torch_threads(source.threads):
-        statistics = source.statistics(progress=progress)
-        graph, scheme = settled(source, recipe, progress=progress)
+        found = settled(source, recipe, progress=progress)
+        if look is not None:
+            look(found)
         progress.step("converting to int8")
-        module = emit(graph, scheme)
-        program = export(module, source.example_inputs)
+        program = export(emit(found.graph, found.scheme), source.example_inputs)
     return QuantizedProgram(
         model=source.model,
         recipe=recipe,
         program=program,
         float_program=source.program,
         example_inputs=source.example_inputs,
-        calibration=statistics.data,
+        calibration=found.statistics.data,
     )
 
 
-def settled(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> tuple[GraphModule, Scheme]:
-    """The float graph as ``recipe`` prepares it, and every number of its int8 form."""
+def settled(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> Settled:
+    """Prepare a copy of the graph of ``source`` and choose every number as ``recipe`` says."""
     graph = source.copy()
     statistics = source.statistics(progress=progress)
     plan = plan_int8(graph.graph, keep_float=selected(graph.graph, recipe))
     scheme = settle(graph, plan, statistics, recipe)
     if recipe.bias_correction:
         correct_biases(graph, scheme, statistics)
-    return graph, scheme
+    return Settled(graph=graph, scheme=scheme, statistics=statistics)

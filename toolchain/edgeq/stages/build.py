@@ -20,6 +20,7 @@ from edgeq.lower import lower
 from edgeq.model import load_dataset, load_model, load_training
 from edgeq.project import Project
 from edgeq.quantize import FloatGraph, quantize
+from edgeq.quantize.explain import numerics_of
 from edgeq.quantize.qat import train_quantization_aware
 from edgeq.recipe import Recipe, named
 from edgeq.schema import to_json
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from edgeq.model import Dataset, Model
     from edgeq.progress import Progress
-    from edgeq.quantize import QuantizedProgram
+    from edgeq.quantize import QuantizedProgram, Settled
 
 _MADE_ANEW = frozenset(
     {
@@ -43,6 +44,9 @@ _MADE_ANEW = frozenset(
 )  # fmt: skip
 """What a new build in the same place does not take over, beside the artifacts: it writes these itself, or they are
 views of what the older one held. Rows of measurements name the sha256 of what they measured, and are kept."""
+
+_VNNI = frozenset({"avx512_vnni", "avx_vnni"})
+"""With one of these an x86 core sums products of uint8 by int8 without saturating."""
 
 _TOOLS = ("edgeq", "torch", "torchao", "executorch", "onnx", "onnxruntime")
 
@@ -173,7 +177,10 @@ class _Maker:
             found = search(recipe, self._ground(), progress=self._progress)
             self.searches.append(found.record)
             recipe = found.recipe
-        program = quantize(self._sources.of(recipe), recipe, progress=self._progress)
+        source = self._sources.of(recipe)
+        program = quantize(
+            source, recipe, look=lambda found: self._keep_numerics(found, source, recipe), progress=self._progress
+        )
         self.calibration = self.calibration or program.calibration
         for form in self._what.formats:
             self.artifacts.append(self._artifact(program, form))
@@ -183,6 +190,21 @@ class _Maker:
         for artifact in self.artifacts:
             if artifact.recipe != "fp32" and not artifact.int8_mac_share:
                 yield f"{artifact.name}: the recipe found nothing to quantize; every layer computes in float"
+
+    def _keep_numerics(self, found: Settled, source: FloatGraph, recipe: Recipe) -> None:
+        """Write what the recipe does to the numbers of the model, for ``edgeq explain --numerics``."""
+        target = self._what.target
+        uint8 = "onnx" in self._what.formats and target.runtimes.onnxruntime.activations == "uint8"
+        numerics = numerics_of(
+            recipe.name,
+            found.graph,
+            found.scheme,
+            found.statistics,
+            source.samples(),
+            saturating=uint8 and not _VNNI.intersection(target.features),
+            progress=self._progress,
+        )
+        write_text(self._folder / "numerics" / f"{recipe.name}.json", to_json(numerics, indent=2) + "\n")
 
     def _artifact(self, program: QuantizedProgram, form: records.Format) -> records.Artifact:
         recipe = program.recipe.name

@@ -172,7 +172,7 @@ class _Climb:
         self.attempt(named(f"{self._best().name}+adaround"), "rounding directions fitted to the outputs of each layer")
 
     def judge_samples(self) -> None:
-        """Stop where the drop may be chance and the samples are too few to show the budget: what follows costs speed."""
+        """Stop where the drop may be chance and the samples cannot show the budget: what follows costs speed."""
         _, best = self._ranked(self._trials)
         may_be_chance = best.drop_p_value is not None and best.drop_p_value > _CHANCE
         self._too_few = may_be_chance and best.labelled * self._ground.max_drop_pp / 100 < _LOSSES_THAT_SHOW
@@ -300,8 +300,9 @@ class _Climb:
             source = self._ground.source_of(recipe)
             self._progress.step(f"simulating {recipe.name}")
             with torch_threads(source.threads):
-                graph, scheme = settled(source, recipe, progress=self._progress)
-                self._simulations[recipe.name] = simulated_sqnr_db(source.graph, graph, scheme, source.samples())
+                found = settled(source, recipe, progress=self._progress)
+                sqnr_db = simulated_sqnr_db(source.graph, found.graph, found.scheme, source.samples())
+            self._simulations[recipe.name] = sqnr_db
         return self._simulations[recipe.name]
 
     def _by_noise(self, recipe: Recipe) -> list[LayerNumerics]:
@@ -309,8 +310,8 @@ class _Climb:
         source = self._ground.source_of(recipe)
         self._progress.step("measuring how much noise each layer makes")
         with torch_threads(source.threads):
-            graph, scheme = settled(source, recipe, progress=self._progress)
-            rows = sensitivities(graph, scheme, source.samples(), progress=self._progress)
+            found = settled(source, recipe, progress=self._progress)
+            rows = sensitivities(found.graph, found.scheme, source.samples(), progress=self._progress)
         return sorted(rows, key=lambda row: (-row.noise_share / max(row.mac_share, _LEAST_SHARE), row.node))
 
     def _most_in_float(self, order: list[LayerNumerics]) -> int:

@@ -28,7 +28,7 @@ from edgeq import errors
 from edgeq.model import Model
 from edgeq.quantize.plan import plan_int8
 from edgeq.quantize.qat_checkpoint import Reached, TrainingCheckpoint
-from edgeq.quantize.qat_graph import Rounding, training_graph
+from edgeq.quantize.qat_graph import Rounding, round_for_good, training_graph
 from edgeq.quantize.scheme import settle
 from edgeq.quantize.selection import selected
 from edgeq.quantize.source import user_line
@@ -82,7 +82,9 @@ def train_quantization_aware(
             with _seeded(training.seed + run.done):
                 training(module.train(), training.steps - run.done)
             forward.leave()
-            run.finish(model.module)
+            run.check(model.module)
+            round_for_good(forward.single)
+            run.keep()
     return Model(name=model.name, module=module.eval(), example_inputs=model.example_inputs)
 
 
@@ -139,8 +141,8 @@ class _Run:
             for activation in self.rounding.activations.values():
                 activation.follow()
 
-    def finish(self, untrained: torch.nn.Module) -> None:
-        """Check that the module was trained, and keep it."""
+    def check(self, untrained: torch.nn.Module) -> None:
+        """TrainingError if the module is not trained."""
         if self.done == self._began:
             raise errors.TrainingError(
                 self.where,
@@ -161,6 +163,9 @@ class _Run:
                 "changed no weight of the module",
                 "give module.parameters() to the optimizer and call its step()",
             )
+
+    def keep(self) -> None:
+        """Keep the trained module, so that it is not trained again."""
         for parameter in self.module.parameters():
             parameter.grad = None
         self._save(finished=True)
@@ -189,6 +194,7 @@ class _RoundingForward:
         with torch.no_grad():
             self._single = _leaves(self._twin(*model.example_inputs))
         self._graphs: dict[tuple[torch.Size, ...], GraphModule] = {}
+        self.single = self._graph(model.example_inputs)
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         """The module's result for a batch, with the rounding of int8 where its phase asks for it."""

@@ -10,13 +10,14 @@ and statistics are the module's own tensors.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch.fx import Graph, GraphModule, Node
 
-from edgeq.quantize.attributes import is_constant, new_constant
+from edgeq.quantize.attributes import constant, is_constant, new_constant
 from edgeq.quantize.capture import capture
 from edgeq.quantize.fake import BatchNorm, FakeActivation, FakeWeight, Phase
 from edgeq.quantize.plan import LAYERS, plan_int8, readers
@@ -86,6 +87,24 @@ def _with_rounding(graph: GraphModule, recipe: Recipe, rounding: Rounding) -> Gr
     graph.graph.lint()
     graph.recompile()
     return graph
+
+
+def round_for_good(graph: GraphModule) -> None:
+    """Give each layer's weight the values that its integers stand for.
+
+    Rounding them once more by the same rule changes nothing, so that the
+    float model calibrates as the int8 one will compute. A weight that is
+    computed, or that others read too, stays as it is.
+    """
+    reading: dict[object, list[Node]] = defaultdict(list)
+    for node in graph.graph.nodes:
+        for source in filter(is_constant, node.all_input_nodes):
+            reading[source.target].append(node)
+    for node in graph.graph.nodes:
+        fake = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(fake, FakeWeight) and is_constant(node.args[0]) and reading[node.args[0].target] == [node]:
+            weight, *others = (arg and constant(graph, arg) for arg in node.args)
+            weight.copy_(fake(weight, *others))
 
 
 class _Computed(torch.nn.Module):

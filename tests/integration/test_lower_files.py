@@ -184,3 +184,29 @@ def test_zeros_around_a_max_pooling_stay_zeros_in_onnx_runtime(tmp_path: Path) -
     _, runtime = lowered(quantized(Pools().eval(), given, "fp32"), "onnx", tmp_path)
 
     np.testing.assert_array_equal(outputs(runtime, given), reference(Pools(), given))
+
+
+@pytest.mark.parametrize(("dtype", "fused"), [("uint8", True), ("int16", False), ("uint16", False)])
+def test_no_kernel_of_onnx_runtime_computes_on_sixteen_bit_activations(dtype: str, fused: bool, tmp_path: Path) -> None:
+    """docs/decisions/no-16-bit-activations.md rests on this."""
+    graph = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["" : 21]>
+        layer (float[1, 8, 8, 8] x) => (float[1, 8, 8, 8] y)
+        <float s = {{0.01}}, {dtype} z = {{0}}, float t = {{0.01}}, int8 n = {{0}},
+         int8[8, 8, 1, 1] w = {{{", ".join(["3", "-2"] * 32)}}}>
+        {{
+            q = QuantizeLinear (x, s, z)
+            d = DequantizeLinear (q, s, z)
+            v = DequantizeLinear (w, t, n)
+            c = Conv (d, v)
+            p = QuantizeLinear (c, s, z)
+            y = DequantizeLinear (p, s, z)
+        }}
+    """)
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 4
+    ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    kernels = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
+    assert ("QLinearConv" in kernels) == fused
+    assert ("Conv" in kernels) != fused

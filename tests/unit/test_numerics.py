@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,3 +204,14 @@ def test_an_empty_tensor_goes_through() -> None:
     params = affine_params(0, 1)
     assert quantize(np.zeros((0, 3)), params).shape == (0, 3)
     assert dequantize(np.zeros((0, 3), np.int8), params).shape == (0, 3)
+
+
+def test_the_walk_through_runs_and_brings_no_torch() -> None:
+    script = Path(__file__).parents[2] / "examples" / "tensor_by_hand" / "run.py"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(script)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "5. A linear layer in integers" in done.stdout
+    assert "int8 result" in done.stdout
+    assert "nan" not in done.stdout
+    assert not {line.split("|")[-1].strip() for line in done.stderr.splitlines()} & {"torch", "onnx", "executorch"}

@@ -32,7 +32,8 @@ from edgeq.lower.executorch import tensor_specs
 from edgeq.lower.onnx_dynamic import multiply_integers
 from edgeq.lower.onnx_graph import producer
 from edgeq.lower.onnx_integer_layers import integer_macs, read_floats
-from edgeq.lower.onnx_weight_only import DOMAIN, multiply_few_bits
+from edgeq.lower.onnx_recurrent import DOMAIN, RECURRENT, quantize_recurrent_layers
+from edgeq.lower.onnx_weight_only import multiply_few_bits
 from edgeq.quantize.macs import einsum_macs, total_macs
 from edgeq.quantize.source import source_of
 from edgeq.quiet import quietly
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 _OPSET = 20  # the newest whose operators ONNX Runtime 1.31 has all in int8 or float kernels; IR version 10
 _INTEGER_KERNELS = frozenset(("QLinearConv", "QGemm", "QLinearMatMul"))
-_INTEGER_PRODUCTS = frozenset(("MatMulInteger", "ConvInteger", "MatMulNBits"))
+_INTEGER_PRODUCTS = frozenset(("MatMulInteger", "ConvInteger", "MatMulNBits", "DynamicQuantizeLSTM"))
 _MOVES_OR_CONVERTS = frozenset(
     (
         "QuantizeLinear", "DequantizeLinear", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice",
@@ -83,14 +84,14 @@ def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str]]:
     """The exporter's graph, and the user's source line for each of its nodes."""
     noise = io.StringIO()  # the exporter prints its progress
     with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise), quietly():
-        copied = program.copy_to_lower()
+        copied = program.copy_to_lower(looped=True)
+        by_name = {node.name: source_of(node) for node in copied.graph.nodes}
         if program.quantizes_at_run_time:
             read_floats(copied)
         exported = torch.onnx.export(copied, (), dynamo=True, optimize=True, opset_version=_OPSET, verbose=False)
     if exported is None:
         raise RuntimeError("torch.onnx.export gave nothing")
     model = exported.model
-    by_name = {node.name: source_of(node) for node in program.program.graph.nodes}
     sources = {}
     for node in model.graph:
         fx_node = node.metadata_props.get("pkg.torch.onnx.fx_node", "").removeprefix("%").split(" ", 1)[0]
@@ -103,6 +104,7 @@ def _rewrite(model: ir.Model, method: Method, *, activations: Literal["int8", "u
     rewrites.strip_metadata(model)
     if method == "dynamic":
         multiply_integers(graph)
+        quantize_recurrent_layers(model)
     elif method == "weight-only":
         model.opset_imports[DOMAIN] = 1
         multiply_few_bits(graph)
@@ -197,7 +199,7 @@ def _computes_in_float(node: ir.Node, kernels: dict[str, str]) -> bool:
 
 
 def _cost(node: ir.Node) -> int:
-    return integer_macs(node) if node.op_type in _INTEGER_PRODUCTS else _macs(node)
+    return integer_macs(node) if node.op_type in ("MatMulInteger", "ConvInteger", "MatMulNBits") else _macs(node)
 
 
 def _macs(node: ir.Node) -> int:
@@ -205,7 +207,7 @@ def _macs(node: ir.Node) -> int:
     if node.op_type == "Einsum":
         equation = node.attributes["equation"].as_string()
         return einsum_macs(equation, [_shape(value) for value in node.inputs])
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"):
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "DynamicQuantizeLSTM", *RECURRENT):
         return 0
     left, right = (_shape(value) for value in node.inputs[:2])
     output = _shape(node.outputs[0])
@@ -214,7 +216,7 @@ def _macs(node: ir.Node) -> int:
             return math.prod(output) * math.prod(right[1:])
         case "ConvTranspose":
             return math.prod(left) * math.prod(right[1:])
-        case "LSTM" | "GRU" | "RNN":
+        case "LSTM" | "GRU" | "RNN" | "DynamicQuantizeLSTM":
             return math.prod(left[:2]) * (math.prod(right) + math.prod(_shape(node.inputs[2])))
     transposed = node.attributes.get("transA")
     inner = left[0] if transposed is not None and transposed.as_int() else left[-1]

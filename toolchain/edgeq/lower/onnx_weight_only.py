@@ -18,8 +18,6 @@ from edgeq.lower.onnx_integer_layers import integer_layers
 if TYPE_CHECKING:
     from edgeq.lower.onnx_integer_layers import IntegerLayer
 
-DOMAIN = "com.microsoft"
-
 _BLOCKS = (128, 64, 32, 16)
 """Numbers of weights in a row that the kernels take as one block, the cheapest first; a block has one scale."""
 
@@ -46,7 +44,7 @@ def multiply_few_bits(graph: ir.Graph) -> None:
             ],
             name,
             attributes={key: ir.AttrInt64(key, value) for key, value in attributes.items()},
-            domain=DOMAIN,
+            domain="com.microsoft",
         )
         take_place(product.outputs[0], layer.output)
 

@@ -7,17 +7,20 @@ stays float.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from edgeq.quantize.attributes import constant, new_constant
 from edgeq.quantize.capture import export
-from edgeq.quantize.integer_weights import int8_by_channel, layers_of, use_integer_weights
+from edgeq.quantize.integer_weights import int8_by_channel, layers_of, stays_float, use_integer_weights
 from edgeq.quantize.program import QuantizedProgram
-from edgeq.quantize.rewrite.recurrent import unroll_recurrent_layers
+from edgeq.quantize.rewrite.recurrent import is_unrollable, unroll_recurrent_layers
+from edgeq.quantize.selection import selected
 from edgeq.quantize.threads import torch_threads
 
 if TYPE_CHECKING:
+    from torch.export import ExportedProgram
     from torch.fx import GraphModule, Node
 
     from edgeq.progress import Progress
@@ -36,21 +39,43 @@ def quantize_dynamic(source: FloatGraph, recipe: Recipe, *, progress: Progress) 
     """
     progress.step("rounding weights to int8")
     with torch_threads(source.threads):
-        graph = source.copy()
-        unroll_recurrent_layers(graph)
-        use_integer_weights(graph, dynamic_layers(graph, recipe), int8_by_channel)
+        unrolled = source.copy()
+        has_loops = unroll_recurrent_layers(unrolled)
+        selected(unrolled.graph, recipe)  # complains of a pattern that matches nothing
+        looped = None
+        if has_loops:
+            looped = source.copy()
+            _round_recurrent_layers(looped, recipe)
         return QuantizedProgram(
             model=source.model,
             recipe=recipe,
-            program=export(graph, source.example_inputs),
+            program=_quantized(unrolled, source, recipe),
+            looped=None if looped is None else _quantized(looped, source, recipe),
             float_program=source.program,
             example_inputs=source.example_inputs,
             calibration=None,
         )
 
 
+def _quantized(graph: GraphModule, source: FloatGraph, recipe: Recipe) -> ExportedProgram:
+    use_integer_weights(graph, dynamic_layers(graph, recipe), int8_by_channel)
+    return export(graph, source.example_inputs)
+
+
+def _round_recurrent_layers(graph: GraphModule, recipe: Recipe) -> None:
+    """Give whole recurrent layers the weights that the steps of the unrolled ones have."""
+    for node in list(graph.graph.nodes):
+        if not is_unrollable(node) or stays_float(node, recipe):
+            continue
+        parameters: Any = node.args[2]
+        weights = [constant(graph, parameter) for parameter in parameters]
+        rounded = [int8_by_channel(weight).rounded if weight.dim() > 1 else weight for weight in weights]
+        node.update_arg(2, [new_constant(graph, node, weight) for weight in rounded])
+    graph.recompile()
+
+
 def dynamic_layers(graph: GraphModule, recipe: Recipe) -> list[Node]:
-    """The layers that become int8 in a graph without recurrent layers; RecipeError as above."""
+    """The layers that become int8, of a graph whose recurrent layers are unrolled if they shall."""
     return [layer for layer in layers_of(graph, recipe) if _has_kernel(layer)]
 
 

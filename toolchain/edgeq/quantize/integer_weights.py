@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,7 @@ from edgeq.quantize.attributes import constant, is_constant, new_constant
 from edgeq.quantize.plan import LAYERS
 from edgeq.quantize.rewrite.editing import call
 from edgeq.quantize.scheme import SMALLEST_SCALE, WEIGHT_LIMIT
-from edgeq.quantize.selection import selected
+from edgeq.quantize.selection import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,11 +55,22 @@ class IntegerWeight:
         """Whether it is int4 in groups."""
         return self.scales.dim() > 1
 
+    @property
+    def rounded(self) -> torch.Tensor:
+        """The weight as its integers stand for it."""
+        outputs = len(self.integers)
+        return (self.integers.reshape(*self.scales.shape, -1) * self.scales[..., None]).reshape(outputs, -1)
+
 
 def int8_by_channel(weight: torch.Tensor) -> IntegerWeight:
-    """Symmetric int8: the largest magnitude of each output over 127."""
+    """Symmetric int8: the largest magnitude of each output over 127.
+
+    A scale has 16 significant bits, so that its product with an integer is
+    exact in float32: who sees the rounded weight alone can tell both.
+    """
     rows = weight.flatten(1)
-    scales = torch.clamp(rows.abs().amax(1) / WEIGHT_LIMIT, min=SMALLEST_SCALE)
+    wanted = torch.clamp(rows.abs().amax(1) / WEIGHT_LIMIT, min=SMALLEST_SCALE)
+    scales = ((wanted.view(torch.int32) + 0x80) & ~0xFF).view(torch.float32)
     integers = torch.clamp(torch.round(rows / scales[:, None]), -WEIGHT_LIMIT, WEIGHT_LIMIT)
     return IntegerWeight(integers=integers.to(torch.int8).reshape(weight.shape), scales=scales)
 
@@ -90,10 +102,13 @@ def _int4(groups: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
 
 def layers_of(graph: GraphModule, recipe: Recipe) -> list[Node]:
     """The layers with constant float32 weights that read another tensor, without those that the recipe keeps float."""
-    kept = selected(graph.graph, recipe)
-    return [
-        node for node in graph.graph.nodes if node.target in LAYERS and node not in kept and _is_constant_layer(node)
-    ]
+    layers = [node for node in graph.graph.nodes if node.target in LAYERS and _is_constant_layer(node)]
+    return [layer for layer in layers if not stays_float(layer, recipe)]
+
+
+def stays_float(layer: Node, recipe: Recipe) -> bool:
+    """Whether a pattern of ``recipe.keep_float`` matches the layer."""
+    return any(fnmatchcase(name, pattern) for name in names_of(layer) for pattern in recipe.keep_float)
 
 
 def _is_constant_layer(node: Node) -> bool:

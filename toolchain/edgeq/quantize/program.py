@@ -21,6 +21,9 @@ class QuantizedProgram:
     ``float_program`` itself. ``float_program`` is the same graph before
     quantization: MACs are counted on it. Nodes of both carry the user's
     source lines. ``calibration`` is None where nothing was calibrated.
+    ``looped`` is ``program`` with its recurrent layers whole and float, on
+    the values that their integer weights stand for, where ``program`` has
+    them step by step; None where both would be the same.
     """
 
     model: str
@@ -29,13 +32,18 @@ class QuantizedProgram:
     float_program: ExportedProgram
     example_inputs: tuple[torch.Tensor, ...]
     calibration: CalibrationData | None
+    looped: ExportedProgram | None = None
 
     @property
     def quantizes_at_run_time(self) -> bool:
         """Whether only layers are quantized, and their inputs while the model runs: all between them is float."""
         return self.recipe.method in ("dynamic", "weight-only")
 
-    def copy_to_lower(self) -> ExportedProgram:
-        """``program`` for a consumer that changes what it is given, as both lowerings do; tensors are shared."""
-        tensors = (*self.program.state_dict.values(), *self.program.constants.values())
-        return copy.deepcopy(self.program, {id(tensor): tensor for tensor in tensors})
+    def copy_to_lower(self, *, looped: bool = False) -> ExportedProgram:
+        """``program`` for a consumer that changes what it is given, as both lowerings do; tensors are shared.
+
+        ``looped`` asks for the form with whole recurrent layers.
+        """
+        program = (self.looped if looped else None) or self.program
+        tensors = (*program.state_dict.values(), *program.constants.values())
+        return copy.deepcopy(program, {id(tensor): tensor for tensor in tensors})

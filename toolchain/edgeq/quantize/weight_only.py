@@ -18,6 +18,7 @@ from edgeq.errors import RecipeError
 from edgeq.quantize.capture import export
 from edgeq.quantize.integer_weights import int4_by_group, int8_by_channel, layers_of, use_integer_weights
 from edgeq.quantize.program import QuantizedProgram
+from edgeq.quantize.selection import selected
 from edgeq.quantize.threads import torch_threads
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def quantize_weight_only(source: FloatGraph, recipe: Recipe, *, progress: Progre
     rounding = partial(_int4, group_size=recipe.group_size) if recipe.weights == "int4" else int8_by_channel
     with torch_threads(source.threads):
         graph = source.copy()
+        selected(graph.graph, recipe)  # complains of a pattern that matches nothing
         use_integer_weights(graph, [layer for layer in layers_of(graph, recipe) if _is_linear(layer)], rounding)
         return QuantizedProgram(
             model=source.model,

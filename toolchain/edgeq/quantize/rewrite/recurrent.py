@@ -27,22 +27,28 @@ Call = Callable[..., "Node"]
 """Adds a call of an operator to the graph."""
 
 
-def unroll_recurrent_layers(graph: GraphModule) -> None:
+def is_unrollable(node: Node) -> bool:
+    """Whether ``node`` is a recurrent layer with constant weights."""
+    parameters: Any = node.args[2] if node.target in RECURRENT else ()
+    return bool(parameters) and all(is_constant(parameter) for parameter in parameters)
+
+
+def unroll_recurrent_layers(graph: GraphModule) -> bool:
     """Write LSTM, GRU and plain recurrent layers with constant weights as linear layers and pointwise operators.
 
-    What a layer makes of its inputs is one product for all time steps; what
-    it makes of its state is one for each step, all of which read the same
-    weights. The first step from a state of zeros needs none.
+    Gives whether there was any. What a layer makes of its inputs is one
+    product for all time steps; what it makes of its state is one for each
+    step, all of which read the same weights. The first step from a state of
+    zeros needs none.
     """
-    for node in list(graph.graph.nodes):
-        if node.target in RECURRENT:
-            parameters: Any = node.args[2]
-            if all(is_constant(parameter) for parameter in parameters):
-                _unroll(graph, node)
+    found = [node for node in graph.graph.nodes if is_unrollable(node)]
+    for node in found:
+        _unroll(graph, node)
     fold_constants(graph)  # the first step of a GRU from a state of zeros
     graph.graph.eliminate_dead_code()
     graph.graph.lint()
     graph.recompile()
+    return bool(found)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -223,6 +223,24 @@ class NotABuildError(ConfigError):
         super().__init__(f"{path} is not a build: there is no {missing}", hint="run: edgeq build PROJECT")
 
 
+class NoNumericsError(ConfigError):
+    """A build without a record of what quantizing did to its numbers."""
+
+    def __init__(self, build: object, recipes: Iterable[str]) -> None:
+        super().__init__(
+            f"{build} holds no numerics of {', '.join(recipes)}",
+            hint="name a static int8 recipe, the kind that has them; a build made by an older edgeq gets them from "
+            "edgeq build PROJECT",
+        )
+
+
+class NotAnSvgError(ConfigError):
+    """A plot is asked for in a format that edgeq does not write."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(f"{path}: plots are SVG", hint="name a file that ends in .svg; any browser shows it")
+
+
 class FetchError(HostToolError):
     """A package could not be fetched."""
 

@@ -7,6 +7,7 @@
     bench    BUILD, device                    -> rows of BUILD/measurements.jsonl
     report   BUILD...                         -> report.{json,md,html}
     run      the four in one
+    explain  BUILD                            -> what stayed float, which layers lose accuracy
 
 Each function reads what the one before wrote, so they can run on different
 days and machines. Only ``build`` imports torch.
@@ -29,6 +30,7 @@ from edgeq.records import Manifest, Report
 from edgeq.schema import from_json
 from edgeq.stages import bench as bench_stage
 from edgeq.stages import deploy as deploy_stage
+from edgeq.stages import explain as explain_stage
 from edgeq.stages import report as report_stage
 from edgeq.target import Target, load_target
 
@@ -161,6 +163,11 @@ def report(
     found = summary(builds)
     files = report_stage.write(found, formats or ("md", "html", "json"), out or builds[0])
     return WrittenReport(report=found, files=files)
+
+
+def explain(build: Path, *, artifact: str | None = None, numerics: bool = False) -> explain_stage.Explained:
+    """What a build's records say of why its artifacts are what they are."""
+    return explain_stage.explain(build, read_build(build).manifest, artifact=artifact, numerics=numerics)
 
 
 def run(  # noqa: PLR0913  # the options of a command

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "deploy": "push a build to a device, verify it there, activate it",
     "bench": "measure a deployed build on its device",
     "report": "write the report from what was measured",
+    "explain": "say what stayed in float and why, and which layers lose accuracy",
     "board": "start, stop and enter emulated boards",
     "targets": "list the boards edgeq knows facts of",
     "runner": "build the native runner, renew its pins",

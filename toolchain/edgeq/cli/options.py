@@ -45,6 +45,18 @@ def _complete_recipes(_ctx: click.Context, _param: click.Parameter, incomplete: 
     return [CompletionItem(r.name, help=r.description) for r in RECIPES.values() if r.name.startswith(incomplete)]
 
 
+def complete_artifacts(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The artifacts and recipes of the build that was named before."""
+    import json  # noqa: PLC0415  # only the shell's Tab asks for it
+
+    try:
+        manifest = json.loads((Path(ctx.params["build"]) / "manifest.json").read_bytes())
+        names = [one[key] for key in ("name", "recipe") for one in manifest["artifacts"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # no build there yet: the shell has nothing to offer
+    return [CompletionItem(name) for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
 project_argument = click.argument("project", type=click.Path(path_type=Path))
 build_argument = click.argument("build", type=click.Path(path_type=Path))
 target_option = click.option(

@@ -1,0 +1,79 @@
+"""Why an artifact is what it is: what stayed float, what is not delegated, and which layers lose accuracy.
+
+Everything is read from the records of a build; nothing is computed anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.errors import NoNumericsError, UnknownNameError
+from edgeq.files import write_text
+from edgeq.records import Artifact, Manifest, Numerics
+from edgeq.schema import from_json, to_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Explained", "artifacts_of", "explain", "numerics_file", "write_numerics"]
+
+FP32 = "fp32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """The artifacts that were asked for; ``numerics`` of each quantized recipe among them, if asked for."""
+
+    build: str
+    artifacts: tuple[Artifact, ...]
+    fp32: tuple[Artifact, ...]
+    numerics: tuple[Numerics, ...] = ()
+
+
+def explain(build: Path, manifest: Manifest, *, artifact: str | None, numerics: bool) -> Explained:
+    """Gather what the build's records say of one artifact, or of all.
+
+    ``artifact`` is the name of a file or of a recipe. UnknownNameError if
+    there is none; NoNumericsError if ``numerics`` are asked for and the
+    build holds none of what was named.
+    """
+    chosen = artifacts_of(manifest, artifact)
+    read = []
+    if numerics:
+        recipes = list(dict.fromkeys(one.recipe for one in chosen))
+        read = [_read(build, recipe) for recipe in recipes if numerics_file(build, recipe).is_file()]
+        if not read:
+            raise NoNumericsError(build, recipes)
+    return Explained(
+        build=str(build),
+        artifacts=chosen,
+        fp32=tuple(one for one in manifest.artifacts if one.recipe == FP32),
+        numerics=tuple(read),
+    )
+
+
+def artifacts_of(manifest: Manifest, name: str | None) -> tuple[Artifact, ...]:
+    """The artifact, or those of the recipe, called ``name``; without a name all that are quantized, or all."""
+    if name is None:
+        quantized = tuple(one for one in manifest.artifacts if one.recipe != FP32)
+        return quantized or manifest.artifacts
+    chosen = tuple(one for one in manifest.artifacts if name in (one.name, one.recipe))
+    if not chosen:
+        raise UnknownNameError("artifact", name, [one.name for one in manifest.artifacts])
+    return chosen
+
+
+def numerics_file(build: Path, recipe: str) -> Path:
+    """Where the numerics of a recipe lie in a build."""
+    return build / "numerics" / f"{recipe}.json"
+
+
+def write_numerics(build: Path, numerics: Numerics) -> None:
+    """Put a record where :func:`explain` reads it."""
+    write_text(numerics_file(build, numerics.recipe), to_json(numerics, indent=2) + "\n")
+
+
+def _read(build: Path, recipe: str) -> Numerics:
+    file = numerics_file(build, recipe)
+    return from_json(Numerics, file.read_bytes(), where=str(file))

@@ -1,0 +1,187 @@
+"""What a terminal shows of an explanation: tables with bars, findings with remedies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from edgeq.stages.report.figures import NOTHING, decibels, listed, of_total, percent, printable, some
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import RenderableType
+
+    from edgeq.records import Artifact, LayerNumerics, NumericFinding, Numerics, Undelegated
+    from edgeq.stages.explain import Explained
+
+_REASONS = {
+    "no-kernel": "the accelerated kernels do not know this operator",
+    "constraint": "the accelerated kernels do not take it in this form",
+    "float-kernel": "accelerated, but in float",
+    "float-operands": "an operand is not int8",
+    "unfused": "no int8 kernel; it runs in float between Q and DQ",
+}
+_BAR = 20
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_MOST_NOISE = 0.95
+_MOST_LAYERS = 25
+
+
+def coverage(explained: Explained) -> RenderableType:
+    """For each artifact, what of it is not int8 or not delegated."""
+    parts: list[RenderableType] = []
+    for artifact in explained.artifacts:
+        parts += [*_artifact(artifact), Text()]
+    return Group(*parts[:-1])
+
+
+def numerics(explained: Explained) -> RenderableType:
+    """For each recipe, its layers by the noise they make, and what was found."""
+    parts: list[RenderableType] = []
+    for one in explained.numerics:
+        parts += [*_numerics(one, explained), Text()]
+    return Group(*parts[:-1])
+
+
+def layer_name(row: LayerNumerics) -> str:
+    """What a person calls the layer: its path in the model, with the operator where that says more."""
+    name = row.module or row.node
+    return name if row.kind == "layer" else f"{name} {row.op}".strip()
+
+
+def headline(one: Numerics) -> str:
+    """What all roundings together do to the model's output."""
+    lost = decibels(one.final_sqnr_db, identical=True)
+    changed = of_total(one.answers_changed, one.samples)
+    return (
+        f"{one.recipe}: {lost} left at the model's output, {changed} answers changed, by simulation on calibration data"
+    )
+
+
+def _artifact(artifact: Artifact) -> Iterator[RenderableType]:
+    parts = f" in {some(artifact.partitions, 'partition')}" if artifact.format == "pte" else ""
+    yield Text(printable(artifact.name), style="bold")
+    yield _indented(
+        f"{percent(artifact.int8_mac_share)} of {artifact.macs:,} MACs in int8, "
+        f"{percent(artifact.delegated_mac_share)} in accelerated kernels{parts}"
+    )
+    if not artifact.undelegated:
+        yield _indented("nothing else runs beside them", "green")
+        return
+    table = _table(("operator", False), ("node", False), ("MACs", True), ("why", False), ("your line", False))
+    for row in artifact.undelegated:
+        table.add_row(*(Text(printable(cell)) for cell in _undelegated(row)))
+    yield table
+
+
+def _undelegated(row: Undelegated) -> tuple[str, ...]:
+    code, _, words = row.reason.partition(": ")
+    why = f"{code}: {words or _REASONS.get(code, '')}".removesuffix(": ")
+    return row.op, row.node, percent(row.mac_share), why, row.source or NOTHING
+
+
+def _numerics(one: Numerics, explained: Explained) -> Iterator[RenderableType]:
+    yield Text(printable(headline(one)), style="bold")
+    for artifact in explained.artifacts:
+        if artifact.recipe == one.recipe:
+            yield _indented(measured(artifact, explained.fp32))
+    ranked = sorted(one.layers, key=lambda row: -row.noise_share)
+    shown = _worth_showing(ranked)
+    if shown:
+        yield _layers(ranked[:shown], one.samples)
+    rest = ranked[shown:]
+    if rest:
+        share = sum(row.noise_share for row in rest)
+        yield _indented(
+            f"{some(len(rest), 'other operation')} make {percent(share)} of the noise; --json lists all", "dim"
+        )
+    yield from _findings(one.findings)
+
+
+def measured(artifact: Artifact, fp32: Sequence[Artifact]) -> str:
+    """What the artifact itself did on the evaluation set: the simulation is no measure of accuracy."""
+    host = artifact.host
+    twin = next((one.host for one in fp32 if one.format == artifact.format), None)
+    said = []
+    if host.correct is not None and host.labelled:
+        right = f"{percent(host.correct / host.labelled, host.labelled)} right"
+        if twin is not None and twin.correct is not None and twin.labelled:
+            right += f" (fp32 {percent(twin.correct / twin.labelled, twin.labelled)})"
+        said.append(right)
+    if host.agree is not None:
+        said.append(f"{of_total(host.agree, host.total)} answers as fp32")
+        said.append(f"{decibels(host.sqnr_db, identical=True)} from it")
+    return f"measured, {artifact.name}: {listed(said) if said else 'nothing'}"
+
+
+def _worth_showing(ranked: Sequence[LayerNumerics]) -> int:
+    """How many of the noisiest operations make nearly all of the noise."""
+    total = 0.0
+    for count, row in enumerate(ranked):
+        if total >= _MOST_NOISE or count == _MOST_LAYERS:
+            return count
+        total += row.noise_share
+    return len(ranked)
+
+
+def _layers(rows: Sequence[LayerNumerics], samples: int) -> Table:
+    table = _table(
+        ("layer", False),
+        ("noise at the output", False),
+        ("MACs", True),
+        ("weights", True),
+        ("its result", True),
+        ("with all before", True),
+        ("model's output", True),
+        ("answers", True),
+    )
+    largest = max(row.noise_share for row in rows) or 1.0
+    for row in rows:
+        table.add_row(
+            Text(printable(layer_name(row))),
+            Text(f"{percent(row.noise_share):>7} {_bar(row.noise_share / largest)}"),
+            percent(row.mac_share) if row.mac_share else NOTHING,
+            decibels(row.weight_sqnr_db, identical=row.kind == "layer"),
+            decibels(row.own_sqnr_db, identical=True),
+            decibels(row.output_sqnr_db, identical=True),
+            decibels(row.final_sqnr_db, identical=True),
+            of_total(row.answers_changed, samples) if row.answers_changed else NOTHING,
+        )
+    table.caption = (
+        "Signal over noise: of the rounded weights; of the layer's result when it alone is int8; when all before it is "
+        "int8 too; of the model's output when it alone is int8. Answers: top-1 that it changes alone."
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _bar(share: float) -> str:
+    whole, eighths = divmod(round(share * _BAR * 8), 8)
+    return "█" * whole + (_EIGHTHS[eighths] if eighths else "")
+
+
+def _findings(findings: Sequence[NumericFinding]) -> Iterator[RenderableType]:
+    if not findings:
+        yield _indented("no known pattern of lost accuracy was found", "green")
+    for finding in findings:
+        yield Text(printable(f"{finding.code}: {finding.sentence}"), style="yellow")
+        if finding.source:
+            yield _indented(finding.source, "dim")
+        yield _indented(f"remedy: {finding.remedy}")
+
+
+def _table(*columns: tuple[str, bool]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name, numeric in columns:
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    return table
+
+
+def _indented(text: str, style: str = "") -> Padding:
+    return Padding(Text(printable(text), style=style), (0, 0, 0, 2))

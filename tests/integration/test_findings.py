@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import site
@@ -21,10 +22,11 @@ from torch.nn import functional
 from edgeq.model import Model
 from edgeq.progress import SILENT
 from edgeq.quantize import FloatGraph
-from edgeq.quantize.explain import numerics_of
+from edgeq.quantize.explain import numerics_of, sums_saturate
 from edgeq.quantize.findings import find
 from edgeq.quantize.static import settled as settle
 from edgeq.recipe import named
+from edgeq.target import load_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,8 +65,8 @@ def _found(
 ) -> tuple[NumericFinding, ...]:
     source = FloatGraph(Model(name="small", module=module, example_inputs=given[0]), dataset(given), progress=SILENT)
     with torch.no_grad():
-        graph, scheme = settle(source, named(recipe), progress=SILENT)
-        return find(graph, scheme, source.statistics(progress=SILENT), saturating=saturating)
+        ready = settle(source, named(recipe), progress=SILENT)
+        return find(ready.graph, ready.scheme, ready.statistics, saturating=saturating)
 
 
 def _only(found: tuple[NumericFinding, ...]) -> NumericFinding:
@@ -210,14 +212,20 @@ def test_a_layer_that_makes_most_of_the_noise_is_named_with_the_words_to_keep_it
         net[4].weight[5, 5] = 200.0
     given = samples((1, 64), count=16)
     source = FloatGraph(Model(name="small", module=net, example_inputs=given[0]), dataset(given), progress=SILENT)
-    graph, scheme = settle(source, named("int8-static+per-tensor"), progress=SILENT)
-    statistics = source.statistics(progress=SILENT)
-    found = numerics_of("mine", graph, scheme, statistics, source.samples(), progress=SILENT)
+    ready = settle(source, named("int8-static+per-tensor"), progress=SILENT)
+    found = numerics_of("mine", ready, source.samples(), progress=SILENT)
     dominant = next(finding for finding in found.findings if finding.code == "dominant-layer")
     assert dominant.layer == "4"
     assert 'keep_float = ["4"]' in dominant.remedy
     assert len(found.layers) == 4
     assert found.samples == 16
+
+
+def test_only_x86_with_uint8_activations_and_without_vnni_saturates() -> None:
+    host, board = load_target("host"), load_target("rpi4")
+    assert sums_saturate(host)
+    assert not sums_saturate(dataclasses.replace(host, features=(*host.features, "avx512_vnni")))
+    assert not sums_saturate(board)
 
 
 def test_products_that_leave_int16_are_counted_as_a_processor_would_cut_them() -> None:

@@ -84,7 +84,8 @@ def _source(module: nn.Module, given: list[tuple[torch.Tensor, ...]]) -> FloatGr
 
 
 def _settled(source: FloatGraph, recipe: str = "int8-static") -> tuple[GraphModule, Scheme]:
-    return settle(source, named(recipe), progress=SILENT)
+    found = settle(source, named(recipe), progress=SILENT)
+    return found.graph, found.scheme
 
 
 @pytest.fixture(autouse=True)

@@ -9,47 +9,44 @@ from edgeq.quantize.sensitivity import affordable_samples, measure, that_round
 from edgeq.records import LayerNumerics, NumericFinding, Numerics
 
 if TYPE_CHECKING:
-    from torch.fx import GraphModule
-
     from edgeq.model import Dataset
     from edgeq.progress import Progress
-    from edgeq.quantize.scheme import Scheme
     from edgeq.quantize.sensitivity import Sensitivity
-    from edgeq.quantize.statistics import Statistics
+    from edgeq.quantize.static import Settled
+    from edgeq.target import Target
 
 _DOMINANT = 0.5
 _AUDIBLE_DB = 30.0
 """Above this, hardly an answer changes; no layer needs a remedy."""
 
 
-def numerics_of(  # noqa: PLR0913  # all that a scheme came from
-    recipe: str,
-    graph: GraphModule,
-    scheme: Scheme,
-    statistics: Statistics,
-    calibration: Dataset,
-    *,
-    saturating: bool = False,
-    progress: Progress,
+def numerics_of(
+    recipe: str, settled: Settled, calibration: Dataset, *, saturating: bool = False, progress: Progress
 ) -> Numerics:
-    """Measure every operation of ``scheme`` that rounds, and look for known patterns.
+    """Measure every operation that rounds, and look for known patterns.
 
-    ``graph`` is the float graph as it is about to be emitted; it is not
-    changed. ``statistics`` are those that ``scheme`` was settled with. A few
+    To be called before the graph is emitted; it is not changed. A few
     samples of ``calibration`` are read: as many as take some seconds.
-    ``saturating`` is that of :func:`edgeq.quantize.findings.find`.
+    ``saturating`` is what :func:`sums_saturate` says of the target.
     """
+    scheme = settled.scheme
     operations = that_round(scheme)
     samples = affordable_samples(operations)
-    found = measure(graph, scheme, operations, calibration, samples=samples, progress=progress)
+    found = measure(settled.graph, scheme, operations, calibration, samples=samples, progress=progress)
     return Numerics(
         recipe=recipe,
         samples=found.samples,
         final_sqnr_db=found.final_sqnr_db,
         answers_changed=found.answers_changed,
         layers=found.operations,
-        findings=(*_dominant(found), *find(graph, scheme, statistics, saturating=saturating)),
+        findings=(*_dominant(found), *find(settled.graph, scheme, settled.statistics, saturating=saturating)),
     )
+
+
+def sums_saturate(target: Target) -> bool:
+    """Whether ONNX Runtime multiplies uint8 by int8 there with instructions that cut sums of two to int16."""
+    vnni = {"avx_vnni", "avx512_vnni"} & set(target.features)
+    return target.triple.startswith("x86_64") and target.runtimes.onnxruntime.activations == "uint8" and not vnni
 
 
 def _dominant(found: Sensitivity) -> tuple[NumericFinding, ...]:

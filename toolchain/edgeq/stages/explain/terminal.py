@@ -59,9 +59,7 @@ def headline(one: Numerics) -> str:
     """What all roundings together do to the model's output."""
     lost = decibels(one.final_sqnr_db, identical=True)
     changed = of_total(one.answers_changed, one.samples)
-    return (
-        f"{one.recipe}: {lost} left at the model's output, {changed} answers changed, by simulation on calibration data"
-    )
+    return f"{one.recipe}: {lost} at the model's output, {changed} answers changed, by simulation on calibration data"
 
 
 def _artifact(artifact: Artifact) -> Iterator[RenderableType]:
@@ -98,9 +96,8 @@ def _numerics(one: Numerics, explained: Explained) -> Iterator[RenderableType]:
     rest = ranked[shown:]
     if rest:
         share = sum(row.noise_share for row in rest)
-        yield _indented(
-            f"{some(len(rest), 'other operation')} make {percent(share)} of the noise; --json lists all", "dim"
-        )
+        others = f"{some(len(rest), 'operation')} more: {percent(share)} of the noise together; --json lists them"
+        yield _indented(others, "dim")
     yield from _findings(one.findings)
 
 

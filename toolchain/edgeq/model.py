@@ -52,8 +52,8 @@ class Dataset:
     with ``__iter__``. Each pass asks it for a new one, so a second pass sees
     the same data as long as the function is deterministic; ``repeatable``
     is False once it was not. After a full pass ``samples`` and ``sha256``
-    (over the shapes and bytes of every input) are known. ``where`` is the
-    function's reference.
+    (over the shapes and bytes of every input) are known; ``seen`` is the most
+    that any pass has read so far. ``where`` is the function's reference.
     """
 
     def __init__(self, source: Callable[[], Any], specs: tuple[InputSpec, ...], *, where: str, labelled: bool) -> None:
@@ -63,6 +63,7 @@ class Dataset:
         self.where = where
         self.labelled = labelled
         self.samples: int | None = None
+        self.seen = 0
         self.sha256 = ""
         self.repeatable = True
         self.note = str(getattr(source, "note", ""))
@@ -87,6 +88,7 @@ class Dataset:
 
     def compare(self, reading: Reading, *, at_end: bool = False) -> None:
         """Notice a pass that differs from an earlier one: at its end, and whenever the number of samples doubled."""
+        self.seen = max(self.seen, reading.samples)
         if at_end or reading.samples.bit_count() == 1:
             self.repeatable &= self._seen.setdefault(reading.samples, reading.sha256) == reading.sha256
 

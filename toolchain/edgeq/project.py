@@ -38,10 +38,14 @@ class ModelSection:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSection:
-    """``[data]``: the functions that yield the samples, and ``train``: (module, steps) -> None."""
+    """``[data]``: the functions that yield the samples, and ``train``: (module, steps) -> None.
+
+    With ``converge``, calibration stops when the ranges no longer move; without it, every sample is read.
+    """
 
     evaluation: str
     calibration: str = ""
+    converge: bool = True
     train: str = ""
     metric: Literal["top1"] = "top1"
 

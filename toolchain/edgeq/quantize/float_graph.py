@@ -31,11 +31,21 @@ class FloatGraph:
 
     The module in ``model`` is not changed. ExportError if it cannot be
     exported. ``graph`` is never changed either: a recipe works on a
-    :meth:`copy`.
+    :meth:`copy`. With ``converge``, calibration stops when the ranges no
+    longer move.
     """
 
-    def __init__(self, model: Model, calibration: Dataset | None, *, threads: int = 1, progress: Progress) -> None:
+    def __init__(
+        self,
+        model: Model,
+        calibration: Dataset | None,
+        *,
+        threads: int = 1,
+        converge: bool = True,
+        progress: Progress,
+    ) -> None:
         self.model = model.name
+        self.converge = converge
         self.threads = threads
         self.calibration = calibration
         # A channels-last input would be written into the .pte, which then fails whenever it runs.
@@ -82,6 +92,7 @@ class FloatGraph:
             self.samples(),
             tensors=frozenset(plan_int8(graph.graph).leader),
             layer_inputs=frozenset(node.args[0] for node in graph.graph.nodes if node.target in LAYERS),
+            converge=self.converge,
             progress=progress,
         )
 

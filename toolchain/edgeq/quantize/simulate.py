@@ -169,6 +169,6 @@ def spread(calibration: Dataset, count: int) -> Iterator[tuple[torch.Tensor, ...
     They are not neighbours where enough samples are known to be there: data
     often lies sorted by class.
     """
-    every = min(max((calibration.samples or 0) // count, 1), _FURTHEST_APART)
+    every = min(max(calibration.seen // count, 1), _FURTHEST_APART)
     chosen: Iterable[Any] = itertools.islice(calibration, 0, count * every, every)
     yield from (sample.inputs for sample in chosen)

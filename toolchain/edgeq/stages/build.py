@@ -155,7 +155,21 @@ class _Sources:
         return train_quantization_aware(self.plain, self.model, recipe, training, progress=self._progress)
 
     def _graph(self, model: Model) -> FloatGraph:
-        return FloatGraph(model, self._calibration, threads=self._what.threads, progress=self._progress)
+        return FloatGraph(
+            model,
+            self._calibration,
+            threads=self._what.threads,
+            converge=self._what.project.data.converge,
+            progress=self._progress,
+        )
+
+    def findings(self) -> Iterator[str]:
+        """What a person should know of the data."""
+        if self._calibration and not self._calibration.repeatable:
+            yield (
+                f"{self._what.project.data.calibration} gives other samples each time it is called: another build "
+                "will have other scales (seed it)"
+            )
 
 
 class _Maker:
@@ -187,6 +201,7 @@ class _Maker:
 
     def findings(self) -> Iterator[str]:
         """What a person should know of the files before they are measured."""
+        yield from self._sources.findings()
         for artifact in self.artifacts:
             if artifact.recipe != "fp32" and not artifact.int8_mac_share:
                 yield f"{artifact.name}: the recipe found nothing to quantize; every layer computes in float"

@@ -177,4 +177,5 @@ def _provenance(build: ReportedBuild, rows: Sequence[ReportRow]) -> tuple[tuple[
 def _calibration(calibration: CalibrationData | None) -> str:
     if calibration is None:
         return "none"
-    return f"{figures.count(calibration.samples)} samples, sha256 {calibration.sha256[:16]}"
+    stopped = " (the ranges stood)" if calibration.converged_after else ""
+    return f"{figures.count(calibration.samples)} samples{stopped}, sha256 {calibration.sha256[:16]}"

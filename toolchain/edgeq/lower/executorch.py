@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 from edgeq.errors import LoweringError
 from edgeq.files import write_bytes
 from edgeq.lower.coverage import Coverage, grouped, share
-from edgeq.quantize.macs import macs, operator_name, total_macs
 from edgeq.lower.xnnpack import (
-    ALL_PARTITIONER_CONFIGS,
-    ConfigPrecisionType,
+    INT8_KERNELS,
+    LOOKED_UP,
     LoweredBackendModule,
     WhyNoPartition,
-    XnnpackPartitioner,
     is_dequant,
     is_qparam,
     is_quant,
+    partitioner,
     to_edge_transform_and_lower,
 )
+from edgeq.quantize.macs import macs, operator_name, total_macs
 from edgeq.quantize.source import source_of
 from edgeq.records import Requires, TensorSpec, Undelegated
 
@@ -43,12 +43,6 @@ if TYPE_CHECKING:
 
 _REFUSED_OPERATOR = re.compile(r"Operator (?:torch\._ops\.)?(\S+) is not in Core ATen opset")
 _BOOKKEEPING = ("getitem", "executorch_call_delegate", "alloc")
-_INT8_KERNELS = frozenset(
-    config.target_name.split(".")[0]
-    for config in ALL_PARTITIONER_CONFIGS
-    if ConfigPrecisionType.STATIC_QUANT in config().supported_precision_types()
-)
-"""Operators that the partitioner gives XNNPACK in int8; it runs all others in float."""
 
 
 def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
@@ -56,7 +50,7 @@ def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
     refusals: dict[str, str] = {}
     try:
         with _quiet(), _collected(refusals):
-            edge = to_edge_transform_and_lower(program.copy_to_lower(), partitioner=[XnnpackPartitioner()])
+            edge = to_edge_transform_and_lower(program.copy_to_lower(), partitioner=[partitioner()])
             lowered = edge.exported_program()
             executable = edge.to_executorch()
     except Exception as error:  # the passes of ExecuTorch raise whatever they raise
@@ -167,12 +161,14 @@ def _stays_float(node: Node) -> bool:
         return False
     if macs(node):
         return not _runs_in_int8(node)
-    return operator_name(node) not in _INT8_KERNELS and operator_name(node) != "constant_pad_nd"
+    if operator_name(node) in LOOKED_UP:
+        return not (_runs_in_int8(node) and all(is_quant(user) for user in node.users))
+    return operator_name(node) not in INT8_KERNELS and operator_name(node) != "constant_pad_nd"
 
 
 def _why_float(node: Node) -> str:
-    if operator_name(node) in _INT8_KERNELS:
-        return "float-operands: an operand is not int8, so XNNPACK computes it in float"
+    if operator_name(node) in INT8_KERNELS:
+        return "float-operands: an operand or the result is not int8, so XNNPACK computes it in float"
     return "float-kernel: XNNPACK computes it, in float only"
 
 

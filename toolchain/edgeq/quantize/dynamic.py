@@ -33,9 +33,10 @@ _ATEN = torch.ops.aten
 def quantize_dynamic(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> QuantizedProgram:
     """Give linear layers, recurrent layers and plain 2-D convolutions int8 weights and activations ranged at run time.
 
-    Depthwise, grouped, transposed and 1-D convolutions stay float: XNNPACK
-    has no such kernel for them. RecipeError if ``recipe.keep_float`` names
-    a layer that is not there.
+    Depthwise convolutions (to XNNPACK also those of a single input
+    channel), grouped, transposed and 1-D ones stay float: it has no such
+    kernel for them. RecipeError if ``recipe.keep_float`` names a layer that
+    is not there.
     """
     progress.step("rounding weights to int8")
     with torch_threads(source.threads):
@@ -81,6 +82,7 @@ def dynamic_layers(graph: GraphModule, recipe: Recipe) -> list[Node]:
 
 def _has_kernel(layer: Node) -> bool:
     if layer.target == _ATEN.conv2d.default:
+        weight: torch.Tensor = layer.args[1].meta["val"]  # type: ignore[union-attr]  # a layer reads a constant weight
         groups = layer.args[6] if len(layer.args) > 6 else 1  # noqa: PLR2004  # groups come seventh
-        return bool(groups == 1)
+        return bool(groups == 1 and weight.shape[1] > 1)
     return bool(layer.target == _ATEN.linear.default)

@@ -20,10 +20,11 @@ from edgeq.lower import lower
 from edgeq.model import load_dataset, load_model, load_training
 from edgeq.project import Project
 from edgeq.quantize import FloatGraph, quantize
-from edgeq.quantize.explain import numerics_of
+from edgeq.quantize.explain import numerics_of, sums_saturate
 from edgeq.quantize.qat import train_quantization_aware
 from edgeq.recipe import Recipe, named
 from edgeq.schema import to_json
+from edgeq.stages.explain import write_numerics
 from edgeq.stages.scoring import Scorer, keep_evaluation
 from edgeq.stages.search import ASSUMED_DROP_PP, SearchGround, search
 from edgeq.target import Target
@@ -44,9 +45,6 @@ _MADE_ANEW = frozenset(
 )  # fmt: skip
 """What a new build in the same place does not take over, beside the artifacts: it writes these itself, or they are
 views of what the older one held. Rows of measurements name the sha256 of what they measured, and are kept."""
-
-_VNNI = frozenset({"avx512_vnni", "avx_vnni"})
-"""With one of these an x86 core sums products of uint8 by int8 without saturating."""
 
 _TOOLS = ("edgeq", "torch", "torchao", "executorch", "onnx", "onnxruntime")
 
@@ -208,18 +206,9 @@ class _Maker:
 
     def _keep_numerics(self, found: Settled, source: FloatGraph, recipe: Recipe) -> None:
         """Write what the recipe does to the numbers of the model, for ``edgeq explain --numerics``."""
-        target = self._what.target
-        uint8 = "onnx" in self._what.formats and target.runtimes.onnxruntime.activations == "uint8"
-        numerics = numerics_of(
-            recipe.name,
-            found.graph,
-            found.scheme,
-            found.statistics,
-            source.samples(),
-            saturating=uint8 and not _VNNI.intersection(target.features),
-            progress=self._progress,
-        )
-        write_text(self._folder / "numerics" / f"{recipe.name}.json", to_json(numerics, indent=2) + "\n")
+        saturating = "onnx" in self._what.formats and sums_saturate(self._what.target)
+        numerics = numerics_of(recipe.name, found, source.samples(), saturating=saturating, progress=self._progress)
+        write_numerics(self._folder, numerics)
 
     def _artifact(self, program: QuantizedProgram, form: records.Format) -> records.Artifact:
         recipe = program.recipe.name

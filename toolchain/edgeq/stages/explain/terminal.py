@@ -27,10 +27,10 @@ _REASONS = {
     "float-operands": "an operand is not int8",
     "unfused": "no int8 kernel; it runs in float between Q and DQ",
 }
-_BAR = 20
+_BAR = 12
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_MOST_NOISE = 0.95
-_MOST_LAYERS = 25
+_MOST_NOISE = 0.9
+_MOST_LAYERS = 20
 
 
 def coverage(explained: Explained) -> RenderableType:
@@ -130,12 +130,12 @@ def _worth_showing(ranked: Sequence[LayerNumerics]) -> int:
 def _layers(rows: Sequence[LayerNumerics], samples: int) -> Table:
     table = _table(
         ("layer", False),
-        ("noise at the output", False),
+        ("noise", False),
         ("MACs", True),
         ("weights", True),
-        ("its result", True),
-        ("with all before", True),
-        ("model's output", True),
+        ("alone", True),
+        ("in all", True),
+        ("final", True),
         ("answers", True),
     )
     largest = max(row.noise_share for row in rows) or 1.0
@@ -151,8 +151,9 @@ def _layers(rows: Sequence[LayerNumerics], samples: int) -> Table:
             of_total(row.answers_changed, samples) if row.answers_changed else NOTHING,
         )
     table.caption = (
-        "Signal over noise: of the rounded weights; of the layer's result when it alone is int8; when all before it is "
-        "int8 too; of the model's output when it alone is int8. Answers: top-1 that it changes alone."
+        "Noise: part of what all operations, each alone in int8, make at the model's output. Signal over noise of the "
+        "rounded weights; of the result with this operation alone in int8, and with all of them; of the model's final "
+        "output with it alone. Answers: how many top-1 it changes alone."
     )
     table.caption_justify = "left"
     return table

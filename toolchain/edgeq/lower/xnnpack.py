@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from edgeq.quiet import quietly
 
 with quietly():
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    from executorch.backends.xnnpack.partition.config import generic_node_configs as generic
     from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.backends.xnnpack.utils.quant_utils import is_dequant, is_qparam, is_quant
@@ -13,14 +16,68 @@ with quietly():
     from executorch.exir.backend.utils import WhyNoPartition
     from executorch.exir.lowered_backend_module import LoweredBackendModule
 
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+    from torch.fx import Node
+
 __all__ = [
-    "ALL_PARTITIONER_CONFIGS",
-    "ConfigPrecisionType",
+    "INT8_KERNELS",
+    "LOOKED_UP",
     "LoweredBackendModule",
     "WhyNoPartition",
     "XnnpackPartitioner",
     "is_dequant",
     "is_qparam",
     "is_quant",
+    "partitioner",
     "to_edge_transform_and_lower",
 ]
+
+
+class _Elu(generic.EluConfig):  # type: ignore[misc]  # ExecuTorch is not typed
+    """ELU, which ExecuTorch knows but does not hand over, and whose further scales it would drop."""
+
+    def check_constraints(self, node: Node, ep: ExportedProgram) -> bool:
+        plain = len(node.args) == 2 and not node.kwargs  # noqa: PLR2004  # input and alpha
+        if not plain:
+            generic.why(node, reason="elu with scales of its own")
+        return plain and bool(super().check_constraints(node, ep))
+
+
+def _in_int8_too(config: type[Any]) -> type[Any]:
+    """The ``config`` of an operator that ExecuTorch hands to XNNPACK in float alone, for int8 as well.
+
+    XNNPACK evaluates it for all 256 integers and looks each value up. (In
+    float between two conversions XNNPACK fuses the three into such a table
+    itself, but the version in ExecuTorch 1.5 may crash on that.)
+    """
+    both = [ConfigPrecisionType.FP32, ConfigPrecisionType.STATIC_QUANT]
+    return type(f"{config.__name__}InInt8Too", (config,), {"supported_precision_types": lambda _: both})
+
+
+_FUNCTIONS = [
+    generic.HardswishConfig,
+    generic.SigmoidConfig,
+    generic.TanhConfig,
+    generic.GeluConfig,
+    generic.LeakyReLUConfig,
+]
+_CONFIGS = [
+    *(_in_int8_too(config) if config in _FUNCTIONS else config for config in ALL_PARTITIONER_CONFIGS),
+    _Elu,
+]
+
+LOOKED_UP = frozenset(config.target_name.split(".")[0] for config in (*_FUNCTIONS, _Elu))
+"""Functions of each value alone that run in int8 where int8 comes in and goes out."""
+
+INT8_KERNELS = frozenset(
+    config.target_name.split(".")[0]
+    for config in _CONFIGS
+    if ConfigPrecisionType.STATIC_QUANT in config().supported_precision_types()
+)
+"""Operators that the partitioner gives XNNPACK in int8; it runs all others in float."""
+
+
+def partitioner() -> XnnpackPartitioner:
+    """Hands XNNPACK all that it has kernels for."""
+    return XnnpackPartitioner(configs=_CONFIGS)

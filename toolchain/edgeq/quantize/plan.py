@@ -9,10 +9,12 @@ else:
   scale of the unclamped tensor and does not know ``relu6``.)
 * additions, multiplications, global means and concatenations where every
   input is int8 already and somebody who reads the result wants int8;
+* functions of each value alone (hard-swish, sigmoid, GELU and their like)
+  between int8 tensors, which are looked up in a table of 256 results;
 * operators that only move values, which keep the scale of their input.
 
-Everything else stays float: softmax, layer norm, hard-swish, the residual
-stream of a transformer, the last addition before an output.
+Everything else stays float: softmax, layer norm, the residual stream of a
+transformer, the last addition before an output.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import torch
 from torch.fx import Node
 
 from edgeq.quantize.attributes import is_constant
-from edgeq.quantize.rewrite.activations import CLAMPS
+from edgeq.quantize.rewrite.activations import CLAMPS, FUNCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -105,6 +107,8 @@ def _operation(node: Node) -> Operation | None:
         return _layer(node)
     if node.target in (_ATEN.add.Tensor, _ATEN.mul.Tensor) and not node.kwargs:
         return _tensors_only(node, node.args, kind="own")
+    if node.target in FUNCTIONS:
+        return _tensors_only(node, node.args[:1], kind="own")
     if node.target == _ATEN.mean.dim and list(node.args[1:]) == [[2, 3], True]:  # as pool_globally_by_mean writes it
         return _tensors_only(node, node.args[:1], kind="own")
     return _shared(node)

@@ -17,6 +17,17 @@ CLAMPS = (_ATEN.relu.default, _ATEN.hardtanh.default, _ATEN.clamp.default)
 """What is left of clamps after the rewrite; ``clamp`` only where one side is open and it is no relu."""
 
 
+FUNCTIONS = (
+    _ATEN.hardswish.default,
+    _ATEN.sigmoid.default,
+    _ATEN.tanh.default,
+    _ATEN.gelu.default,
+    _ATEN.leaky_relu.default,
+    _ATEN.elu.default,
+)
+"""Smooth and other activations that XNNPACK computes with int8 before and behind."""
+
+
 def name_clamps_alike(graph: GraphModule) -> None:
     """Write relu6, clamp, clamp_min, clamp_max as ``relu`` (0, inf) or ``hardtanh`` (low, high).
 

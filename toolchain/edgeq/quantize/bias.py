@@ -16,25 +16,32 @@ import torch
 from edgeq.quantize.attributes import constant, new_constant
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch.fx import GraphModule, Node
 
     from edgeq.quantize.scheme import Scheme
     from edgeq.quantize.statistics import Statistics
 
 
-def correct_biases(graph: GraphModule, scheme: Scheme, statistics: Statistics) -> None:
-    """Change the bias of every layer that is about to be quantized; a layer without one gets one."""
+def correct_biases(
+    graph: GraphModule, scheme: Scheme, statistics: Statistics, *, former: Mapping[Node, torch.Tensor] | None = None
+) -> None:
+    """Change the bias of every layer that is about to be quantized; a layer without one gets one.
+
+    ``former`` are the weights by layer of those that were rounded before.
+    """
     with torch.no_grad():
         for layer in scheme.weights:
-            _correct(graph, layer, scheme, statistics)
+            weight = constant(graph, layer.args[1])  # type: ignore[arg-type]  # a layer of the plan has constant weights
+            error = scheme.rounded(layer, weight) - (former or {}).get(layer, weight)
+            _correct(graph, layer, error, statistics)
     graph.recompile()
 
 
-def _correct(graph: GraphModule, layer: Node, scheme: Scheme, statistics: Statistics) -> None:
+def _correct(graph: GraphModule, layer: Node, error: torch.Tensor, statistics: Statistics) -> None:
     source, weight_node, *rest = layer.args
     bias: Any = rest[0] if rest else None
-    weight = constant(graph, weight_node)  # type: ignore[arg-type]  # a layer of the plan has constant weights
-    error = scheme.rounded(layer, weight) - weight
     mean = statistics.of(source).mean  # type: ignore[arg-type]  # a layer reads a node
     shift = layer.target(mean, error, None, *rest[1:])  # type: ignore[operator]  # an ATen layer
     channels = -1 if layer.target == torch.ops.aten.linear.default else 1

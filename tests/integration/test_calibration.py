@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -168,9 +169,27 @@ def endless() -> Iterator[tuple[torch.Tensor, ...]]:
 def test_reading_stops_when_the_ranges_stand() -> None:
     """The samples never end."""
     data = Dataset(endless, (InputSpec(shape=IMAGE),), where="f", labelled=False)
+    found = calibrated(graph_of(small_net()), data).data
+    assert found.converged_after
+    assert 96 < found.converged_after < 400
+    assert found.samples == 3 * found.converged_after  # sixteen times as many were skimmed, one in eight
+    assert found.offered is None
+
+
+def sorted_samples() -> Iterator[tuple[torch.Tensor, ...]]:
+    """300 dark pictures, then 300 bright ones."""
+    generator = torch.Generator().manual_seed(5)
+    for brightness in (1.0, 3.0):
+        for _ in range(300):
+            yield (torch.rand(IMAGE, generator=generator) * brightness,)
+
+
+def test_samples_that_are_sorted_do_not_pass_for_all_of_them() -> None:
+    data = Dataset(sorted_samples, (InputSpec(shape=IMAGE),), where="f", labelled=False)
     statistics = calibrated(graph_of(small_net()), data)
-    assert 96 < statistics.data.samples == statistics.data.converged_after < 2000
-    assert statistics.data.offered is None
+    assert 0.99 * 3 < statistics.tensors["input_1"].maximum <= 3
+    assert 144 + 300 * 0.8 < statistics.data.samples < 600  # of the bright ones, nearly all
+    assert statistics.data.offered == 600
 
 
 def growing(count: int) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -187,7 +206,7 @@ def test_reading_goes_on_while_a_range_grows() -> None:
 
 def test_a_project_may_have_every_sample_read() -> None:
     given = samples(IMAGE, count=400)
-    assert calibrated(graph_of(small_net()), dataset(given)).data.converged_after
+    assert calibrated(graph_of(small_net()), dataset(given)).data.samples < 400
     assert calibrated(graph_of(small_net()), dataset(given), converge=False).data.samples == 400
 
 
@@ -219,7 +238,22 @@ def test_samples_added_at_the_end_are_all_that_is_run() -> None:
     heard = Heard()
     added = calibrated(graph, dataset(given), progress=heard)
     assert [done for done, _ in heard.counts] == list(range(21, 31))
-    assert same(added, calibrated(graph_of(small_net()), dataset(given)))
+    assert (added.data.samples, added.data.offered) == (30, 30)
+
+
+@pytest.mark.parametrize("first", [50, 200, 390])
+def test_a_pass_in_two_parts_gives_what_one_pass_gives(
+    first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the ranges stand, after that, and after they moved again."""
+    graph, spec = graph_of(small_net()), (InputSpec(shape=IMAGE),)
+    data = [Dataset(lambda n=n: islice(sorted_samples(), n), spec, where="f", labelled=False) for n in (first, 450)]
+    calibrated(graph, data[0])
+    parts = calibrated(graph, data[1])
+    monkeypatch.setenv("EDGEQ_CACHE", str(tmp_path / "other"))
+    whole = calibrated(graph, data[1])
+    assert same(parts, whole)
+    assert parts.data == whole.data
 
 
 def test_another_weight_is_another_calibration() -> None:

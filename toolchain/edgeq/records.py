@@ -128,9 +128,11 @@ class Artifact:
 class CalibrationData:
     """A fingerprint of the samples the scales came from.
 
-    ``offered`` is how many samples there are, where that is known;
-    ``converged_after`` how many were read when the ranges had stopped
-    moving, None if all were read.
+    ``sha256`` is over all that were read, ``samples`` counts those that were
+    run. ``offered`` is how many there are, where that is known;
+    ``converged_after`` how many had been run when the ranges stopped moving,
+    from where on a few were run to see whether they do, None if they never
+    stopped.
     """
 
     sha256: str

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     import numpy as np
     from torch.fx import GraphModule, Node
 
-    from edgeq.model import Dataset, Reading
+    from edgeq.model import Dataset, Reading, Sample
     from edgeq.progress import Progress
 
 _BATCH_SAMPLES = 16
 _BATCH_SECONDS = 5.0
 """A crash costs the samples since the last checkpoint: this many, or those of this time if they are fewer."""
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Counted up whenever the same samples would be gathered differently: checkpoints of before are then not used."""
 
 
@@ -84,14 +84,13 @@ class _Pass:
         self._saved_at = time.monotonic()
 
     def run(self) -> CalibrationData:
-        """Read until the end, or until the ranges stand."""
+        """Read until the end, or until enough was seen."""
         reading = self._begun()
         self._progress.step("calibrating")
-        while not self._stands and (sample := next(reading, None)) is not None:
-            self._watch.run(*sample.inputs)
+        ended = False
+        while not self._enough(reading) and not (ended := (sample := next(reading, None)) is None):
+            self._take(sample, reading.samples)
             self._progress.advance(reading.samples, reading.total)
-            if self._convergence:
-                self._convergence.look(reading.samples, self._watch.by_name().values())
             if self._batch_is_full(reading):
                 self._save(reading)
         reading.stop()
@@ -99,14 +98,20 @@ class _Pass:
             self._save(reading)
         return CalibrationData(
             sha256=reading.sha256,
-            samples=reading.samples,
-            offered=reading.total if self._stands else reading.samples,
-            converged_after=reading.samples if self._stands else None,
+            samples=self._convergence.ran if self._convergence else reading.samples,
+            offered=reading.samples if ended else reading.total,
+            converged_after=(self._convergence.stood_after or None) if self._convergence else None,
         )
 
-    @property
-    def _stands(self) -> bool:
-        return self._convergence is not None and self._convergence.reached
+    def _enough(self, reading: Reading) -> bool:
+        return self._convergence is not None and self._convergence.ended(reading.samples)
+
+    def _take(self, sample: Sample, number: int) -> None:
+        if self._convergence is None:
+            self._watch.run(*sample.inputs)
+        elif self._convergence.wants(number):
+            self._watch.run(*sample.inputs)
+            self._convergence.look(number, self._watch.by_name().values())
 
     def _begun(self) -> Reading:
         """The samples after those that an earlier run has taken into account already."""

@@ -21,4 +21,5 @@ lint:
 
 bench:
 	@scripts/setup.sh
-	@if [ -e benchmarks/run.py ]; then $(BIN)/python benchmarks/run.py; else echo "there are no benchmarks yet"; fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
+	$(BIN)/python benchmarks/run.py

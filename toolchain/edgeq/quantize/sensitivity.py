@@ -134,7 +134,7 @@ class _Answers:
 
     def add(self, wanted: tuple[torch.Tensor, ...], got: tuple[torch.Tensor, ...]) -> None:
         self.noise.add(wanted, got)
-        self.changed += int(wanted[0].argmax()) != int(got[0].argmax())
+        self.changed += int(wanted[0].double().argmax()) != int(got[0].double().argmax())
 
 
 def _compare(values: dict[Node, Any], towards: dict[Node, _Noise]) -> Callable[[Node, Any], None]:

@@ -60,8 +60,10 @@ class Simulation(Interpreter):
     def values(self, inputs: tuple[torch.Tensor, ...]) -> dict[Node, Any]:
         """What every node gives in float; all of it is in memory."""
         self.garbage_collect_values = False
-        self.outputs(inputs, ())
-        self.garbage_collect_values = True
+        try:
+            self.outputs(inputs, ())
+        finally:
+            self.garbage_collect_values = True
         values, self.env = self.env, {}
         return values
 

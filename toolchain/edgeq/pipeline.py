@@ -28,6 +28,7 @@ from edgeq.progress import SILENT, Progress
 from edgeq.project import load_project
 from edgeq.records import Manifest, Report
 from edgeq.schema import from_json
+from edgeq.stages import advice as advice_stage
 from edgeq.stages import bench as bench_stage
 from edgeq.stages import deploy as deploy_stage
 from edgeq.stages import explain as explain_stage
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from edgeq.device.transport import Transport
+    from edgeq.project import Project
     from edgeq.records import Check, Format, Measurement
     from edgeq.runner import RunnerBundle
 
@@ -93,9 +95,7 @@ def build(  # noqa: PLR0913  # the options of a command
     progress: Progress = SILENT,
 ) -> Build:
     """Quantize and lower a project for a target."""
-    read = load_project(project)
-    if max_drop_pp is not None:
-        read = replace(read, limits=replace(read.limits, max_drop_pp=max_drop_pp))
+    read = _with_budget(load_project(project), max_drop_pp)
     facts = load_target(target or read.build.target)
     from edgeq.stages import build as build_stage  # noqa: PLC0415  # brings torch, which no other command needs
 
@@ -103,6 +103,28 @@ def build(  # noqa: PLR0913  # the options of a command
     folder = out or Path("build") / read.model.name / facts.name
     manifest = build_stage.build(plan, folder, progress=progress)
     return Build(path=folder, manifest=manifest, target=facts)
+
+
+def explain_recipe(  # noqa: PLR0913  # the options of a command
+    project: Path,
+    *,
+    target: str | None = None,
+    recipes: Sequence[str] = (),
+    max_drop_pp: float | None = None,
+    threads: int = 1,
+    progress: Progress = SILENT,
+) -> advice_stage.Advice:
+    """Which recipe suits a project on a target, and why; nothing is built."""
+    read = _with_budget(load_project(project), max_drop_pp)
+    board = load_target(target or read.build.target)
+    facts = advice_stage.gather(read, board, recipes=recipes, threads=threads, progress=progress)
+    return advice_stage.advise(facts)
+
+
+def _with_budget(project: Project, max_drop_pp: float | None) -> Project:
+    if max_drop_pp is None:
+        return project
+    return replace(project, limits=replace(project.limits, max_drop_pp=max_drop_pp))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from edgeq.cli.terminal import Terminal
     from edgeq.records import Format, Manifest
+    from edgeq.stages.advice import Advice
 
 _MOST_THREADS = 4
 
@@ -33,6 +34,7 @@ def default_jobs() -> int:
     epilog=options.examples(
         "edgeq build examples/fashion_mnist --target rpi4",
         "edgeq build PROJECT --target rpi5 --recipe int8-static --format pte --out out/",
+        "edgeq build PROJECT --target rpi4 --explain-recipe",
     )
 )
 @options.project_argument
@@ -42,6 +44,9 @@ def default_jobs() -> int:
 @options.out_option
 @options.max_drop_option
 @options.jobs_option
+@click.option(
+    "--explain-recipe", is_flag=True, help="Build nothing: say which recipe suits model, data and target, and why."
+)
 @options.shows
 def command(
     terminal: Terminal,
@@ -53,12 +58,25 @@ def command(
     out: Path | None,
     max_drop_pp: float | None,
     jobs: int | None,
+    explain_recipe: bool,
 ) -> None:
     """Quantize and lower PROJECT; score every artifact in its own runtime here.
 
     The fp32 twin is always built along: int8 is compared with it. Writes
     build/MODEL/TARGET with the artifacts and manifest.json.
     """
+    if explain_recipe:
+        with terminal.progress() as progress:
+            advice = pipeline.explain_recipe(
+                project,
+                target=target,
+                recipes=recipes,
+                max_drop_pp=max_drop_pp,
+                threads=jobs or default_jobs(),
+                progress=progress,
+            )
+        terminal.result(to_data(advice), _lines(advice))
+        return
     with terminal.progress() as progress:
         built = pipeline.build(
             project,
@@ -81,6 +99,12 @@ def command(
                 terminal.out.write(f"\ncannot tell whether {one.artifact} keeps {one.limit}: {one.text}\n")
         terminal.out.write(f"\nwritten to {built.path}; next: edgeq deploy {built.path} --device board\n")
     pipeline.check(checks)
+
+
+def _lines(advice: Advice) -> str:
+    from rich.markup import escape  # noqa: PLC0415  # a table of edgeq.toml looks like markup
+
+    return escape("\n".join(advice.reasons))
 
 
 def _tables(manifest: Manifest) -> Group:

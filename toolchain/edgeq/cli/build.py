@@ -65,15 +65,11 @@ def command(
     The fp32 twin is always built along: int8 is compared with it. Writes
     build/MODEL/TARGET with the artifacts and manifest.json.
     """
+    threads = jobs or default_jobs()
     if explain_recipe:
         with terminal.progress() as progress:
             advice = pipeline.explain_recipe(
-                project,
-                target=target,
-                recipes=recipes,
-                max_drop_pp=max_drop_pp,
-                threads=jobs or default_jobs(),
-                progress=progress,
+                project, target=target, recipes=recipes, max_drop_pp=max_drop_pp, threads=threads, progress=progress
             )
         terminal.result(to_data(advice), _lines(advice))
         return
@@ -85,7 +81,7 @@ def command(
             formats=formats,
             out=out,
             max_drop_pp=max_drop_pp,
-            threads=jobs or default_jobs(),
+            threads=threads,
             progress=progress,
         )
     checks = built.checks()

@@ -38,10 +38,9 @@ class FakeActivation(torch.nn.Module):
 
     def __init__(self, phase: Phase, begin: Affine, *, symmetric: bool) -> None:
         super().__init__()
+        bounds = (-HIGHEST if symmetric else LOWEST, HIGHEST)
         self.ends: torch.Tensor
-        self.register_buffer(
-            "ends", torch.tensor([(bound - begin.zero_point) * begin.scale for bound in (LOWEST, HIGHEST)])
-        )
+        self.register_buffer("ends", torch.tensor([(bound - begin.zero_point) * begin.scale for bound in bounds]))
         self._phase = phase
         self._symmetric = symmetric
         self._seen: torch.Tensor | None = None

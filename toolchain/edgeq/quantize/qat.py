@@ -83,7 +83,7 @@ def train_quantization_aware(
                 training(module.train(), training.steps - run.done)
             forward.leave()
             run.check(model.module)
-            round_for_good(forward.single)
+            round_for_good(forward.single())
             run.keep()
     return Model(name=model.name, module=module.eval(), example_inputs=model.example_inputs)
 
@@ -110,10 +110,6 @@ class _Run:
         self._saved_at = time.monotonic()
         self._tensors = _tensors(module)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Run:
-        """A copy of the module, as for an average of its weights, belongs to the same training."""
-        return self
-
     def restore(self) -> bool:
         """Take up what an earlier process left; whether nothing remains to be done."""
         reached = self._checkpoint.load(self._tensors, self.rounding.activations)
@@ -122,13 +118,12 @@ class _Run:
         self.done = self._began = reached.done
         return reached.finished
 
-    def begin(self, *, learning: bool) -> None:
-        """Before a forward pass; ``learning`` if an optimizer step is to follow it."""
+    def begin(self, *, training: bool) -> None:
+        """Before a forward pass; in training mode, and with gradients, an optimizer step is to follow it."""
         part = self.done / self._steps
-        phase, training = self.rounding.phase, self.module.training
-        phase.norming = training and part < _NORMS_FROZEN_AFTER
-        phase.observing = training and part < _RANGES_FROZEN_AFTER
-        if not learning:
+        self.rounding.phase.norming = training and part < _NORMS_FROZEN_AFTER
+        self.rounding.phase.observing = training and part < _RANGES_FROZEN_AFTER
+        if not (training and torch.is_grad_enabled()):
             return
         if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS and self.done > self._began:
             self._save(finished=False)
@@ -183,9 +178,10 @@ class _RoundingForward:
 
     def __init__(self, run: _Run, model: Model, recipe: Recipe) -> None:
         self._run = run
-        self._name = model.name
-        self._expected = tuple((tuple(t.shape[1:]), t.dtype) for t in model.example_inputs)
+        self._model = model
         self._recipe = recipe
+        self._module = run.module
+        self._expected = tuple((tuple(t.shape[1:]), t.dtype) for t in model.example_inputs)
         self._original = run.module.__dict__.get("forward")
         self._signature = inspect.signature(run.module.forward)
         # The same tensors in a module that stays in eval mode and keeps its own forward: that one is captured.
@@ -194,22 +190,33 @@ class _RoundingForward:
         with torch.no_grad():
             self._single = _leaves(self._twin(*model.example_inputs))
         self._graphs: dict[tuple[torch.Size, ...], GraphModule] = {}
-        self.single = self._graph(model.example_inputs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _RoundingForward:
+        """For a copy of the module, as an average of its weights is; in the same training, with graphs of its own."""
+        other = copy.copy(self)
+        other._module = memo[id(self._module)]  # noqa: SLF001  # its own class
+        other._twin = copy.deepcopy(self._twin, memo)  # noqa: SLF001  # the same
+        other._graphs = {}  # noqa: SLF001  # the same
+        return other
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         """The module's result for a batch, with the rounding of int8 where its phase asks for it."""
         inputs = self._inputs(*args, **kwargs)
         graph = self._graph(inputs)
-        self._run.begin(learning=self._run.module.training and torch.is_grad_enabled())
+        self._run.begin(training=self._module.training)
         result = graph(*inputs)
         self._run.end()
         return result
 
+    def single(self) -> GraphModule:
+        """The graph for one sample."""
+        return self._graph(self._model.example_inputs)
+
     def leave(self) -> None:
         """Give the module its own ``forward`` back."""
-        del self._run.module.forward
+        del self._module.forward
         if self._original is not None:
-            self._run.module.forward = self._original
+            self._module.forward = self._original
 
     def _inputs(self, *args: object, **kwargs: object) -> tuple[torch.Tensor, ...]:
         inputs = self._signature.bind(*args, **kwargs).args
@@ -238,16 +245,16 @@ class _RoundingForward:
             except Exception as error:
                 reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
                 raise errors.NotBatchableError(
-                    self._name, batch, reason, source=user_line(error), detail=str(error)
+                    self._model.name, batch, reason, source=user_line(error), detail=str(error)
                 ) from error
             for single, result in zip(self._single, results, strict=True):
                 if result.shape != (batch * len(single), *single.shape[1:]):
                     reason = f"it gives {list(result.shape)} where one sample gives {list(single.shape)}"
-                    raise errors.NotBatchableError(self._name, batch, reason, source="", detail="")
-            graph = training_graph(self._name, self._twin, example, self._recipe, self._run.rounding)
+                    raise errors.NotBatchableError(self._model.name, batch, reason, source="", detail="")
+            graph = training_graph(self._model.name, self._twin, example, self._recipe, self._run.rounding)
         if graph is None:
             reason = "its graph for a batch is another than for one sample"
-            raise errors.NotBatchableError(self._name, batch, reason, source="", detail="")
+            raise errors.NotBatchableError(self._model.name, batch, reason, source="", detail="")
         return graph
 
 

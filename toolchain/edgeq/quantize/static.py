@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch.fx import GraphModule
 
+from edgeq.quantize.adaround import round_adaptively
 from edgeq.quantize.bias import correct_biases
 from edgeq.quantize.capture import export
 from edgeq.quantize.emit import emit
@@ -65,6 +66,11 @@ def settled(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> Settle
     statistics = source.statistics(progress=progress)
     plan = plan_int8(graph.graph, keep_float=selected(graph.graph, recipe))
     scheme = settle(graph, plan, statistics, recipe)
+    former = None
+    if recipe.adaround:
+        former = round_adaptively(
+            graph, scheme, source.samples(), biases_follow=recipe.bias_correction, progress=progress
+        )
     if recipe.bias_correction:
-        correct_biases(graph, scheme, statistics)
+        correct_biases(graph, scheme, statistics, former=former)
     return Settled(graph=graph, scheme=scheme, statistics=statistics)

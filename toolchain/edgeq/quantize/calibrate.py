@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _BATCH_SAMPLES = 16
 _BATCH_SECONDS = 5.0
-"""A crash costs the samples since the last checkpoint: this many, or those of this time if they are fewer."""
+"""A crash costs what was run since the last checkpoint: so many samples, or those of this time if they are fewer."""
 
 _LAYOUT = 2
 """Counted up whenever the same samples would be gathered differently: checkpoints of before are then not used."""
@@ -80,7 +80,7 @@ class _Pass:
         self._checkpoint = checkpoint
         self._convergence = convergence
         self._progress = progress
-        self._saved_samples = 0
+        self._unsaved = 0
         self._saved_at = time.monotonic()
 
     def run(self) -> CalibrationData:
@@ -91,10 +91,10 @@ class _Pass:
         while not self._enough(reading) and not (ended := (sample := next(reading, None)) is None):
             self._take(sample, reading.samples)
             self._progress.advance(reading.samples, reading.total)
-            if self._batch_is_full(reading):
+            if self._unsaved >= _BATCH_SAMPLES or time.monotonic() - self._saved_at >= _BATCH_SECONDS:
                 self._save(reading)
         reading.stop()
-        if reading.samples != self._saved_samples:
+        if self._unsaved:
             self._save(reading)
         return CalibrationData(
             sha256=reading.sha256,
@@ -107,11 +107,11 @@ class _Pass:
         return self._convergence is not None and self._convergence.ended(reading.samples)
 
     def _take(self, sample: Sample, number: int) -> None:
-        if self._convergence is None:
+        if self._convergence is None or self._convergence.wants(number):
             self._watch.run(*sample.inputs)
-        elif self._convergence.wants(number):
-            self._watch.run(*sample.inputs)
-            self._convergence.look(number, self._watch.by_name().values())
+            self._unsaved += 1
+            if self._convergence:
+                self._convergence.look(number, self._watch.by_name().values())
 
     def _begun(self) -> Reading:
         """The samples after those that an earlier run has taken into account already."""
@@ -128,17 +128,13 @@ class _Pass:
         self._watch.restore(saved.arrays)
         if self._convergence:
             self._convergence.restore(saved.arrays)
-        self._saved_samples = reading.samples
+        self._saved_at = time.monotonic()
         return reading
-
-    def _batch_is_full(self, reading: Reading) -> bool:
-        samples, seconds = reading.samples - self._saved_samples, time.monotonic() - self._saved_at
-        return samples >= _BATCH_SAMPLES or seconds >= _BATCH_SECONDS
 
     def _save(self, reading: Reading) -> None:
         arrays = self._watch.state() | (self._convergence.state() if self._convergence else {})
         self._checkpoint.save(Progressed(samples=reading.samples, sha256=reading.sha256, arrays=arrays))
-        self._saved_samples, self._saved_at = reading.samples, time.monotonic()
+        self._unsaved, self._saved_at = 0, time.monotonic()
 
 
 class _Watch(torch.fx.Interpreter):

@@ -122,6 +122,22 @@ def test_the_report_is_written_in_three_forms(home: Path, report: dict[str, Any]
         assert (home / file).stat().st_size > 1000
 
 
+def test_explain_ranks_the_layers_of_the_build_and_its_simulation_is_near_to_the_artifacts(
+    home: Path, report: dict[str, Any]
+) -> None:
+    del report
+    done = _edgeq("explain", BUILD, "--numerics", "--plot", "layers.svg", "--json", cwd=home, timeout=60)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    (numerics,) = document["numerics"]
+    assert numerics["recipe"] == "int8-static"
+    assert sum(row["noise_share"] for row in numerics["layers"]) == pytest.approx(1)
+    for artifact in document["artifacts"]:
+        assert artifact["host"]["sqnr_db"] == pytest.approx(numerics["final_sqnr_db"], abs=3)
+    assert not [finding for finding in numerics["findings"] if finding["code"] == "saturating-products"]
+    assert (home / "layers.svg").read_text().count('class="bar"') == len(numerics["layers"])
+
+
 def test_bench_on_this_machine_gives_latencies_marked_as_the_hosts(home: Path, report: dict[str, Any]) -> None:
     del report
     done = _edgeq("deploy", BUILD, "--device", "local", cwd=home)

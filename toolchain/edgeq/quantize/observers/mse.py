@@ -37,8 +37,8 @@ def mse(statistics: TensorStatistics, levels: int) -> tuple[float, float]:
             around = [index * step for index in (-2, -1, 0, 1, 2)]
             candidates = [
                 (low, high)
-                for low in {min(best[0] + shift, 1.0) for shift in around if ends[0]} or {1.0}
-                for high in {min(best[1] + shift, 1.0) for shift in around if ends[1]} or {1.0}
+                for low in sorted({min(best[0] + shift, 1.0) for shift in around if ends[0]} or {1.0})
+                for high in sorted({min(best[1] + shift, 1.0) for shift in around if ends[1]} or {1.0})
                 if low > 0 and high > 0
             ]
     return float(best[0] * ends[0]), float(best[1] * ends[1])

@@ -11,10 +11,12 @@ from edgeq.quantize.adaround import round_adaptively
 from edgeq.quantize.bias import correct_biases
 from edgeq.quantize.capture import export
 from edgeq.quantize.emit import emit
+from edgeq.quantize.equalize import equalize
 from edgeq.quantize.plan import plan_int8
 from edgeq.quantize.program import QuantizedProgram
 from edgeq.quantize.scheme import Scheme, settle
 from edgeq.quantize.selection import selected
+from edgeq.quantize.smooth import smooth
 from edgeq.quantize.statistics import Statistics
 from edgeq.quantize.threads import torch_threads
 
@@ -64,6 +66,10 @@ def settled(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> Settle
     """Prepare a copy of the graph of ``source`` and choose every number as ``recipe`` says."""
     graph = source.copy()
     statistics = source.statistics(progress=progress)
+    if recipe.smooth and smooth(graph, statistics):
+        statistics = source.statistics_of(graph, progress=progress)
+    if recipe.equalize and equalize(graph, statistics, per_channel=recipe.per_channel):
+        statistics = source.statistics_of(graph, progress=progress)
     plan = plan_int8(graph.graph, keep_float=selected(graph.graph, recipe))
     scheme = settle(graph, plan, statistics, recipe)
     former = None

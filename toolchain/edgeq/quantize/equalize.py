@@ -1,0 +1,149 @@
+"""Cross-layer equalization: scale channels between layers until int8 serves all of them.
+
+Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
+Correction" (ICCV 2019), section 4.1. With x the channels between two
+layers, s x and W / s give what x and W give. Two things change with s: the
+range that a channel takes up of the scale which all of the tensor share,
+and the range that its column takes up of the consumer's weights. The noise
+of either in the result falls with s what the noise of the other rises, and
+both are least together where they are in balance: s = sqrt(b / a), with a
+and b the ranges of a channel and of its column, as shares of the largest.
+(The paper has no activations and balances b with the weights that produce
+the channel. Those matter here too where a whole weight tensor has one scale.
+With a scale for each output channel they are free, as are the weights of a
+depthwise consumer, which then leaves activations as the only concern.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from edgeq.quantize.attributes import constant
+from edgeq.quantize.channels import Channels, channels_of, grouped, has_constant_weights
+from edgeq.quantize.rewrite.activations import clamp_bounds
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule, Node
+
+    from edgeq.quantize.statistics import Statistics
+
+_HEADROOM = 2.0
+"""How far below the largest value of its tensor a channel that is scaled up stays at least.
+
+Calibration knows less of one channel than of a tensor: samples to come may
+go beyond what it saw.
+"""
+
+_CLEARANCE = 8.0
+"""How far from a clamp's bound what was seen of a channel stays: what it cuts off would be an error in float."""
+
+_FARTHEST = 2.0**16
+"""Channels further apart than this are not brought together: the smallest are nothing but rounding errors."""
+
+
+def equalize(graph: GraphModule, statistics: Statistics, *, per_channel: bool = True) -> int:
+    """Scale channels between the layers of the float ``graph``; return how many sets of channels were scaled.
+
+    ``statistics`` are of the graph as it is; the changed one has to be
+    calibrated again. ``per_channel`` says whether each output channel of a
+    weight will have a scale of its own. The graph gives what it gave, up to
+    float rounding. A clamp with a bound other than 0, such as ReLU6, would
+    cut off something else of a scaled channel. Around one, channels are
+    scaled up alone, and only those so small that eight times what
+    calibration saw of them still passes.
+    """
+    changed = 0
+    seen: set[Node] = set()
+    with torch.no_grad():
+        for source in list(graph.graph.nodes):
+            if source in seen or not has_constant_weights(source):
+                continue
+            channels = channels_of(source)
+            if channels is None or not all(map(has_constant_weights, channels.sources)):
+                continue
+            seen.update(channels.sources)
+            factors = _factors(graph, channels, statistics, per_channel=per_channel)
+            if factors is not None and not bool((factors == 1.0).all()):
+                channels.rescale(graph, factors)
+                changed += 1
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return changed
+
+
+def _factors(
+    graph: GraphModule, channels: Channels, statistics: Statistics, *, per_channel: bool
+) -> torch.Tensor | None:
+    """A factor > 0 for each channel; None where calibration did not see enough to tell."""
+    shares = [
+        _shares(extent) for tensor in channels.places if (extent := _extent(channels, tensor, statistics)) is not None
+    ]
+    if not shares or any(_extent(channels, clamp, statistics) is None for clamp in channels.clamps):
+        return None
+    activations = torch.stack(shares).amax(dim=0)
+    columns = _columns(graph, channels, per_channel=per_channel)
+    above = activations if per_channel else torch.maximum(activations, _rows(graph, channels))
+    below = above.new_ones(channels.count) if columns is None else columns
+    live = (activations > 0) & (above > 0) & (below > 0)
+    if not bool(live.any()):
+        return None
+    ideal = torch.where(live, below / above, 1.0).clamp(1 / _FARTHEST, _FARTHEST)
+    factors = ideal if columns is None else ideal.sqrt()
+    # The largest channel stays where it is, and with it the range of the tensor.
+    factors = factors / (factors * activations)[live].max()
+    factors = torch.minimum(factors, torch.clamp(1 / (_HEADROOM * activations), min=1.0))
+    for clamp in channels.clamps:
+        factors = torch.minimum(factors.clamp(min=1.0), _passing(channels, clamp, statistics))
+    return torch.where(live, factors, 1.0)
+
+
+def _shares(extent: torch.Tensor) -> torch.Tensor:
+    """Of the largest one."""
+    return extent / extent.max().clamp(min=torch.finfo(torch.float64).tiny)
+
+
+def _extent(channels: Channels, tensor: Node, statistics: Statistics) -> torch.Tensor | None:
+    """The largest magnitude that calibration saw in each channel of ``tensor``, float64."""
+    seen = statistics.tensors.get(tensor.name)
+    place = channels.places[tensor]
+    if seen is None or seen.channel_minimum is None or seen.channel_maximum is None:
+        return None
+    if seen.form[0] != place.axis:
+        return None
+    extent = torch.maximum(seen.channel_minimum.abs(), seen.channel_maximum.abs())
+    return channels.largest(tensor, extent.double())
+
+
+def _passing(channels: Channels, clamp: Node, statistics: Statistics) -> torch.Tensor:
+    """The factors, 1 or more, up to which ``clamp`` has its clearance."""
+    seen = statistics.of(clamp)
+    low, high = clamp_bounds(clamp)
+    assert seen.channel_minimum is not None  # noqa: S101  # the caller has looked
+    assert seen.channel_maximum is not None  # noqa: S101  # the same
+    allowed = torch.full((channels.count,), torch.inf, dtype=torch.float64)
+    for bound, values in ((high, seen.channel_maximum), (-low, -seen.channel_minimum)):
+        if bound != 0.0:
+            reached = channels.largest(clamp, values.double()).clamp(min=torch.finfo(torch.float64).tiny)
+            allowed = torch.minimum(allowed, bound / (_CLEARANCE * reached))
+    return allowed.clamp(min=1.0)
+
+
+def _columns(graph: GraphModule, channels: Channels, *, per_channel: bool) -> torch.Tensor | None:
+    """The largest share that each channel has of a scale of the weights that read it; None if it never shares one."""
+    found = []
+    for reader in channels.readers:
+        weight = grouped(reader, constant(graph, reader.args[1]).double()).abs().amax(dim=3)  # type: ignore[arg-type]
+        if per_channel and weight.shape[2] == 1:
+            continue
+        largest = weight.amax(dim=2, keepdim=True) if per_channel else weight.max()
+        shares = weight / largest.clamp(min=torch.finfo(torch.float64).tiny)
+        found.append(channels.largest(reader.args[0], shares.amax(dim=1).flatten()))  # type: ignore[arg-type]
+    return torch.stack(found).amax(dim=0) if found else None
+
+
+def _rows(graph: GraphModule, channels: Channels) -> torch.Tensor:
+    """The share that each channel has of the scale of the weights that produce it."""
+    weights = (grouped(source, constant(graph, source.args[1]).double()) for source in channels.sources)  # type: ignore[arg-type]
+    return torch.stack([_shares(weight.abs().amax(dim=(2, 3)).flatten()) for weight in weights]).amax(dim=0)

@@ -135,6 +135,22 @@ def test_a_sample_that_does_not_fit_is_named_with_its_number(
     assert words in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("item", "hint"),
+    [
+        ((torch.zeros(3, 8, 8),), "tensor[None]"),
+        ((torch.zeros(16, 3, 8, 8),), "batch_size=1"),
+        ((_image(dtype=torch.float64),), "tensor.to(torch.float32)"),
+        ((torch.zeros(1, 8, 8, 3),), "the shape under [model] inputs"),
+        ((_image(), torch.tensor(3)), "if the last one is a label, leave it out"),
+    ],
+)
+def test_a_sample_that_does_not_fit_says_how_it_would(item: object, hint: str) -> None:
+    with pytest.raises(errors.SampleError) as caught:
+        list(_dataset([item]))
+    assert hint in caught.value.hint
+
+
 def test_a_label_may_be_a_number_a_tensor_or_missing() -> None:
     data = _dataset([((_image(),), 3), ((_image(),), torch.tensor(4)), ((_image(),), None)], labelled=True)
     assert [sample.label for sample in data] == [3, 4, None]

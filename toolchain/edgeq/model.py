@@ -111,8 +111,14 @@ class Dataset:
     def _fitting(self, inputs: tuple[torch.Tensor, ...], index: int) -> tuple[torch.Tensor, ...]:
         """The inputs, contiguous, if their number, shapes, dtypes and values fit."""
         if len(inputs) != len(self._specs):
+            one_more = len(inputs) == len(self._specs) + 1 and not self.labelled
             raise errors.SampleError(
-                self.where, index, f"has {len(inputs)} inputs where the model takes {len(self._specs)}"
+                self.where,
+                index,
+                f"has {len(inputs)} inputs where the model takes {len(self._specs)}",
+                "a calibration sample is the inputs alone; if the last one is a label, leave it out"
+                if one_more
+                else "",
             )
         for tensor, spec in zip(inputs, self._specs, strict=True):
             dtype = str(tensor.dtype).removeprefix("torch.")
@@ -121,7 +127,7 @@ class Dataset:
                     self.where,
                     index,
                     f"is {dtype} {list(tensor.shape)} where edgeq.toml says {spec.dtype} {list(spec.shape)}",
-                    "mend the data, or the shape under [model] inputs",
+                    _how_to_fit(tensor, dtype, spec),
                 )
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise errors.SampleError(self.where, index, "holds NaN or infinity", "leave such samples out")
@@ -217,6 +223,18 @@ class _Variety:
                 raise errors.SamplesAlikeError(where, self._samples, "the same")
             if self._constant and any(tensor.numel() > 1 for tensor in self._first):
                 raise errors.SamplesAlikeError(where, self._samples, "constant, one value throughout")
+
+
+def _how_to_fit(tensor: torch.Tensor, dtype: str, spec: InputSpec) -> str:
+    """The next step for a tensor of another shape or dtype than ``spec``, from the usual ways to get there."""
+    shape = tuple(tensor.shape)
+    if shape == spec.shape:
+        return f"give it as tensor.to(torch.{spec.dtype}), or state {dtype} under [model] inputs"
+    if shape == spec.shape[1:]:
+        return "give it with its batch dimension: tensor[None]"
+    if shape[1:] == spec.shape[1:]:
+        return "give one sample at a time (a DataLoader: batch_size=1)"
+    return "mend the data, or the shape under [model] inputs"
 
 
 def load_model(project: Project) -> Model:

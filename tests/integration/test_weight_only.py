@@ -99,6 +99,18 @@ def test_an_onnx_holds_the_integers_and_scales_of_the_one_graph(words: Words, tm
         assert (scales == last.scales.numpy()[:, None]).all()
 
 
+def test_without_dot_products_8_bits_are_multiplied_as_integers_and_4_bits_are_listed_as_float(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    layer = nn.Linear(64, 16)
+    given = samples((1, 64))
+    for bits, operator, share in ((8, "MatMulInteger", 1.0), (4, "MatMulNBits", 0.0)):
+        coverage, runtime = lowered(few_bits(layer, given, bits), "onnx", tmp_path, target="rpi4")
+        assert operator in coverage.requires.ops
+        assert coverage.int8_mac_share == share
+        assert [row.op for row in coverage.undelegated] == ([] if share else [operator])
+        assert sqnr_db(reference(layer, given), outputs(runtime, given)) > 15
+
+
 def test_a_group_that_does_not_fit_becomes_the_largest_that_does(tmp_path: Path) -> None:
     torch.manual_seed(7)
     layer = nn.Linear(192, 16)

@@ -31,7 +31,7 @@ from edgeq.lower.coverage import Coverage, grouped, share
 from edgeq.lower.executorch import tensor_specs
 from edgeq.lower.onnx_dynamic import multiply_integers
 from edgeq.lower.onnx_graph import producer
-from edgeq.lower.onnx_integer_layers import integer_macs, read_floats
+from edgeq.lower.onnx_integer_layers import integer_layers, integer_macs, read_floats
 from edgeq.lower.onnx_recurrent import DOMAIN, RECURRENT, quantize_recurrent_layers
 from edgeq.lower.onnx_weight_only import multiply_few_bits
 from edgeq.quantize.macs import einsum_macs, total_macs
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _OPSET = 20  # the newest whose operators ONNX Runtime 1.31 has all in int8 or float kernels; IR version 10
 _INTEGER_KERNELS = frozenset(("QLinearConv", "QGemm", "QLinearMatMul"))
-_INTEGER_PRODUCTS = frozenset(("MatMulInteger", "ConvInteger", "MatMulNBits", "DynamicQuantizeLSTM"))
+_INTEGER_PRODUCTS = frozenset(("MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM"))
 _MOVES_OR_CONVERTS = frozenset(
     (
         "QuantizeLinear", "DequantizeLinear", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice",
@@ -58,15 +58,18 @@ _MOVES_OR_CONVERTS = frozenset(
 )  # fmt: skip
 
 
-def lower_onnx(program: QuantizedProgram, path: Path, *, activations: Literal["int8", "uint8"]) -> Coverage:
+def lower_onnx(
+    program: QuantizedProgram, path: Path, *, activations: Literal["int8", "uint8"], dot_product: bool
+) -> Coverage:
     """Write ``program`` to ``path`` as .onnx; LoweringError if it cannot be exported or is no valid ONNX.
 
     ``activations`` is the dtype of quantized activations in the file; the
-    real values are the same for both.
+    real values are the same for both. ``dot_product`` says whether the
+    target's processor has dot products of bytes.
     """
     try:
         model, sources = _export(program)
-        _rewrite(model, program.recipe.method, activations=activations)
+        _rewrite(model, program.recipe.method, activations=activations, dot_product=dot_product)
         proto = ir.to_proto(model)
         onnx.checker.check_model(proto, full_check=True)
         data = proto.SerializeToString(deterministic=True)
@@ -77,7 +80,8 @@ def lower_onnx(program: QuantizedProgram, path: Path, *, activations: Literal["i
             program.model, "onnx", reason[0] if reason else type(error).__name__, detail=str(error)
         ) from error
     write_bytes(path, data)
-    return _coverage(program, model, optimized, sources)
+    products = _INTEGER_PRODUCTS | {"MatMulNBits"} if dot_product else _INTEGER_PRODUCTS
+    return _coverage(program, model, optimized, sources, products)
 
 
 def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str]]:
@@ -99,15 +103,18 @@ def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str]]:
     return model, sources
 
 
-def _rewrite(model: ir.Model, method: Method, *, activations: Literal["int8", "uint8"]) -> None:
+def _rewrite(model: ir.Model, method: Method, *, activations: Literal["int8", "uint8"], dot_product: bool) -> None:
     graph = model.graph
     rewrites.strip_metadata(model)
     if method == "dynamic":
-        multiply_integers(graph)
+        multiply_integers(graph, integer_layers(graph))
         quantize_recurrent_layers(model)
     elif method == "weight-only":
         model.opset_imports[DOMAIN] = 1
-        multiply_few_bits(graph)
+        layers = list(integer_layers(graph))
+        few = [layer for layer in layers if dot_product or layer.bits == 4]  # noqa: PLR2004  # int4
+        multiply_few_bits(graph, few)
+        multiply_integers(graph, [layer for layer in layers if layer not in few])
     rewrites.pad_inside_convolutions(graph)
     rewrites.protect_padding_of_pools(graph)
     rewrites.pool_globally(graph)
@@ -138,7 +145,11 @@ def _optimized(data: bytes, *, activations: str) -> onnx.ModelProto:
 
 
 def _coverage(
-    program: QuantizedProgram, model: ir.Model, optimized: onnx.ModelProto, sources: dict[str, str]
+    program: QuantizedProgram,
+    model: ir.Model,
+    optimized: onnx.ModelProto,
+    sources: dict[str, str],
+    integer_products: frozenset[str],
 ) -> Coverage:
     total = sum(_cost(node) for node in model.graph)
     kernels = {node.name: node.op_type for node in optimized.graph.node}
@@ -147,7 +158,7 @@ def _coverage(
     for node in model.graph:
         name = node.name or ""
         cost = _cost(node)
-        if node.op_type in _INTEGER_PRODUCTS or kernels.get(name) in _INTEGER_KERNELS:
+        if node.op_type in integer_products or kernels.get(name) in _INTEGER_KERNELS:
             in_int8 += cost
             continue
         unfused = cost > 0 and all(producer(value, "DequantizeLinear") for value in node.inputs[:2])
@@ -158,6 +169,7 @@ def _coverage(
                 f"unfused: ONNX Runtime has no int8 kernel for this {node.op_type} between Q and DQ"
                 if unfused
                 else f"float-kernel: ONNX Runtime computes this {node.op_type} in float"
+                + (" on a processor without dot products" if node.op_type == "MatMulNBits" else "")
             )
             undelegated.append(
                 Undelegated(

@@ -13,20 +13,22 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.lower.onnx_graph import add_constant, constant, put, take_place
-from edgeq.lower.onnx_integer_layers import convolution_attributes, integer_layers
+from edgeq.lower.onnx_integer_layers import convolution_attributes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from edgeq.lower.onnx_integer_layers import IntegerLayer
 
 
-def multiply_integers(graph: ir.Graph) -> None:
-    """Write every layer with integer weights as ``MatMulInteger`` or ``ConvInteger`` of its input made uint8.
+def multiply_integers(graph: ir.Graph, layers: Iterable[IntegerLayer]) -> None:
+    """Write layers with integer weights as ``MatMulInteger`` or ``ConvInteger`` of its input made uint8.
 
     Layers that read the same tensor share its integers. ONNX Runtime fuses
     what follows a product (the cast to float, the scale, the bias) into it.
     """
     stored: dict[ir.Value, ir.Node] = {}
-    for layer in integer_layers(graph):
+    for layer in layers:
         if layer.source not in stored:
             name = f"{layer.node.name}_quantize"
             stored[layer.source] = put(layer.node, "DynamicQuantizeLinear", [layer.source], name, outputs=3)

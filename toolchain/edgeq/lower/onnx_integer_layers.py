@@ -59,7 +59,7 @@ def _call(graph: Graph, target: torch._ops.OpOverload, *args: object) -> Node:
     return node
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class IntegerLayer:
     """A product or a convolution whose weight is read from integers.
 
@@ -75,6 +75,11 @@ class IntegerLayer:
     scales: np.ndarray
     bias: ir.Value | None
     output: ir.Value
+
+    @property
+    def bits(self) -> int:
+        """4 if every weight fits into as many, else 8."""
+        return 4 if self.integers.min() >= -8 and self.integers.max() <= 7 else 8  # noqa: PLR2004  # int4's ends
 
 
 def integer_layers(graph: ir.Graph) -> Iterator[IntegerLayer]:

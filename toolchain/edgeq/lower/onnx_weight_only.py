@@ -2,7 +2,9 @@
 
 Where the processor has dot products of bytes it multiplies integers: each
 row of the activations is quantized in blocks while it runs. Elsewhere it
-computes in float.
+makes the weights float again whenever it runs: on an emulated Cortex-A72 a
+product with 8-bit weights took six times the instructions of a float one,
+one with 4-bit weights twice.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.lower.onnx_graph import add_constant, put, take_place
-from edgeq.lower.onnx_integer_layers import integer_layers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from edgeq.lower.onnx_integer_layers import IntegerLayer
 
 _BLOCKS = (128, 64, 32, 16)
@@ -25,20 +28,25 @@ _IN_INTEGERS = 4
 """The operator's ``accuracy_level`` for activations as int8."""
 
 
-def multiply_few_bits(graph: ir.Graph) -> None:
-    """Write every product with integer weights as ``MatMulNBits``, of 4 bits where all weights fit into them."""
-    for layer in integer_layers(graph):
+def multiply_few_bits(graph: ir.Graph, layers: Iterable[IntegerLayer]) -> None:
+    """Write products with integer weights as ``MatMulNBits``."""
+    for layer in layers:
         name = layer.node.name or ""
         outputs, inputs = layer.integers.shape
-        bits = 4 if layer.integers.min() >= -8 and layer.integers.max() <= 7 else 8  # noqa: PLR2004  # int4's ends
         block = _block(inputs // layer.scales.shape[1])
-        attributes = {"K": inputs, "N": outputs, "bits": bits, "block_size": block, "accuracy_level": _IN_INTEGERS}
+        attributes = {
+            "K": inputs,
+            "N": outputs,
+            "bits": layer.bits,
+            "block_size": block,
+            "accuracy_level": _IN_INTEGERS,
+        }
         product = put(
             layer.node,
             "MatMulNBits",
             [
                 layer.source,
-                add_constant(graph, f"{name}_int{bits}", _packed(layer, block, bits)),
+                add_constant(graph, f"{name}_int{layer.bits}", _packed(layer, block)),
                 add_constant(graph, f"{name}_scales", _scales(layer, block)),
                 *([] if layer.bias is None else [None, None, layer.bias]),
             ],
@@ -54,14 +62,15 @@ def _block(group: int) -> int:
     return next((block for block in _BLOCKS if group % block == 0), _BLOCKS[-2])
 
 
-def _packed(layer: IntegerLayer, block: int, bits: int) -> np.ndarray:
+def _packed(layer: IntegerLayer, block: int) -> np.ndarray:
     """The integers as unsigned ones: (outputs, blocks, bytes of a block); of two in a byte the first is the low one."""
     outputs, inputs = layer.integers.shape
     blocks = -(-inputs // block)
-    unsigned = np.full((outputs, blocks * block), 1 << (bits - 1), np.uint8)
-    unsigned[:, :inputs] = layer.integers.astype(np.int16) + (1 << (bits - 1))
+    middle = 1 << (layer.bits - 1)
+    unsigned = np.full((outputs, blocks * block), middle, np.uint8)
+    unsigned[:, :inputs] = layer.integers.astype(np.int16) + middle
     cut = unsigned.reshape(outputs, blocks, block)
-    return cut if bits == 8 else cut[..., 0::2] | (cut[..., 1::2] << 4)  # noqa: PLR2004  # a whole byte each
+    return cut if layer.bits == 8 else cut[..., 0::2] | (cut[..., 1::2] << 4)  # noqa: PLR2004  # a whole byte each
 
 
 def _scales(layer: IntegerLayer, block: int) -> np.ndarray:

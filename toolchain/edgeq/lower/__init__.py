@@ -35,7 +35,7 @@ def lower(program: QuantizedProgram, form: Format, target: Target, path: Path) -
                 program,
                 path,
                 activations=target.runtimes.onnxruntime.activations,
-                # x86 has had what stands for it, AVX2, since 2013; the target "host" promises less than any machine has.
+                # On x86 AVX2 stands for it, which all have had since 2013; the target "host" promises less than that.
                 dot_product=target.triple.startswith("x86_64") or "asimddp" in target.features,
             )
         )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -291,20 +292,22 @@ def test_the_train_function_gets_an_instance_of_the_users_class_to_use_as_ever()
     assert all(torch.equal(tensor, untouched[name]) for name, tensor in module.state_dict().items())
 
 
-def test_batch_statistics_stand_still_in_the_second_half_and_ranges_in_the_last_quarter() -> None:
+def test_statistics_move_in_the_first_fifth_and_a_batch_is_never_normalised_by_its_own() -> None:
     module = settled(Small())
-    means, batches = [], gratings(64, seed=4)[0].split(8)
+    means, results, batches = [module[1].running_mean], [], gratings(64, seed=4)[0].split(8)
 
     def train(given: nn.Module, steps: int) -> None:
         optimizer = torch.optim.SGD(given.parameters(), lr=1e-3)
-        for _ in range(steps):
-            given(batches[len(means) % 8]).square().mean().backward()
+        for step in range(steps):
+            given(batches[step % 8]).square().mean().backward()
             optimizer.step()
             means.append(given[1].running_mean.clone())
+        results.extend([given(batches[0])[:2], given(batches[0][:2]), given.eval()(batches[0][:2])])
 
-    trained(module, training(train, 8))
-    moved = [not torch.equal(one, other) for one, other in zip([module[1].running_mean, *means], means, strict=False)]
-    assert moved == [True] * 4 + [False] * 4
+    trained(module, training(train, 10))
+    assert [not torch.equal(*pair) for pair in pairwise(means)] == [True] * 2 + [False] * 8
+    assert torch.allclose(results[0], results[1])
+    assert torch.equal(results[1], results[2])
 
 
 # --- what goes wrong: functions that leave ``steps`` alone, as a user's may ---

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 class Model:
     """A float32 module in eval mode and one set of example inputs (contiguous, batch of one). Never changed.
 
-    Example inputs of an integer dtype are zeros: the one token id that every table has.
+    Example inputs of an integer dtype are zeros: the one token id that every table has. ``learned`` are the ranges
+    that quantization-aware training has settled, by the name of the graph's node.
     """
 
     name: str
     module: torch.nn.Module
     example_inputs: tuple[torch.Tensor, ...]
+    learned: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,12 +18,13 @@ from edgeq.quantize.scheme import HIGHEST, LOWEST, SMALLEST_SCALE, WEIGHT_LIMIT,
 _NEWEST = 0.01
 """How much of a range the newest batch makes: a hundred batches are remembered."""
 
-_USUAL_MOMENTUM = 0.1
+_NEWEST_OF_NORM = 0.05
+"""The same for the statistics of a batch norm, which move for a shorter part of the training."""
 
 
 @dataclass
 class Phase:
-    """What a forward pass may change: ``observing`` moves ranges, ``norming`` uses and moves batch statistics."""
+    """What a forward pass may change: ``observing`` moves ranges, ``norming`` moves running statistics."""
 
     observing: bool = False
     norming: bool = False
@@ -58,6 +59,11 @@ class FakeActivation(torch.nn.Module):
         if self._seen is not None:
             self.ends.lerp_(self._seen, _NEWEST)
             self._seen = None
+
+    def range(self) -> tuple[float, float]:
+        """From the smallest to the largest value that the integers stand for; 0 lies between."""
+        low, high = self.ends.tolist()
+        return low, high
 
     def _observe(self, x: torch.Tensor) -> None:
         low, high = torch.aminmax(x)
@@ -110,12 +116,17 @@ class FakeWeight(torch.nn.Module):
 
 
 class BatchNorm(torch.nn.Module):
-    """A batch norm that uses the statistics of the batch for as long as the phase lets it."""
+    """A batch norm as int8 will have it: by its running statistics, also while training.
 
-    def __init__(self, phase: Phase, *, momentum: float, eps: float) -> None:
+    Rounded layers give other statistics than the float ones did. While the
+    phase lets them, the running ones follow (they are what is folded in the
+    end), but a batch is never normalised by its own: weights would fit
+    themselves to a noise that the artifact does not have.
+    """
+
+    def __init__(self, phase: Phase, *, eps: float) -> None:
         super().__init__()
         self._phase = phase
-        self._momentum = momentum or _USUAL_MOMENTUM  # 0 stands for an average over all batches ever seen
         self._eps = eps
 
     def forward(
@@ -127,6 +138,9 @@ class BatchNorm(torch.nn.Module):
         variance: torch.Tensor,
     ) -> torch.Tensor:
         """Normalised ``x``; the running ``mean`` and ``variance`` are moved in place."""
-        return torch.nn.functional.batch_norm(
-            x, mean, variance, gamma, beta, self._phase.norming, self._momentum, self._eps
-        )
+        if self._phase.norming and x.numel() > x.shape[1]:
+            found = torch.var_mean(x.detach(), [axis for axis in range(x.dim()) if axis != 1])
+            variance.lerp_(found[0], _NEWEST_OF_NORM)
+            mean.lerp_(found[1], _NEWEST_OF_NORM)
+        # Copies, as the next forward pass of the same batch norm moves them before this one's gradients are computed.
+        return torch.nn.functional.batch_norm(x, mean.clone(), variance.clone(), gamma, beta, eps=self._eps)

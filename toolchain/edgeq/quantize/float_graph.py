@@ -45,6 +45,7 @@ class FloatGraph:
         progress: Progress,
     ) -> None:
         self.model = model.name
+        self.learned = model.learned
         self.converge = converge
         self.threads = threads
         self.calibration = calibration

@@ -5,9 +5,10 @@ Integer-Arithmetic-Only Inference" (CVPR 2018); batch norms and ranges are
 frozen for the last part, as Krishnamoorthi, "Quantizing deep convolutional
 networks for efficient inference: A whitepaper" (2018) advises.
 
-What comes out is a float model whose weights have settled where rounding
-costs them little. Scales are then chosen from calibration samples, as for
-any other model.
+What comes out is a float model whose weights have the values of their
+integers, and the range of every scale. Ranges are not taken from calibration
+again: the float model shows others than the rounded one, and weights have
+fitted themselves to these.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from edgeq.quantize.float_graph import FloatGraph
     from edgeq.recipe import Recipe
 
-_NORMS_FROZEN_AFTER = 0.5
+_NORMS_FROZEN_AFTER = 0.2
 _RANGES_FROZEN_AFTER = 0.75
 """Parts of the steps. The statistics that ranges depend on stand still first, then the ranges; weights move on."""
 
@@ -85,7 +86,8 @@ def train_quantization_aware(
             run.check(model.module)
             round_for_good(forward.single())
             run.keep()
-    return Model(name=model.name, module=module.eval(), example_inputs=model.example_inputs)
+    learned = {name: activation.range() for name, activation in rounding.activations.items()}
+    return Model(name=model.name, module=module.eval(), example_inputs=model.example_inputs, learned=learned)
 
 
 class _Run:

@@ -21,9 +21,8 @@ from edgeq.quantize.attributes import constant, is_constant, new_constant
 from edgeq.quantize.capture import capture
 from edgeq.quantize.fake import BatchNorm, FakeActivation, FakeWeight, Phase
 from edgeq.quantize.plan import LAYERS, plan_int8, readers
-from edgeq.quantize.rewrite import simplify
+from edgeq.quantize.rewrite import BEFORE_CONSTANTS, simplify
 from edgeq.quantize.rewrite.activations import CLAMPS
-from edgeq.quantize.rewrite.copies import drop_copies
 from edgeq.quantize.scheme import output_axis
 from edgeq.quantize.selection import selected
 from edgeq.quiet import quietly
@@ -71,7 +70,8 @@ def training_graph(
 
 
 def _with_rounding(graph: GraphModule, recipe: Recipe, rounding: Rounding) -> GraphModule | None:
-    drop_copies(graph)
+    for rewrite in BEFORE_CONSTANTS:
+        rewrite(graph)
     _keep_computed(graph)
     norms = _mark(graph.graph)
     simplify(graph)
@@ -165,7 +165,6 @@ class _Norm:
     weight: str
     bias: str
     constants: tuple[str, ...]
-    momentum: float
     eps: float
 
 
@@ -181,7 +180,6 @@ def _mark(graph: Graph) -> list[_Norm]:
                 weight=_target(weight),
                 bias=_target(bias),
                 constants=tuple(_target(arg) for arg in node.args[1:5]),
-                momentum=float(node.args[5]),
                 eps=float(node.args[6]),
             )
             node.meta[_NORM] = norm
@@ -226,7 +224,7 @@ def _restore_batch_norms(graph: GraphModule, norms: list[_Norm], phase: Phase) -
         place = alone.get(id(norm))
         if place is None and norm.source not in present:
             continue  # nobody read it
-        graph.add_submodule(f"norm_{index}", BatchNorm(phase, momentum=norm.momentum, eps=norm.eps))
+        graph.add_submodule(f"norm_{index}", BatchNorm(phase, eps=norm.eps))
         layer = norm.source if place is None else place
         with graph.graph.inserting_before(layer):
             constants = tuple(graph.graph.get_attr(name) if name else None for name in norm.constants)

@@ -82,7 +82,14 @@ class Scheme:
         return scale.reshape(shape)
 
 
-def settle(graph: GraphModule, plan: Plan, statistics: Statistics, recipe: Recipe) -> Scheme:
+def settle(
+    graph: GraphModule,
+    plan: Plan,
+    statistics: Statistics,
+    recipe: Recipe,
+    *,
+    learned: Mapping[str, tuple[float, float]] | None = None,
+) -> Scheme:
     """Choose every scale and zero point by the rules of ``recipe`` from what calibration saw.
 
     Scales that are too small to compute with are raised. A bias is an int32
@@ -90,8 +97,12 @@ def settle(graph: GraphModule, plan: Plan, statistics: Statistics, recipe: Recip
     nearly zero would not hold it. ExecuTorch's own flow avoids that with a
     lower limit of 2**-12 on every scale, which costs ordinary channels
     their precision; here only the channels that need it are raised.
+
+    ``learned`` are ranges that training has settled, by the name of their
+    leader; weights have fitted themselves to those, and they stay.
     """
     ranges = _ranges(plan, statistics, recipe)
+    ranges = {leader: (learned or {}).get(leader.name, ends) for leader, ends in ranges.items()}
     activations = {leader: _affine(ends, symmetric=recipe.symmetric) for leader, ends in ranges.items()}
     weights = {}
     for operation in plan.operations:

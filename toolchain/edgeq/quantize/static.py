@@ -71,7 +71,7 @@ def settled(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> Settle
     if recipe.equalize and equalize(graph, statistics, per_channel=recipe.per_channel):
         statistics = source.statistics_of(graph, progress=progress)
     plan = plan_int8(graph.graph, keep_float=selected(graph.graph, recipe))
-    scheme = settle(graph, plan, statistics, recipe)
+    scheme = settle(graph, plan, statistics, recipe, learned=source.learned)
     former = None
     if recipe.adaround:
         former = round_adaptively(

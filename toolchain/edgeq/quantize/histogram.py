@@ -77,6 +77,23 @@ class Histogram:
             np.add.at(result.counts, bins - result.first, other.counts)
         return result
 
+    def clamped(self, low: float, high: float) -> Histogram:
+        """The histogram of the same values, each cut to between ``low`` (<= 0) and ``high`` (>= 0), by whole bins."""
+        result = Histogram.from_state(self.state())
+        counts = result.counts
+        if (first := self._bin(low)) > 0:
+            counts[first] += counts[:first].sum()
+            counts[:first] = 0
+        if (last := self._bin(high)) < len(counts) - 1:
+            counts[last] += counts[last + 1 :].sum()
+            counts[last + 1 :] = 0
+        return result
+
+    def _bin(self, value: float) -> int:
+        """The place in ``counts`` of the bin that holds ``value``, or the end that is nearer."""
+        last = len(self.counts) - 1
+        return int(min(max(value / self.width - self.first, 0.0), float(last)))
+
     def state(self) -> dict[str, np.ndarray]:
         """Everything there is to keep, as plain arrays."""
         return {"counts": self.counts, "place": np.array([self.exponent, self.first, self.zeros], dtype=np.int64)}

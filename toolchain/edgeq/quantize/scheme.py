@@ -14,6 +14,7 @@ from edgeq.quantize.attributes import constant
 from edgeq.quantize.observers import RANGES
 from edgeq.quantize.plan import TRANSPOSED, Operation, Plan
 from edgeq.quantize.rewrite.activations import CLAMPS, clamp_bounds
+from edgeq.quantize.saturation import useful_bounds
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -132,6 +133,8 @@ def _ranges(plan: Plan, statistics: Statistics, recipe: Recipe) -> dict[Node, tu
     for leader, tensors in members.items():
         first, *others = (statistics.of(tensor) for tensor in tensors)
         seen = first.merged(*others) if others else first
+        if leader not in plan.results:
+            seen = seen.clamped(*useful_bounds(*tensors))
         found[leader] = _range(leader, seen, plan, recipe)
     return found
 

@@ -107,6 +107,18 @@ class TensorStatistics:
             result._maxima.counts += part._maxima.counts  # noqa: SLF001  # of its own class
         return result
 
+    def clamped(self, low: float, high: float) -> TensorStatistics:
+        """What is known of the tensor with each value cut to ``low`` to ``high``, and 0; neither channels nor mean."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        result = self.merged()
+        result.minimum, result.maximum = max(result.minimum, low), min(result.maximum, high)
+        result.average_minimum = max(result.average_minimum, low)
+        result.average_maximum = min(result.average_maximum, high)
+        result.histogram = self.histogram.clamped(low, high)
+        result._minima = self._minima.clamped(-low)  # noqa: SLF001  # of its own class
+        result._maxima = self._maxima.clamped(high)  # noqa: SLF001  # of its own class
+        return result
+
     def state(self) -> dict[str, np.ndarray]:
         """Everything there is to keep, as plain arrays; :meth:`restore` takes it back bit by bit."""
         extremes = [self.minimum, self.maximum, self.average_minimum, self.average_maximum]
@@ -170,6 +182,14 @@ class _Magnitudes:
     def place(cls, size: float) -> int:
         """The number of the interval that holds ``size``."""
         return math.ceil(cls._IN_AN_OCTAVE * math.log2(size)) if size > 0 else cls._ZERO
+
+    def clamped(self, largest: float) -> _Magnitudes:
+        """The same sizes, none above ``largest``."""
+        highest = self.place(largest) if math.isfinite(largest) else max(self.counts, default=self._ZERO)
+        result = _Magnitudes()
+        for place, count in self.counts.items():
+            result.counts[min(place, highest)] += count
+        return result
 
     def believable(self, largest: float) -> float:
         """``largest``, but at most twice what all but one in 32 reach."""

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.quantize.rewrite.activations import name_clamps_alike, spell_out_hard_sigmoid
+from edgeq.quantize.rewrite.activations import name_clamps_alike, spell_out
 from edgeq.quantize.rewrite.batch_norm import fold_batch_norms
 from edgeq.quantize.rewrite.constants import fold_constants, make_constants_contiguous
 from edgeq.quantize.rewrite.copies import drop_copies
+from edgeq.quantize.rewrite.functions import name_functions
 from edgeq.quantize.rewrite.padding import fold_padding
 from edgeq.quantize.rewrite.pooling import pool_globally_by_mean, pool_signals_as_planes, pool_to_one_maximum
 from edgeq.quantize.rewrite.products import multiply_in_batches, name_linear_layers
 from edgeq.quantize.rewrite.scalars import make_scalars_float
+from edgeq.quantize.rewrite.scales import fold_scales
 from edgeq.quantize.rewrite.shapes import reduce_to_reshapes_and_slices
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
+BEFORE_CONSTANTS = (drop_copies, name_functions, spell_out, fold_scales)
+"""The rewrites after which constants are still computed from the module's own parameters."""
+
 REWRITES = (
-    drop_copies,
+    *BEFORE_CONSTANTS,
     fold_constants,
     make_constants_contiguous,
     fold_batch_norms,
@@ -30,7 +35,6 @@ REWRITES = (
     pool_globally_by_mean,
     pool_signals_as_planes,
     pool_to_one_maximum,
-    spell_out_hard_sigmoid,
     make_scalars_float,
     name_clamps_alike,
     name_linear_layers,

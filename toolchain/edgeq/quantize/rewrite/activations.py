@@ -1,4 +1,4 @@
-"""Clamps by any name become ``relu`` or ``hardtanh``."""
+"""Activations in the forms that have kernels: clamps by any name become ``relu`` or ``hardtanh``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from edgeq.quantize.attributes import constant, is_constant
 from edgeq.quantize.rewrite.editing import call, replace
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
 _ATEN = torch.ops.aten
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+"""Klambauer et al., "Self-Normalizing Neural Networks" (NeurIPS 2017)."""
 
 CLAMPS = (_ATEN.relu.default, _ATEN.hardtanh.default, _ATEN.clamp.default)
 """What is left of clamps after the rewrite; ``clamp`` only where one side is open and it is no relu."""
@@ -47,13 +51,32 @@ def name_clamps_alike(graph: GraphModule) -> None:
             node.target, node.args, node.kwargs = _ATEN.clamp.default, (node.args[0], low, high), {}
 
 
-def spell_out_hard_sigmoid(graph: GraphModule) -> None:
-    """Write hardsigmoid as ``relu6(x + 3) / 6``: ExecuTorch's decomposition has a conversion XNNPACK does not take."""
+def spell_out(graph: GraphModule) -> None:
+    """Write what XNNPACK has no kernel for in operators that it has.
+
+    Hard-sigmoid as a clamp of ``x / 6 + 1 / 2``, whose product and sum the
+    layer before it takes in (:func:`edgeq.quantize.rewrite.scales.fold_scales`); ExecuTorch's
+    decomposition has a conversion XNNPACK does not take. SiLU as
+    ``x * sigmoid(x)``, SELU as a scaled ELU, PReLU with a single slope as
+    leaky ReLU.
+    """
     for node in list(graph.graph.nodes):
-        if node.target == _ATEN.hardsigmoid.default:
-            raised = call(graph, node, _ATEN.add.Tensor, node.args[0], 3.0)
-            clamped = call(graph, node, _ATEN.hardtanh.default, raised, 0.0, 6.0)
-            replace(node, call(graph, node, _ATEN.mul.Tensor, clamped, 1.0 / 6.0))
+        match node.target:
+            case _ATEN.hardsigmoid.default:
+                product = call(graph, node, _ATEN.mul.Tensor, node.args[0], 1.0 / 6.0)
+                raised = call(graph, node, _ATEN.add.Tensor, product, 0.5)
+                replace(node, call(graph, node, _ATEN.hardtanh.default, raised, 0.0, 1.0))
+            case _ATEN.silu.default:
+                gate = call(graph, node, _ATEN.sigmoid.default, node.args[0])
+                replace(node, call(graph, node, _ATEN.mul.Tensor, node.args[0], gate))
+            case _ATEN.selu.default:
+                curve = call(graph, node, _ATEN.elu.default, node.args[0], _SELU_ALPHA)
+                replace(node, call(graph, node, _ATEN.mul.Tensor, curve, _SELU_SCALE))
+            case _ATEN.elu.default if len(node.args) == 1:
+                node.args = (node.args[0], 1.0)
+            case _ATEN.prelu.default if is_constant(node.args[1]) and node.args[1].meta["val"].numel() == 1:
+                slope = float(constant(graph, node.args[1]))
+                replace(node, call(graph, node, _ATEN.leaky_relu.default, node.args[0], slope))
 
 
 def clamp_bounds(node: Node) -> tuple[float, float]:

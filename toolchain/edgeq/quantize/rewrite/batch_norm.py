@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _ATEN = torch.ops.aten
 _BATCH_NORM = _ATEN._native_batch_norm_legit_no_training.default  # noqa: SLF001  # the operator's public name
-_OUTPUT_CHANNEL_AXIS = {
+OUTPUT_CHANNEL_AXIS = {
     _ATEN.conv1d.default: 0,
     _ATEN.conv2d.default: 0,
     _ATEN.conv2d.padding: 0,
@@ -53,11 +53,11 @@ def fold_batch_norms(graph: GraphModule) -> None:
 
 def _foldable(norm: Node) -> bool:
     layer = norm.args[0]
-    if not isinstance(layer, torch.fx.Node) or layer.target not in _OUTPUT_CHANNEL_AXIS or len(layer.users) != 1:
+    if not isinstance(layer, torch.fx.Node) or layer.target not in OUTPUT_CHANNEL_AXIS or len(layer.users) != 1:
         return False
     if layer.target == _ATEN.linear.default and layer.meta["val"].dim() != 2:  # noqa: PLR2004  # (batch, channels)
         return False
-    if _OUTPUT_CHANNEL_AXIS[layer.target] == 1 and _groups(layer) != 1:
+    if OUTPUT_CHANNEL_AXIS[layer.target] == 1 and _groups(layer) != 1:
         return False
     constants = [arg for arg in layer.args[1:3] if arg is not None]
     return all(is_constant(arg) for arg in constants) and not layer.kwargs
@@ -107,7 +107,7 @@ def _folded(graph: GraphModule, layer: Node, norm: Node) -> tuple[torch.Tensor, 
     has_bias = len(layer.args) > 2 and layer.args[2] is not None  # noqa: PLR2004  # input, weight, bias
     bias = constant(graph, layer.args[2]).double() if has_bias else torch.zeros_like(shift)  # type: ignore[arg-type]
     shape = [1] * weight.dim()
-    shape[_OUTPUT_CHANNEL_AXIS[layer.target]] = -1  # type: ignore[index]
+    shape[OUTPUT_CHANNEL_AXIS[layer.target]] = -1  # type: ignore[index]
     return (weight.double() * factor.reshape(shape)).to(weight.dtype), (bias * factor + shift).to(weight.dtype)
 
 

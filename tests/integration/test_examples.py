@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import math
+import os
 import re
 import struct
 import subprocess
@@ -15,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from edgeq import pipeline
 from edgeq.errors import UserCodeError
 from edgeq.model import Dataset, load_dataset, load_model
 from edgeq.project import Project, load_project
@@ -177,6 +180,76 @@ def test_the_training_script_makes_weights_that_the_model_takes(tmp_path: Path) 
         assert {name: arrays[name].shape for name in arrays} == {
             name: tuple(tensor.shape) for name, tensor in expected.items()
         }
+
+
+def first_images(source: Path, target: Path, count: int) -> None:
+    """A part of Fashion-MNIST with its first images or labels alone."""
+    data = gzip.decompress(source.read_bytes())
+    axes = data[3]
+    shape = struct.unpack_from(f">{axes}I", data, 4)
+    head = struct.pack(f">HBB{axes}I", 0, 8, axes, count, *shape[1:])
+    content = data[4 + 4 * axes :][: count * math.prod(shape[1:])]
+    target.write_bytes(gzip.compress(head + content, compresslevel=1))
+
+
+@pytest.fixture(scope="module")
+def small_fashion_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its first 1,280 training and 1,000 test images."""
+    folder = tmp_path_factory.mktemp("fashion")
+    for source in Path("/usr/share/datasets/fashion-mnist").glob("*.gz"):
+        first_images(source, folder / source.name, 1280 if source.name.startswith("train") else 1000)
+    return folder
+
+
+@pytest.mark.parametrize(("example", "least"), [("lstm_dynamic", 870), ("transformer_dynamic", 860)])
+def test_the_networks_without_convolutions_name_most_of_a_thousand_test_images(example: str, least: int) -> None:
+    assert right(example, 1000) >= least
+
+
+@pytest.mark.parametrize("example", ["lstm_dynamic", "transformer_dynamic"])
+def test_the_other_training_scripts_share_one_loop_and_make_weights_that_their_models_take(
+    example: str, small_fashion_mnist: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.npz"
+    subprocess.run(
+        [sys.executable, EXAMPLES / example / "train.py", "--epochs", "1", "--threads", "1", "--out", weights],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "EDGEQ_FASHION_MNIST": str(small_fashion_mnist)},
+    )
+    expected = load_model(project(example)).module.state_dict()
+    with np.load(weights) as arrays:
+        assert {name: arrays[name].shape for name in arrays} == {
+            name: tuple(tensor.shape) for name, tensor in expected.items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("example", "shares"),
+    [
+        ("lstm_dynamic", {"int8-dynamic": 0.99}),
+        ("transformer_dynamic", {"int8-dynamic": 0.9, "int8-static": 0.94}),
+    ],
+)
+def test_a_build_is_in_int8_less_than_half_as_large_and_within_the_limits(
+    example: str,
+    shares: dict[str, float],
+    small_fashion_mnist: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EDGEQ_FASHION_MNIST", str(small_fashion_mnist))
+    built = pipeline.build(EXAMPLES / example, target="rpi4", out=tmp_path / "build")
+    pipeline.check(built.checks())
+    artifacts = {(one.recipe, one.format): one for one in built.manifest.artifacts}
+    assert set(artifacts) == {(recipe, form) for recipe in ("fp32", *shares) for form in ("pte", "onnx")}
+    for recipe, share in shares.items():
+        for form in ("pte", "onnx"):
+            artifact = artifacts[recipe, form]
+            assert artifact.int8_mac_share >= share
+            assert artifact.size_bytes < artifacts["fp32", form].size_bytes / 2
+            assert artifact.host.agree is not None
+            assert artifact.host.agree >= 0.99 * artifact.host.total
 
 
 def test_fashion_mnist_has_10000_test_images_and_calibrates_on_512_others() -> None:

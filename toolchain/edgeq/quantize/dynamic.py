@@ -13,7 +13,13 @@ import torch
 
 from edgeq.quantize.attributes import constant, new_constant
 from edgeq.quantize.capture import export
-from edgeq.quantize.integer_weights import int8_by_channel, layers_of, stays_float, use_integer_weights
+from edgeq.quantize.integer_weights import (
+    int8_by_channel,
+    layers_of,
+    stays_float,
+    store_tables_as_int8,
+    use_integer_weights,
+)
 from edgeq.quantize.program import QuantizedProgram
 from edgeq.quantize.rewrite.recurrent import is_unrollable, unroll_recurrent_layers
 from edgeq.quantize.selection import selected
@@ -59,6 +65,7 @@ def quantize_dynamic(source: FloatGraph, recipe: Recipe, *, progress: Progress) 
 
 
 def _quantized(graph: GraphModule, source: FloatGraph, recipe: Recipe) -> ExportedProgram:
+    store_tables_as_int8(graph, recipe)
     use_integer_weights(graph, dynamic_layers(graph, recipe), int8_by_channel)
     return export(graph, source.example_inputs)
 

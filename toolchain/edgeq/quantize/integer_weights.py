@@ -19,7 +19,7 @@ import torch.ao.quantization.fx._decomposed  # registers torch.ops.quantized_dec
 
 from edgeq.quantize.attributes import constant, is_constant, new_constant
 from edgeq.quantize.plan import LAYERS
-from edgeq.quantize.rewrite.editing import call
+from edgeq.quantize.rewrite.editing import call, replace
 from edgeq.quantize.scheme import SMALLEST_SCALE, WEIGHT_LIMIT
 from edgeq.quantize.selection import names_of
 
@@ -117,6 +117,22 @@ def _is_constant_layer(node: Node) -> bool:
     if is_constant(source) or not is_constant(weight) or not (bias is None or is_constant(bias)):
         return False
     return bool(node.meta["val"].dtype == torch.float32 and node.meta["val"].numel() > 0)
+
+
+def store_tables_as_int8(graph: GraphModule, recipe: Recipe) -> None:
+    """Store embedding tables, most of a small language model, as int8 with a scale for each row.
+
+    Only the rows that are looked up become float; what is computed with
+    them is float as before.
+    """
+    for node in list(graph.graph.nodes):
+        if node.target != _ATEN.embedding.default or not is_constant(node.args[0]) or stays_float(node, recipe):
+            continue
+        table = int8_by_channel(constant(graph, node.args[0]))
+        stored = (new_constant(graph, node, value) for value in (table.integers, table.scales[:, None]))
+        integers, scales = (call(graph, node, _ATEN.embedding.default, one, node.args[1]) for one in stored)
+        floats = call(graph, node, _ATEN.to.dtype, integers, torch.float32)
+        replace(node, call(graph, node, _ATEN.mul.Tensor, floats, scales))
 
 
 def use_integer_weights(

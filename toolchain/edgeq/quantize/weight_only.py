@@ -16,7 +16,13 @@ import torch
 
 from edgeq.errors import RecipeError
 from edgeq.quantize.capture import export
-from edgeq.quantize.integer_weights import int4_by_group, int8_by_channel, layers_of, use_integer_weights
+from edgeq.quantize.integer_weights import (
+    int4_by_group,
+    int8_by_channel,
+    layers_of,
+    store_tables_as_int8,
+    use_integer_weights,
+)
 from edgeq.quantize.program import QuantizedProgram
 from edgeq.quantize.selection import selected
 from edgeq.quantize.threads import torch_threads
@@ -34,7 +40,7 @@ _SMALLEST_GROUP = 32
 
 
 def quantize_weight_only(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> QuantizedProgram:
-    """Store the weights of linear layers as ``recipe.weights`` says; everything else stays float.
+    """Store the weights of linear layers as ``recipe.weights`` says, embedding tables as int8; all else stays float.
 
     A layer whose inputs are no multiple of the group takes the largest
     smaller group that fits, or int8 if none does. RecipeError if
@@ -52,6 +58,7 @@ def quantize_weight_only(source: FloatGraph, recipe: Recipe, *, progress: Progre
     with torch_threads(source.threads):
         graph = source.copy()
         selected(graph.graph, recipe)  # complains of a pattern that matches nothing
+        store_tables_as_int8(graph, recipe)
         use_integer_weights(graph, [layer for layer in layers_of(graph, recipe) if _is_linear(layer)], rounding)
         return QuantizedProgram(
             model=source.model,

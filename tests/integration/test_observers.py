@@ -209,6 +209,19 @@ def test_merging_statistics_gives_those_of_one_tensor_with_the_values_of_both() 
         assert getattr(merged, name) == getattr(both, name)
 
 
+@pytest.mark.parametrize("ends", [(0.0, 6.0), (-1.0, 1.0), (-2.0, 0.0), (-100.0, 100.0)])
+def test_statistics_of_cut_values_are_those_of_the_values_cut(ends: tuple[float, float]) -> None:
+    values = [torch.randn(1, 4, 20, 20, generator=generator(seed)) * 3 for seed in range(40)]
+    cut, expected = observed(values).clamped(*ends), observed([value.clamp(*ends) for value in values])
+    for name in ("minimum", "maximum", "believable_minimum", "believable_maximum"):
+        assert getattr(cut, name) == pytest.approx(getattr(expected, name), rel=0.03)
+    counted = [(each.histogram.zeros, each.histogram.counts.sum()) for each in (cut, expected)]
+    assert counted[0][0] == counted[1][0]
+    assert sum(counted[0]) == sum(counted[1]) == 40 * 1600
+    for rule in ("histogram", "mse"):
+        assert RANGES[rule](cut, LEVELS) == pytest.approx(RANGES[rule](expected, LEVELS), abs=0.15)
+
+
 def test_one_odd_sample_of_many_is_believed_at_most_twice_as_far_as_the_others() -> None:
     values = [torch.tensor([[-1.0, 2.0]])] * 63 + [torch.tensor([[-1.0, 90.0]])]
     statistics = observed(values)

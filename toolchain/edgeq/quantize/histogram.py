@@ -81,12 +81,14 @@ class Histogram:
         """The histogram of the same values, each cut to between ``low`` (<= 0) and ``high`` (>= 0), by whole bins."""
         result = Histogram.from_state(self.state())
         counts = result.counts
-        if (first := self._bin(low)) > 0:
-            counts[first] += counts[:first].sum()
-            counts[:first] = 0
-        if (last := self._bin(high)) < len(counts) - 1:
-            counts[last] += counts[last + 1 :].sum()
-            counts[last + 1 :] = 0
+        first, last = self._bin(low), self._bin(high)
+        for end, beyond in ((low, slice(0, first)), (high, slice(last + 1 if high else last, None))):
+            cut = int(counts[beyond].sum())
+            counts[beyond] = 0
+            if end:
+                counts[first if end < 0 else last] += cut
+            else:
+                result.zeros += cut
         return result
 
     def _bin(self, value: float) -> int:

@@ -137,15 +137,21 @@ def test_a_model_that_cannot_be_exported_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("example", "recipe"),
+    ("example", "target", "recipe"),
     [
-        ("fashion_mnist", "int8-static"),
-        ("lstm_dynamic", "int8-dynamic"),
-        ("transformer_dynamic", "int8-static+smooth"),
+        ("fashion_mnist", "rpi4", "int8-static"),
+        ("lstm_dynamic", "rpi5", "int8-dynamic"),
+        ("transformer_dynamic", "rpi4", "int8-dynamic"),
+        ("transformer_dynamic", "rpi5", "int8-static"),
     ],
 )
-def test_each_example_gets_the_recipe_of_its_kind(example: str, recipe: str) -> None:
-    assert explain_recipe(EXAMPLES / example, target="rpi4", progress=Silent()).recipe == recipe
+def test_each_example_gets_the_recipe_of_its_kind(example: str, target: str, recipe: str) -> None:
+    assert explain_recipe(EXAMPLES / example, target=target, progress=Silent()).recipe == recipe
+
+
+def test_layers_behind_int8_are_told_from_layers_behind_float() -> None:
+    assert work(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8)), 1, 8).chained_share == 0.5
+    assert work(nn.Sequential(nn.Linear(8, 8), nn.Softmax(1), nn.Linear(8, 8)), 1, 8).chained_share == 0.0
 
 
 def test_a_recipe_that_does_not_exist_is_refused() -> None:

@@ -15,6 +15,7 @@ CNN = Facts(
     macs=1_000_000,
     kinds={**KINDS, "convolutions": 990_000, "linear layers": 10_000},
     static_share=1.0,
+    chained_share=0.9,
     dynamic_share=0.4,
     calibration="data.py:calibration",
     train="",
@@ -32,6 +33,7 @@ TRANSFORMER = replace(
     CNN,
     kinds={**KINDS, "convolutions": 50_000, "linear layers": 900_000, "products": 50_000},
     static_share=0.95,
+    chained_share=0.2,
     dynamic_share=0.9,
 )
 LSTM = replace(
@@ -40,6 +42,7 @@ LSTM = replace(
     static_share=0.001,
     dynamic_share=1.0,
 )
+DOT_PRODUCT = ("fp", "asimd", "asimddp")
 MATRICES = replace(CNN, kinds={**KINDS, "linear layers": 1_000_000}, static_share=1.0, dynamic_share=1.0)
 DEPTHWISE = replace(CNN, dynamic_share=0.0)
 NOTHING = replace(CNN, macs=0, kinds=KINDS, static_share=0.0, dynamic_share=0.0)
@@ -56,8 +59,10 @@ HEARS_AND_REMEMBERS = replace(
     ("facts", "calibrated", "uncalibrated"),
     [
         (CNN, "int8-static", "int8-dynamic"),
-        (TRANSFORMER, "int8-static+smooth", "int8-dynamic"),
-        (MATRICES, "int8-static+smooth", "int8-dynamic"),
+        (TRANSFORMER, "int8-dynamic", "int8-dynamic"),
+        (replace(TRANSFORMER, features=DOT_PRODUCT), "int8-static", "int8-dynamic"),
+        (replace(TRANSFORMER, dynamic_share=0.5), "int8-static", "int8-dynamic"),
+        (MATRICES, "int8-static", "int8-dynamic"),
         (LSTM, "int8-dynamic", "int8-dynamic"),
         (HEARS_AND_REMEMBERS, "int8-dynamic", "int8-dynamic"),
         (DEPTHWISE, "int8-static", "fp32"),
@@ -92,6 +97,14 @@ def test_the_first_line_says_where_the_work_is_and_leaves_out_what_there_is_not(
 def test_a_model_without_layers_is_told_that_nothing_can_be_int8() -> None:
     assert "nothing can be int8" in advise(NOTHING).reasons[0]
     assert "none of them can be int8" in advise(VOLUMES).reasons[0]
+
+
+def test_the_first_line_says_why_ranges_are_fixed_or_taken_at_run_time() -> None:
+    assert "what passes between layers stays int8" in advise(CNN).reasons[0]
+    assert "cost no more than fixed ones" in advise(TRANSFORMER).reasons[0]
+    assert "save a pass over each input" in advise(replace(TRANSFORMER, features=DOT_PRODUCT)).reasons[0]
+    assert "cost no more" not in advise(replace(TRANSFORMER, calibration="")).reasons[0]
+    assert "each step reads the state of the one before" in advise(LSTM).reasons[0]
 
 
 def test_the_second_line_says_what_calibration_would_bring() -> None:

@@ -15,7 +15,7 @@ from edgeq.quantize.threads import torch_threads
 from edgeq.recipe import RECIPES
 
 if TYPE_CHECKING:
-    from torch.fx import GraphModule, Node
+    from torch.fx import Node
 
     from edgeq.model import Model
     from edgeq.progress import Progress
@@ -38,12 +38,15 @@ class Work:
     """The multiply-accumulates of one pass: all of them, by kind, and the shares that could become int8.
 
     A product is one of two activations, as in attention. The shares are
-    from 0 to 1.
+    from 0 to 1; ``chained_share`` is the part of what is static whose
+    inputs another int8 operation has made, so that nothing needs to be
+    quantized in front of it.
     """
 
     macs: int
     kinds: dict[Kind, int]
     static_share: float
+    chained_share: float
     dynamic_share: float
 
 
@@ -56,11 +59,20 @@ def measure_work(model: Model, *, threads: int = 1, progress: Progress) -> Work:
         kinds: dict[Kind, int] = {"convolutions": 0, "linear layers": 0, "recurrent layers": 0, "products": 0}
         for node in graph.graph.nodes:
             kinds[_kind(node)] += macs(node)
-        layers = [operation.node for operation in plan_int8(graph.graph).operations]
-        static = _share(layers, graph)
+        plan = plan_int8(graph.graph)
+        static = total_macs(operation.node for operation in plan.operations)
+        chained = total_macs(one.node for one in plan.operations if plan.stored.issuperset(one.inputs))
         unroll_recurrent_layers(graph)
-        dynamic = _share(dynamic_layers(graph, RECIPES["int8-dynamic"]), graph)
-    return Work(macs=sum(kinds.values()), kinds=kinds, static_share=static, dynamic_share=dynamic)
+        # Unrolled steps are fewer: the first has no state to multiply.
+        dynamic, unrolled = total_macs(dynamic_layers(graph, RECIPES["int8-dynamic"])), total_macs(graph.graph.nodes)
+    macs_of_all = sum(kinds.values())
+    return Work(
+        macs=macs_of_all,
+        kinds=kinds,
+        static_share=_share(static, macs_of_all),
+        chained_share=_share(chained, static),
+        dynamic_share=_share(dynamic, unrolled),
+    )
 
 
 def _kind(node: Node) -> Kind:
@@ -68,5 +80,5 @@ def _kind(node: Node) -> Kind:
     return _KINDS.get(name) or ("convolutions" if name.startswith("conv") else "products")
 
 
-def _share(layers: list[Node], graph: GraphModule) -> float:
-    return total_macs(layers) / (total_macs(graph.graph.nodes) or 1)
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

@@ -23,7 +23,14 @@ _DYNAMIC = {
     "recurrent layers": "each step reads the state of the one before, which is ranged while the model runs",
     "products": "the inputs of its linear layers are ranged while the model runs",
 }
-"""Why ranges taken at run time suit a model, by what most of its work is for."""
+"""Why ranges are taken at run time, by what most of the work is for."""
+
+_CHAINED = "what passes between layers stays int8"
+_FED_BY_FLOAT = "ranges fixed beforehand save a pass over each input, and wide channels are evened out if that helps"
+_AS_CHEAP = "float operators stand between its layers, so ranges taken at run time cost no more than fixed ones and fit"
+
+_MOSTLY = 0.5
+_AS_MANY = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +39,8 @@ class Facts:
 
     ``kinds`` are the model's multiply-accumulates by what they are for;
     ``static_share`` and ``dynamic_share`` (0 to 1) what int8-static and
-    int8-dynamic would take of ``macs``. ``calibration`` and ``train`` are
+    int8-dynamic would take of ``macs``, ``chained_share`` the part of the
+    former whose inputs are int8 already. ``calibration`` and ``train`` are
     the functions that the project names, or empty. ``recipes`` are those
     that would be built.
     """
@@ -41,6 +49,7 @@ class Facts:
     macs: int
     kinds: dict[str, int]
     static_share: float
+    chained_share: float
     dynamic_share: float
     calibration: str
     train: str
@@ -89,6 +98,7 @@ def gather(
         macs=work.macs,
         kinds={str(kind): count for kind, count in work.kinds.items()},
         static_share=work.static_share,
+        chained_share=work.chained_share,
         dynamic_share=work.dynamic_share,
         calibration=project.data.calibration,
         train=project.data.train,
@@ -112,14 +122,27 @@ def advise(facts: Facts) -> Advice:
 
 
 def _recipe(facts: Facts) -> str:
-    if facts.calibration and not _suits_dynamic(facts) and facts.static_share:
-        return "int8-static" if facts.foremost == "convolutions" else "int8-static+smooth"
+    if facts.calibration and facts.static_share and not _suits_dynamic(facts):
+        return "int8-static"
     return "int8-dynamic" if facts.dynamic_share else "fp32"
 
 
 def _suits_dynamic(facts: Facts) -> bool:
     """Whether ranges taken at run time would be right even with calibration data."""
-    return facts.foremost == "recurrent layers" or facts.dynamic_share > facts.static_share
+    if facts.foremost == "recurrent layers" or facts.dynamic_share > facts.static_share:
+        return True
+    return _dynamic_is_as_cheap(facts)
+
+
+def _dynamic_is_as_cheap(facts: Facts) -> bool:
+    """Whether taking ranges is little beside the rest, measured as ``docs/recipes.md`` says.
+
+    Where float operators stand between the layers, a fixed range saves only
+    the search for one; the products of a core without dot product outweigh
+    that.
+    """
+    as_many = facts.dynamic_share >= _AS_MANY * facts.static_share
+    return as_many and facts.chained_share < _MOSTLY and not _dot_products(facts)
 
 
 def _of_the_model(facts: Facts, recipe: str) -> str:
@@ -132,11 +155,11 @@ def _of_the_model(facts: Facts, recipe: str) -> str:
 def _why(facts: Facts, recipe: str) -> str:
     if recipe == "fp32":
         return "none of them can be int8" + (" without calibration" if facts.static_share else "")
-    if recipe == "int8-dynamic":
-        return _DYNAMIC[facts.foremost]
     if recipe == "int8-static":
-        return "what passes between layers stays int8"
-    return "ranges are fixed beforehand, and the few wide channels that layer norms leave are smoothed into the weights"
+        return _CHAINED if facts.chained_share >= _MOSTLY else _FED_BY_FLOAT
+    if facts.calibration and _dynamic_is_as_cheap(facts):
+        return _AS_CHEAP
+    return _DYNAMIC[facts.foremost]
 
 
 def _of_the_data(facts: Facts, recipe: str) -> str:
@@ -145,7 +168,7 @@ def _of_the_data(facts: Facts, recipe: str) -> str:
 
 def _calibration(facts: Facts, recipe: str) -> str:
     static, dynamic = f"{facts.static_share:.1%}", f"{facts.dynamic_share:.1%}"
-    if recipe.startswith("int8-static"):
+    if recipe == "int8-static":
         return f"calibration by {facts.calibration} gives the ranges, and {static} of the work becomes int8"
     if facts.calibration:
         return f"calibration by {facts.calibration} is not read: int8-dynamic takes {dynamic}, int8-static {static}"
@@ -179,13 +202,16 @@ def _of_the_target(facts: Facts, recipe: str) -> str:
     )
 
 
+def _dot_products(facts: Facts) -> str:
+    return ", ".join(name for name in _DOT_PRODUCTS[facts.triple] if name in facts.features)
+
+
 def _products(facts: Facts) -> str:
-    known = _DOT_PRODUCTS[facts.triple]
-    names = ", ".join(name for name in known if name in facts.features)
+    names = _dot_products(facts)
     if names:
         return f"has the int8 dot product ({names}), where int8 layers gain most"
     proof = "the project's never_slower checks it" if facts.never_slower else "[limits] never_slower = true checks it"
     return (
-        f"names no int8 dot product ({', '.join(known)}): int8 takes a quarter of the memory, "
+        f"names no int8 dot product ({', '.join(_DOT_PRODUCTS[facts.triple])}): int8 takes a quarter of the memory, "
         f"and whether it is faster is for `edgeq bench` to show; {proof}"
     )

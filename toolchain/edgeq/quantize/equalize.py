@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from edgeq.quantize.statistics import Statistics
 
-_HEADROOM = 2.0
+_HEADROOM = 1.5
 """How far below the largest value of its tensor a channel that is scaled up stays at least.
 
 Calibration knows less of one channel than of a tensor: samples to come may
@@ -39,6 +39,7 @@ go beyond what it saw.
 _CLEARANCE = 8.0
 """How far from a clamp's bound what was seen of a channel stays: what it cuts off would be an error in float."""
 
+_ROUNDS = 8
 _FARTHEST = 2.0**16
 """Channels further apart than this are not brought together: the smallest are nothing but rounding errors."""
 
@@ -83,20 +84,35 @@ def _factors(
     if not shares or any(_extent(channels, clamp, statistics) is None for clamp in channels.clamps):
         return None
     activations = torch.stack(shares).amax(dim=0)
-    columns = _columns(graph, channels, per_channel=per_channel)
     above = activations if per_channel else torch.maximum(activations, _rows(graph, channels))
-    below = above.new_ones(channels.count) if columns is None else columns
-    live = (activations > 0) & (above > 0) & (below > 0)
+    factors = _balanced(graph, channels, above, per_channel=per_channel)
+    live = (activations > 0) & torch.isfinite(factors) & (factors > 0)
     if not bool(live.any()):
         return None
-    ideal = torch.where(live, below / above, 1.0).clamp(1 / _FARTHEST, _FARTHEST)
-    factors = ideal if columns is None else ideal.sqrt()
     # The largest channel stays where it is, and with it the range of the tensor.
     factors = factors / (factors * activations)[live].max()
+    factors = factors.clamp(1 / _FARTHEST, _FARTHEST)
     factors = torch.minimum(factors, torch.clamp(1 / (_HEADROOM * activations), min=1.0))
     for clamp in channels.clamps:
         factors = torch.minimum(factors.clamp(min=1.0), _passing(channels, clamp, statistics))
     return torch.where(live, factors, 1.0)
+
+
+def _balanced(graph: GraphModule, channels: Channels, above: torch.Tensor, *, per_channel: bool) -> torch.Tensor:
+    """The factors that leave no channel a larger share ``above`` than in the weights that read it, or the reverse.
+
+    Shares of a row change with the row's largest weight, so that balance
+    is found step by step. 0 or infinite where there is nothing to balance.
+    """
+    factors = torch.ones_like(above)
+    for _ in range(_ROUNDS):
+        below = _columns(graph, channels, factors, per_channel=per_channel)
+        if below is None:
+            return 1 / above
+        factors = factors * torch.sqrt(below / (above * factors))
+        alive = torch.isfinite(factors) & (factors > 0)
+        factors = torch.where(alive, factors / (factors * above)[alive].max() if bool(alive.any()) else 0.0, 0.0)
+    return factors
 
 
 def _shares(extent: torch.Tensor) -> torch.Tensor:
@@ -130,13 +146,20 @@ def _passing(channels: Channels, clamp: Node, statistics: Statistics) -> torch.T
     return allowed.clamp(min=1.0)
 
 
-def _columns(graph: GraphModule, channels: Channels, *, per_channel: bool) -> torch.Tensor | None:
-    """The largest share that each channel has of a scale of the weights that read it; None if it never shares one."""
+def _columns(
+    graph: GraphModule, channels: Channels, factors: torch.Tensor, *, per_channel: bool
+) -> torch.Tensor | None:
+    """The largest share of each channel of a scale of the weights that read it, which are divided by ``factors``.
+
+    None if no channel shares a scale with another.
+    """
     found = []
     for reader in channels.readers:
         weight = grouped(reader, constant(graph, reader.args[1]).double()).abs().amax(dim=3)  # type: ignore[arg-type]
         if per_channel and weight.shape[2] == 1:
             continue
+        divisors = channels.repeated(reader, factors).reshape(len(weight), 1, -1)
+        weight = torch.where(divisors > 0, weight / divisors, 0.0)
         largest = weight.amax(dim=2, keepdim=True) if per_channel else weight.max()
         shares = weight / largest.clamp(min=torch.finfo(torch.float64).tiny)
         found.append(channels.largest(reader.args[0], shares.amax(dim=1).flatten()))  # type: ignore[arg-type]

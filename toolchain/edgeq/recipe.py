@@ -26,7 +26,9 @@ class Recipe:
     ``weights`` and ``activations`` are dtypes at run time; ``per_channel``
     gives each output channel of a weight a scale of its own, ``symmetric``
     puts the zero point of every activation at 0. ``observer`` is the rule
-    that turns what calibration saw into a range. ``group_size`` is the
+    that turns what calibration saw into a range. ``equalize`` and
+    ``smooth`` are None where a static recipe does it if channels are far
+    apart and a simulation sees a gain. ``group_size`` is the
     number of int4 weights that share a scale. ``keep_float`` are patterns
     (``*`` and ``?``) of the layers that stay float, by the module's path or
     the node's name.
@@ -41,8 +43,8 @@ class Recipe:
     symmetric: bool = False
     observer: Observer = "histogram"
     bias_correction: bool = True
-    equalize: bool = False
-    smooth: bool = False
+    equalize: bool | None = None
+    smooth: bool | None = None
     adaround: bool = False
     group_size: int = 32
     keep_float: tuple[str, ...] = ()
@@ -127,7 +129,9 @@ TECHNIQUES: Mapping[str, Mapping[str, Any]] = {
     "symmetric": {"symmetric": True},
     "affine": {"symmetric": False},
     "equalize": {"equalize": True},
+    "no-equalize": {"equalize": False},
     "smooth": {"smooth": True},
+    "no-smooth": {"smooth": False},
     "adaround": {"adaround": True},
     "bias-correction": {"bias_correction": True},
     "no-bias-correction": {"bias_correction": False},

@@ -54,7 +54,7 @@ def find(graph: GraphModule, scheme: Scheme, statistics: Statistics, *, saturati
     """
     found = [
         *_stretched_ranges(scheme, statistics),
-        *_uneven_channels(scheme, statistics),
+        *uneven_channels(scheme, statistics),
         *_shared_scales(scheme, statistics),
         *_narrow_results(scheme, statistics),
         *_weights(graph, scheme, statistics),
@@ -90,7 +90,7 @@ def _stretched_ranges(scheme: Scheme, statistics: Statistics) -> Iterator[Numeri
             )
 
 
-def _uneven_channels(scheme: Scheme, statistics: Statistics) -> Iterator[NumericFinding]:
+def uneven_channels(scheme: Scheme, statistics: Statistics) -> Iterator[NumericFinding]:
     """What a layer reads, where many channels are tiny beside the one that sets the scale."""
     told = set()
     for tensor, operations in readers(scheme.plan.operations).items():

@@ -179,6 +179,7 @@ class _Maker:
         self._sources = sources
         self._scorer = scorer
         self._progress = progress
+        self._notes: list[str] = []
         self.artifacts: list[records.Artifact] = []
         self.searches: list[records.Search] = []
         self.calibration: records.CalibrationData | None = None
@@ -200,6 +201,7 @@ class _Maker:
     def findings(self) -> Iterator[str]:
         """What a person should know of the files before they are measured."""
         yield from self._sources.findings()
+        yield from self._notes
         for artifact in self.artifacts:
             if artifact.recipe != "fp32" and not artifact.int8_mac_share:
                 yield f"{artifact.name}: the recipe found nothing to quantize; every layer computes in float"
@@ -209,6 +211,7 @@ class _Maker:
         saturating = "onnx" in self._what.formats and sums_saturate(self._what.target)
         numerics = numerics_of(recipe.name, found, source.samples(), saturating=saturating, progress=self._progress)
         write_numerics(self._folder, numerics)
+        self._notes += found.notes
 
     def _artifact(self, program: QuantizedProgram, form: records.Format) -> records.Artifact:
         recipe = program.recipe.name

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgeq import errors
-from edgeq.model import Model, Training, load_model, load_training
+from edgeq.model import Model, Training, load_dataset, load_model, load_training
 from edgeq.progress import SILENT
 from edgeq.project import load_project
 from edgeq.quantize import FloatGraph, QuantizedProgram, quantize
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from edgeq.host import HostRuntime
     from edgeq.quantize.scheme import Scheme
     from edgeq.recipe import Recipe
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "qat_fashion_mnist"
 
 
 @pytest.fixture(autouse=True)
@@ -188,7 +190,7 @@ def small(module: nn.Module, example: torch.Tensor | None = None) -> Model:
 
 
 def source_of(model: Model) -> FloatGraph:
-    return FloatGraph(model, dataset([(image[None],) for image in gratings(48, seed=3)[0]]), progress=SILENT)
+    return FloatGraph(model, dataset([(image[None],) for image in gratings(24, seed=3)[0]]), progress=SILENT)
 
 
 def training(function: Callable[..., None], steps: int = 100, **settings: Any) -> Training:
@@ -310,37 +312,56 @@ def test_statistics_move_in_the_first_fifth_and_a_batch_is_never_normalised_by_i
     assert torch.equal(results[1], results[2])
 
 
+def test_channels_are_not_scaled_after_training() -> None:
+    with pytest.raises(errors.RecipeError, match="equalize would undo what training has fitted"):
+        trained(settled(Small()), training(fit), "int8-qat+equalize")
+
+
+def test_the_example_loads_and_is_as_good_as_it_says() -> None:
+    found = load_project(EXAMPLE)
+    assert load_training(found, "int8-qat").steps == found.qat.steps
+    module = load_model(found).module
+    samples_of_it = islice(load_dataset(found, found.data.evaluation, labelled=True), 1000)
+    with torch.inference_mode():
+        assert sum(int(module(*sample.inputs).argmax()) == sample.label for sample in samples_of_it) >= 870
+
+
 # --- what goes wrong: functions that leave ``steps`` alone, as a user's may ---
+
+
+class Tiny(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, CLASSES))
 
 
 def never(module: nn.Module, steps: int) -> None:
     pass
 
 
-def in_eval_mode(module: nn.Module, steps: int) -> None:
+def in_eval_mode(module: nn.Module, _steps: int) -> None:
     module.eval()
     module(gratings(4, seed=1)[0])
 
 
-def forgets_the_step(module: nn.Module, steps: int) -> None:
+def forgets_the_step(module: nn.Module, _steps: int) -> None:
     module(gratings(4, seed=1)[0]).sum().backward()
 
 
-def replaces(module: nn.Module, steps: int) -> None:
+def replaces(module: nn.Module, _steps: int) -> None:
     fit(module, 1)
     module[0].weight = nn.Parameter(module[0].weight.detach() + 1)
 
 
-def diverges(module: nn.Module, steps: int) -> None:
+def diverges(module: nn.Module, _steps: int) -> None:
     fit(module, 2, float("inf"))
 
 
-def raises(module: nn.Module, steps: int) -> None:
+def raises(module: nn.Module, _steps: int) -> None:
     fit(module, 1)
     raise ValueError("no such file")
 
 
-def other_shape(module: nn.Module, steps: int) -> None:
+def other_shape(module: nn.Module, _steps: int) -> None:
     module(torch.zeros(4, 1, 14, 14))
 
 
@@ -359,9 +380,8 @@ def other_shape(module: nn.Module, steps: int) -> None:
 def test_a_train_function_that_does_not_train_is_told_so(
     function: Callable[..., None], error: type[errors.EdgeqError], words: str
 ) -> None:
-    module = settled(Small())
     with pytest.raises(error, match=words) as raised:
-        trained(module, training(function))
+        trained(Tiny(), training(function))
     assert raised.value.hint
     assert raised.value.exit_code == 2
     if function is raises:

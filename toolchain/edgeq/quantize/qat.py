@@ -65,10 +65,15 @@ def train_quantization_aware(
     keep their names and are trained in place. A run that was cut short goes
     on where it was at most 30 s earlier; one that had ended is not repeated.
 
+    RecipeError for a technique that changes weights afterwards,
     UserCodeError if the train function raises, TrainingError if it does not
     train the module, DivergedError if a weight becomes NaN,
     NotBatchableError if the model takes single samples only.
     """
+    for technique in ("equalize", "smooth", "adaround"):
+        if getattr(recipe, technique):
+            reason = f"{technique} would undo what training has fitted"
+            raise errors.RecipeError(recipe.name, reason, f"leave +{technique} out, or add it to int8-static")
     with torch_threads(source.threads):
         plan = plan_int8(source.graph.graph, keep_float=selected(source.graph.graph, recipe))
         statistics = source.statistics(progress=progress)

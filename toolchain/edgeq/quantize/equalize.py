@@ -84,35 +84,41 @@ def _factors(
     if not shares or any(_extent(channels, clamp, statistics) is None for clamp in channels.clamps):
         return None
     activations = torch.stack(shares).amax(dim=0)
+    if not bool((activations > 0).any()):
+        return None
     above = activations if per_channel else torch.maximum(activations, _rows(graph, channels))
     factors = _balanced(graph, channels, above, per_channel=per_channel)
-    live = (activations > 0) & torch.isfinite(factors) & (factors > 0)
-    if not bool(live.any()):
-        return None
     # The largest channel stays where it is, and with it the range of the tensor.
-    factors = factors / (factors * activations)[live].max()
+    factors = factors / (factors * activations).max()
     factors = factors.clamp(1 / _FARTHEST, _FARTHEST)
     factors = torch.minimum(factors, torch.clamp(1 / (_HEADROOM * activations), min=1.0))
     for clamp in channels.clamps:
         factors = torch.minimum(factors.clamp(min=1.0), _passing(channels, clamp, statistics))
-    return torch.where(live, factors, 1.0)
+    return factors
 
 
 def _balanced(graph: GraphModule, channels: Channels, above: torch.Tensor, *, per_channel: bool) -> torch.Tensor:
     """The factors that leave no channel a larger share ``above`` than in the weights that read it, or the reverse.
 
     Shares of a row change with the row's largest weight, so that balance
-    is found step by step. 0 or infinite where there is nothing to balance.
+    is found step by step. A channel that calibration saw nothing of is taken
+    for the smallest that it saw: its weights in a reader, which may be
+    large, must not set the scale of the others.
     """
     factors = torch.ones_like(above)
     for _ in range(_ROUNDS):
         below = _columns(graph, channels, factors, per_channel=per_channel)
         if below is None:
-            return 1 / above
-        factors = factors * torch.sqrt(below / (above * factors))
-        alive = torch.isfinite(factors) & (factors > 0)
-        factors = torch.where(alive, factors / (factors * above)[alive].max() if bool(alive.any()) else 0.0, 0.0)
+            return torch.where(above > 0, 1 / above, 1.0)
+        factors = factors * torch.sqrt(_positive(below) / (_positive(above) * factors))
+        factors = factors / factors.max()
     return factors
+
+
+def _positive(shares: torch.Tensor) -> torch.Tensor:
+    """The smallest positive share in place of 0."""
+    positive = shares[shares > 0]
+    return torch.where(shares > 0, shares, positive.min() if len(positive) else 1.0)
 
 
 def _shares(extent: torch.Tensor) -> torch.Tensor:
@@ -159,7 +165,7 @@ def _columns(
         if per_channel and weight.shape[2] == 1:
             continue
         divisors = channels.repeated(reader, factors).reshape(len(weight), 1, -1)
-        weight = torch.where(divisors > 0, weight / divisors, 0.0)
+        weight = weight / divisors
         largest = weight.amax(dim=2, keepdim=True) if per_channel else weight.max()
         shares = weight / largest.clamp(min=torch.finfo(torch.float64).tiny)
         found.append(channels.largest(reader.args[0], shares.amax(dim=1).flatten()))  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from torch.nn import functional
 from edgeq.model import Model
 from edgeq.progress import SILENT
 from edgeq.quantize import FloatGraph
+from edgeq.quantize.attributes import constant
 from edgeq.quantize.equalize import equalize
 
 if TYPE_CHECKING:
@@ -113,3 +114,74 @@ def test_the_float_network_gives_what_it_gave(per_channel: bool) -> None:
     fresh = samples(PICTURE, count=4, seed=9)
     expected = reference(module, fresh)
     np.testing.assert_allclose(reference(graph, fresh), expected, rtol=1e-4, atol=1e-4 * float(np.abs(expected).max()))
+
+
+class Clamped(nn.Module):
+    """Two layers with a ReLU6 between: four channels that it cuts off, four close to it, four far below."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.first, self.second = nn.Conv2d(3, 12, 3), nn.Conv2d(12, 12, 3, groups=12)
+        with torch.no_grad():
+            self.first.weight *= torch.tensor([30.0, 1.0, 0.01]).repeat_interleave(4).reshape(-1, 1, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(functional.relu6(self.first(x)))
+
+
+def test_around_a_relu6_only_channels_far_below_it_are_scaled_and_far_below_it_they_stay() -> None:
+    module, given = Clamped(), samples(PICTURE, count=16)
+    graph, changed = equalized(module, given)
+    first = next(node for node in graph.graph.nodes if node.target == torch.ops.aten.conv2d.default)
+
+    factors = (constant(graph, first.args[1]) / module.first.weight).mean(dim=(1, 2, 3)).tolist()
+
+    assert changed == 1
+    assert factors[:8] == pytest.approx([1.0] * 8)
+    assert min(factors[8:]) > 3.0
+    scale = torch.tensor(factors[8:]).reshape(-1, 1, 1)
+    with torch.no_grad():
+        largest = max(float((module.first(*sample)[:, 8:] * scale).max()) for sample in given)
+    assert largest == pytest.approx(6.0 / 8.0, rel=1e-3)
+    larger = [(2 * sample[0],) for sample in given]
+    np.testing.assert_allclose(reference(graph, larger), reference(module, larger), rtol=1e-4, atol=1e-4)
+
+
+def test_channels_that_are_never_seen_or_never_read_do_no_harm() -> None:
+    class Dead(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(6)
+            self.first, self.second = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)
+            with torch.no_grad():
+                self.first.bias[0], self.first.weight[0] = -1.0, 0.0  # gives nothing
+                self.second.weight[:, 0] = 500.0  # but weighs much
+                self.second.weight[:, 1] = 0.0  # is not read
+                self.first.bias[1] = 50.0  # but is large
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.second(functional.relu(self.first(x)))
+
+    module, given = Dead().eval(), samples(PICTURE, count=8)
+    graph, _ = equalized(module, given)
+    np.testing.assert_allclose(reference(graph, given), reference(module, given), rtol=1e-4, atol=1e-4)
+
+    def sqnr_of(recipe: str) -> float:
+        program = quantized(module, given, recipe).program.module()
+        return float(sqnr_db(reference(module, given), reference(program, given)))
+
+    assert sqnr_of("int8-static+equalize") > sqnr_of("int8-static+no-equalize") + 10.0
+
+
+def test_what_others_read_too_is_left_alone() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = functional.relu(self.first(x))
+            return self.second(x) + functional.silu(x)
+
+    assert equalized(Shared(), samples(PICTURE))[1] == 0

@@ -101,24 +101,25 @@ def _balanced(graph: GraphModule, channels: Channels, above: torch.Tensor, *, pe
     """The factors that leave no channel a larger share ``above`` than in the weights that read it, or the reverse.
 
     Shares of a row change with the row's largest weight, so that balance
-    is found step by step. A channel that calibration saw nothing of is taken
-    for the smallest that it saw: its weights in a reader, which may be
-    large, must not set the scale of the others.
+    is found step by step. A channel that calibration saw nothing of, or that
+    nobody reads, cannot be balanced; it is made no larger than the others,
+    whose scale it must not set.
     """
     factors = torch.ones_like(above)
     for _ in range(_ROUNDS):
         below = _columns(graph, channels, factors, per_channel=per_channel)
         if below is None:
             return torch.where(above > 0, 1 / above, 1.0)
-        factors = factors * torch.sqrt(_positive(below) / (_positive(above) * factors))
-        factors = factors / factors.max()
+        scaled = above * factors
+        live = (above > 0) & (below > 0)
+        if not bool(live.any()):
+            return torch.ones_like(above)
+        changes = torch.where(live, torch.sqrt(below / scaled), 1.0)
+        changes = torch.where((above == 0) & (below > 0), below / below[live].max(), changes)
+        changes = torch.where((above > 0) & (below == 0), scaled[live].max() / scaled, changes)
+        factors = factors * changes
+        factors = factors / factors[live].max()
     return factors
-
-
-def _positive(shares: torch.Tensor) -> torch.Tensor:
-    """The smallest positive share in place of 0."""
-    positive = shares[shares > 0]
-    return torch.where(shares > 0, shares, positive.min() if len(positive) else 1.0)
 
 
 def _shares(extent: torch.Tensor) -> torch.Tensor:

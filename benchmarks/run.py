@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NNCF_CI", "1")  # else nncf tells its makers of each run
 
 import torch
+from accuracy.built import SkippedError
 from accuracy.cases import CASES, Case
 from accuracy.flows import FLOWS, warm_up
 from accuracy.scoring import Row, outputs, scored
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 HERE = Path(__file__).parent / "accuracy"
-SAMPLES = 5000
+SAMPLES = 4000
 TOOLS = ("edgeq", "torch", "torchao", "executorch", "onnx", "onnxruntime", "nncf")
 
 
@@ -89,6 +90,8 @@ def flow_rows(
     except ModuleNotFoundError as error:
         hint = "pip install --no-deps -r benchmarks/requirements.txt"
         yield Row(model=case.name, flow=flow, problem=f"skipped: {error.name} is not installed; {hint}"), None
+    except SkippedError as error:
+        yield Row(model=case.name, flow=flow, problem=f"skipped: {error}"), None
     except Exception as error:  # noqa: BLE001  # a flow that cannot do a model is a result
         first = (str(error).strip().splitlines() or [""])[0]
         yield Row(model=case.name, flow=flow, problem=f"failed: {type(error).__name__}: {first[:160]}"), None

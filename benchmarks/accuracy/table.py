@@ -37,7 +37,7 @@ def _cells(row: Row) -> list[str]:
     if row.flow == FLOAT:
         return [row.flow, row.format, top1, *[""] * 5]
     return [
-        row.flow,
+        f"{row.flow}: {row.detail}" if row.detail else row.flow,
         row.format,
         top1,
         f"{row.drop_pp:.2f} ({row.drop_p_value:.2g})",

@@ -122,4 +122,6 @@ def _scaled(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> Settle
     if recipe.equalize and equalize(graph, statistics, per_channel=recipe.per_channel):
         statistics = source.statistics_of(graph, progress=progress)
     plan = plan_int8(graph.graph, keep_float=selected(graph.graph, recipe))
-    return Settled(graph=graph, scheme=settle(graph, plan, statistics, recipe, learned=source.learned), statistics=statistics)
+    return Settled(
+        graph=graph, scheme=settle(graph, plan, statistics, recipe, learned=source.learned), statistics=statistics
+    )

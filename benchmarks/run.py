@@ -17,7 +17,7 @@ import platform
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # One thread, so that the seconds of the flows compare; libraries read it when they are loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,7 +33,7 @@ from accuracy.table import FLOAT, markdown, verdicts
 from edgeq.files import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
 
@@ -53,30 +53,27 @@ def main() -> None:
     torch.set_num_threads(1)
     print("loading every tool once, so that no flow pays for it", flush=True)
     warm_up()
-    rows: list[Row] = []
-    notes: dict[str, str] = {}
     for name in chosen.models:
-        for note, row in model_rows(name, [FLOAT, *(flow for flow in chosen.flows if flow != FLOAT)], chosen.samples):
-            notes[name] = note
-            rows.append(row)
-        write(chosen.out, rows, notes)
+        note, rows = model_rows(name, [FLOAT, *(flow for flow in chosen.flows if flow != FLOAT)], chosen.samples)
+        write(chosen.out, name, note, rows)
     print((chosen.out / "results.md").read_text())
 
 
-def model_rows(name: str, flows: Sequence[str], samples: int) -> Iterator[tuple[str, Row]]:
-    """A row for each file of each flow, with the note of the model."""
+def model_rows(name: str, flows: Sequence[str], samples: int) -> tuple[str, list[Row]]:
+    """The note of the model, and a row for each file of each flow."""
     try:
         case = CASES[name](samples)
     except (ImportError, FileNotFoundError) as error:  # data or a package that a user may not have
-        yield "", Row(model=name, flow="all", problem=f"skipped: {error}")
-        return
+        return "", [Row(model=name, flow="all", problem=f"skipped: {error}")]
+    rows: list[Row] = []
     reference: np.ndarray | None = None
     with tempfile.TemporaryDirectory() as folder:
         for flow in flows:
             print(f"{name}: {flow}", flush=True)
-            for row, rows in flow_rows(case, flow, Path(folder), reference):
-                reference = rows if reference is None else reference
-                yield case.note, row
+            for row, own in flow_rows(case, flow, Path(folder), reference):
+                reference = own if reference is None else reference
+                rows.append(row)
+    return case.note, rows
 
 
 def flow_rows(
@@ -97,20 +94,34 @@ def flow_rows(
         yield Row(model=case.name, flow=flow, problem=f"failed: {type(error).__name__}: {first[:160]}"), None
 
 
-def write(folder: Path, rows: list[Row], notes: dict[str, str]) -> None:
-    """Both files, anew after each model: a run that is stopped keeps what it has."""
-    run = {
+def write(folder: Path, name: str, note: str, rows: Sequence[Row]) -> None:
+    """Put the rows of a model into both files; what they hold of other models, from this run or an earlier, stays."""
+    path = folder / "results.json"
+    models = json.loads(path.read_text()) if path.is_file() else {}
+    models[name] = {
+        "note": note,
         "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "tools": {tool: version(tool) for tool in TOOLS},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "models": notes,
+        "tools": {tool: version(tool) for tool in TOOLS},
         "rows": [asdict(row) for row in rows],
     }
-    write_text(folder / "results.json", json.dumps(run, indent=2) + "\n")
-    tools = ", ".join(f"{tool} {found}" for tool, found in run["tools"].items())
-    told = [f"* {name}: {note}" for name, note in notes.items() if note]
-    found = [f"* {verdict}" for verdict in verdicts(rows)]
-    write_text(folder / "results.md", "\n\n".join((markdown(rows), tools, "\n".join(told), "\n".join(found))) + "\n")
+    models = {known: models[known] for known in CASES if known in models}
+    write_text(path, json.dumps(models, indent=2) + "\n")
+    write_text(folder / "results.md", report(models))
+
+
+def report(models: Mapping[str, Any]) -> str:
+    """The table, what each model is, and what edgeq's rows fall short of."""
+    rows = [Row(**row) for model in models.values() for row in model["rows"]]
+    tools = {", ".join(f"{tool} {found}" for tool, found in model["tools"].items()) for model in models.values()}
+    notes = [f"* {name}: {model['note']}" for name, model in models.items() if model["note"]]
+    parts = (
+        markdown(rows),
+        "\n".join(notes),
+        "\n".join(sorted(tools)),
+        "\n".join(f"* {one}" for one in verdicts(rows)),
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def version(tool: str) -> str:

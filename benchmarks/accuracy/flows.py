@@ -190,6 +190,7 @@ def exported_onnx(case: Case, path: Path) -> Path:
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
     """Keep the chatter of exporters and quantizers from the table."""
+    before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     with (
         warnings.catch_warnings(),
@@ -200,7 +201,7 @@ def silence() -> Iterator[None]:
         try:
             yield
         finally:
-            logging.disable(logging.NOTSET)
+            logging.disable(before)
 
 
 def warm_up() -> None:

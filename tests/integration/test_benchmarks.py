@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture
 def case(run: ModuleType) -> Any:
     dice = np.random.default_rng(0)
+    torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU6(), nn.Flatten(), nn.Linear(8 * 36, 4)).eval()
     rows = dice.normal(size=(40, 1, 8, 8)).astype(np.float32)
     return run.Case(
@@ -42,8 +44,8 @@ def test_one_run_puts_edgeq_beside_its_peers_on_the_same_samples(
 ) -> None:
     monkeypatch.setitem(run.CASES, "small", lambda _: case)
     flows = ["fp32", "stock PT2E", "ONNX Runtime MinMax", "edgeq int8-static"]
-    rows = [row for _, row in run.model_rows("small", flows, 32)]
-    run.write(tmp_path, rows, {"small": case.note})
+    note, rows = run.model_rows("small", flows, 32)
+    run.write(tmp_path, "small", note, rows)
 
     assert [(row.flow, row.format) for row in rows] == [
         ("fp32", "onnx"),
@@ -57,7 +59,7 @@ def test_one_run_puts_edgeq_beside_its_peers_on_the_same_samples(
     assert [row.int8_mac_share for row in rows] == [0, 1, 1, 1, 1]
     assert all(row.agree >= 28 and row.sqnr_db > 20 for row in rows[1:])
     written = json.loads((tmp_path / "results.json").read_text())
-    assert len(written["rows"]) == 5
+    assert len(written["small"]["rows"]) == 5
     assert "| small | fp32 | onnx |" in (tmp_path / "results.md").read_text()
 
 
@@ -77,12 +79,17 @@ def test_what_cannot_run_is_a_row_with_the_reason(
     monkeypatch.setitem(run.CASES, "other", no_data)
     monkeypatch.setitem(run.FLOWS, "missing", missing)
     monkeypatch.setitem(run.FLOWS, "broken", broken)
-    rows = [row for name in ("small", "other") for _, row in run.model_rows(name, ["fp32", "missing", "broken"], 32)]
-    run.write(tmp_path, rows, {})
+    problems = []
+    for name in ("small", "other"):
+        note, rows = run.model_rows(name, ["fp32", "missing", "broken"], 32)
+        run.write(tmp_path, name, note, rows)
+        problems += [row.problem for row in rows]
 
-    assert [row.problem for row in rows[1:]] == [
+    assert problems == [
+        "",
         "skipped: peer is not installed; pip install --no-deps -r benchmarks/requirements.txt",
         "failed: ValueError: no kernel for | this",
         "skipped: install the data",
     ]
     assert "failed: ValueError: no kernel for / this" in (tmp_path / "results.md").read_text()
+    assert "| other | all |  | skipped: install the data" in (tmp_path / "results.md").read_text()

@@ -111,7 +111,7 @@ class Computed(nn.Module):
         return (torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) @ self.matrix).flatten(1)
 
 
-@pytest.mark.parametrize("recipe", ["int8-static", "int8-static+per-tensor", "int8-static+symmetric"])
+@pytest.mark.parametrize("recipe", ["int8-static", "int8-static+per-tensor+symmetric"])
 @pytest.mark.parametrize("make", [Padded, Dense, Flat, Computed])
 def test_training_rounds_as_the_artifact_does(make: type[nn.Module], recipe: str) -> None:
     torch.manual_seed(0)
@@ -213,7 +213,7 @@ def right(runtime: HostRuntime, images: torch.Tensor, classes: torch.Tensor) -> 
 def test_training_closes_at_least_half_of_what_static_quantization_leaves(tmp_path: Path) -> None:
     module = Small(spread=4)
     fit(module.train(), 300, 0.01)
-    images, classes = gratings(600, seed=2)
+    images, classes = gratings(400, seed=2)
     model = small(module)
     with torch.no_grad():
         float_right = int((model.module(images).argmax(1) == classes).sum())

@@ -22,7 +22,6 @@ import torch
 
 from edgeq.quantize.attributes import constant
 from edgeq.quantize.channels import Channels, channels_of, grouped, has_constant_weights
-from edgeq.quantize.rewrite.activations import clamp_bounds
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
@@ -36,9 +35,6 @@ Calibration knows less of one channel than of a tensor: samples to come may
 go beyond what it saw.
 """
 
-_CLEARANCE = 8.0
-"""How far from a clamp's bound what was seen of a channel stays: what it cuts off would be an error in float."""
-
 _ROUNDS = 8
 _FARTHEST = 2.0**16
 """Channels further apart than this are not brought together: the smallest are nothing but rounding errors."""
@@ -50,10 +46,11 @@ def equalize(graph: GraphModule, statistics: Statistics, *, per_channel: bool = 
     ``statistics`` are of the graph as it is; the changed one has to be
     calibrated again. ``per_channel`` says whether each output channel of a
     weight will have a scale of its own. The graph gives what it gave, up to
-    float rounding. A clamp with a bound other than 0, such as ReLU6, would
-    cut off something else of a scaled channel. Around one, channels are
-    scaled up alone, and only those so small that eight times what
-    calibration saw of them still passes.
+    float rounding. That is why channels are left alone around a clamp with a
+    bound other than 0, such as ReLU6: it would cut off something else of a
+    scaled channel. To scale up only what stays far below it is not enough:
+    on EfficientNet-Lite0, with eight times the largest value seen in 64
+    photos still passing, other photos differed by 34 dB in float.
     """
     changed = 0
     seen: set[Node] = set()
@@ -62,7 +59,7 @@ def equalize(graph: GraphModule, statistics: Statistics, *, per_channel: bool = 
             if source in seen or not has_constant_weights(source):
                 continue
             channels = channels_of(source)
-            if channels is None or not all(map(has_constant_weights, channels.sources)):
+            if channels is None or channels.clamps or not all(map(has_constant_weights, channels.sources)):
                 continue
             seen.update(channels.sources)
             factors = _factors(graph, channels, statistics, per_channel=per_channel)
@@ -81,7 +78,7 @@ def _factors(
     shares = [
         _shares(extent) for tensor in channels.places if (extent := _extent(channels, tensor, statistics)) is not None
     ]
-    if not shares or any(_extent(channels, clamp, statistics) is None for clamp in channels.clamps):
+    if not shares:
         return None
     activations = torch.stack(shares).amax(dim=0)
     if not bool((activations > 0).any()):
@@ -91,10 +88,7 @@ def _factors(
     # The largest channel stays where it is, and with it the range of the tensor.
     factors = factors / (factors * activations).max()
     factors = factors.clamp(1 / _FARTHEST, _FARTHEST)
-    factors = torch.minimum(factors, torch.clamp(1 / (_HEADROOM * activations), min=1.0))
-    for clamp in channels.clamps:
-        factors = torch.minimum(factors.clamp(min=1.0), _passing(channels, clamp, statistics))
-    return factors
+    return torch.minimum(factors, torch.clamp(1 / (_HEADROOM * activations), min=1.0))
 
 
 def _balanced(graph: GraphModule, channels: Channels, above: torch.Tensor, *, per_channel: bool) -> torch.Tensor:
@@ -137,20 +131,6 @@ def _extent(channels: Channels, tensor: Node, statistics: Statistics) -> torch.T
         return None
     extent = torch.maximum(seen.channel_minimum.abs(), seen.channel_maximum.abs())
     return channels.largest(tensor, extent.double())
-
-
-def _passing(channels: Channels, clamp: Node, statistics: Statistics) -> torch.Tensor:
-    """The factors, 1 or more, up to which ``clamp`` has its clearance."""
-    seen = statistics.of(clamp)
-    low, high = clamp_bounds(clamp)
-    assert seen.channel_minimum is not None  # noqa: S101  # the caller has looked
-    assert seen.channel_maximum is not None  # noqa: S101  # the same
-    allowed = torch.full((channels.count,), torch.inf, dtype=torch.float64)
-    for bound, values in ((high, seen.channel_maximum), (-low, -seen.channel_minimum)):
-        if bound != 0.0:
-            reached = channels.largest(clamp, values.double()).clamp(min=torch.finfo(torch.float64).tiny)
-            allowed = torch.minimum(allowed, bound / (_CLEARANCE * reached))
-    return allowed.clamp(min=1.0)
 
 
 def _columns(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -311,7 +312,7 @@ def load_training(project: Project, recipe: str) -> Training:
         steps=project.qat.steps,
         learning_rate=project.qat.learning_rate,
         seed=project.qat.seed,
-        sha256=_sources_sha256(function),
+        sha256=_sources_sha256(where, Path(project.root)),
     )
 
 
@@ -319,9 +320,11 @@ def _takes_learning_rate(function: Callable[..., Any]) -> bool:
     return "learning_rate" in inspect.signature(function).parameters
 
 
-def _sources_sha256(function: Callable[..., Any]) -> str:
+def _sources_sha256(reference: str, root: Path) -> str:
+    """Of the Python files in the folder of the function that ``reference`` has loaded."""
+    source = reference.partition(":")[0]
+    file = root / source if source.endswith(".py") else Path(sys.modules[source].__file__ or "")
     digest = hashlib.sha256()
-    file = Path(inspect.getsourcefile(inspect.unwrap(function)) or "")
     for path in sorted(file.parent.glob("*.py")):
         digest.update(f"{path.name} {sha256_file(path)}\n".encode())
     return digest.hexdigest()

@@ -33,7 +33,7 @@ def case(run: ModuleType) -> Any:
         name="small",
         note="a small network; noise",
         network=network,
-        calibration=rows[:8],
+        calibration=rows,
         evaluation=rows[8:],
         labels=dice.integers(0, 4, 32),
     )

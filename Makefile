@@ -10,7 +10,7 @@ demo:
 
 test:
 	@scripts/setup.sh --tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint:
 	@scripts/setup.sh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import shutil
 import signal
@@ -86,7 +87,8 @@ def test_the_manifest_holds_every_key_of_the_contract(home: Path, report: dict[s
     manifest = json.loads((home / BUILD / "manifest.json").read_text())
     assert {"schema", "model", "target", "created_at", "tools", "calibration", "artifacts"} <= set(manifest)
     assert set(manifest["tools"]) >= {"edgeq", "torch", "torchao", "executorch", "onnx", "onnxruntime"}
-    assert manifest["calibration"]["samples"] == 512
+    assert manifest["calibration"]["offered"] == 512
+    assert 64 <= manifest["calibration"]["samples"] <= 512  # reading stops when the ranges stand
     for artifact in manifest["artifacts"]:
         assert (home / BUILD / artifact["name"]).stat().st_size == artifact["size_bytes"]
         assert {"int8_mac_share", "delegated_mac_share", "partitions", "macs", "undelegated", "host"} <= set(artifact)
@@ -183,8 +185,7 @@ def test_the_board_that_deploy_starts_serves_the_commands_after_it(home: Path, r
 def test_ctrl_c_in_the_middle_of_bench_ends_with_130_and_leaves_no_board(home: Path, report: dict[str, Any]) -> None:
     del report
     rows = (home / BUILD / "measurements.jsonl").read_bytes()
-    boards = _edgeq("board", "list", "--json", cwd=home).stdout
-    said = []
+    said: list[str] = []
     with subprocess.Popen(
         [sys.executable, "-m", "edgeq", "run", str(EXAMPLES / "fashion_mnist"), "--target", "rpi4"],
         cwd=home,
@@ -198,7 +199,9 @@ def test_ctrl_c_in_the_middle_of_bench_ends_with_130_and_leaves_no_board(home: P
                 process.send_signal(signal.SIGINT)
     assert process.returncode == 130, "".join(said)
     assert "Traceback" not in "".join(said)
-    assert _edgeq("board", "list", "--json", cwd=home).stdout == boards
+    (board,) = {name for line in said for name in re.findall(r"emulated board (\S+)", line)}
+    running = json.loads(_edgeq("board", "list", "--json", cwd=home).stdout)
+    assert board not in {one["name"] for one in running}
     assert (home / BUILD / "measurements.jsonl").read_bytes().startswith(rows)
 
 

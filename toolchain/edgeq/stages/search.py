@@ -139,7 +139,7 @@ class _Climb:
         assert trial.drop_pp is not None  # noqa: S101  # every scored trial has one
         kept = trial.drop_pp <= self._ground.max_drop_pp
         trial = dataclasses.replace(trial, why=why, outcome="met" if kept else "missed")
-        self._progress.step(f"{recipe.name} loses {trial.drop_pp:.2f} pp on {trial.labelled} samples")
+        self._progress.step(f"{recipe.name}: a drop of {trial.drop_pp:.2f} pp on {trial.labelled} samples")
         self._trials.append((recipe, trial))
         return trial
 
@@ -215,7 +215,7 @@ class _Climb:
         """The cheapest trial that keeps the budget, else the best of all, and why the search ended there."""
         recipe, trial = self._met() or self._ranked(self._trials)
         limit = self._ground.max_drop_pp
-        told = f"{trial.drop_pp:.2f} pp on {trial.labelled} samples"
+        told = f"a drop of {trial.drop_pp:.2f} pp on {trial.labelled} samples"
         needed = math.ceil(_LOSSES_THAT_SHOW * 100 / limit) if limit else None
         if trial.outcome == "met":
             outcome: records.Outcome = "met"
@@ -225,7 +225,7 @@ class _Climb:
             reason = f"{trial.labelled} samples cannot show {limit:g} pp" + (f"; {needed:,} could" if needed else "")
         else:
             outcome = "missed"
-            reason = f"no recipe keeps {limit:g} pp; the best, {recipe.name}, loses {told}"
+            reason = f"no recipe keeps {limit:g} pp; the best, {recipe.name}, has {told}"
         return Found(
             recipe=dataclasses.replace(recipe, name=self._name),
             record=records.Search(

@@ -33,7 +33,7 @@ SEARCH = Search(
     outcome="met",
     chosen=TRIED.recipe,
     keep_float=TRIED.keep_float,
-    reason="int8-static+entropy keeps 0.5 pp: 0.20 pp on 1000 samples",
+    reason="int8-static+entropy keeps 0.5 pp: a drop of 0.20 pp on 1000 samples",
     trials=(Trial(recipe="int8-static+equalize", why="does not help", outcome="skipped"), TRIED),
 )
 
@@ -58,7 +58,7 @@ def test_every_trial_is_a_row_with_its_metric_cost_and_seconds() -> None:
 def test_the_note_says_why_the_search_ended_and_on_what_it_was_judged() -> None:
     note = searches.table(SEARCH).note
     assert "0.5 pp against fp32" in note
-    assert note.endswith("int8-static+entropy keeps 0.5 pp: 0.20 pp on 1000 samples.")
+    assert note.endswith("int8-static+entropy keeps 0.5 pp: a drop of 0.20 pp on 1000 samples.")
     assert ".pte" in note
 
 

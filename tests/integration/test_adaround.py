@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ from quantize_models import dataset, lowered, outputs, quantized, reference, sqn
 from torch import nn
 from torch.nn import functional
 
-from edgeq.model import Model, find_function
+from edgeq.model import Model
 from edgeq.progress import SILENT
 from edgeq.quantize import FloatGraph, adaround
 from edgeq.quantize.adaround import round_adaptively
@@ -21,6 +20,8 @@ from edgeq.quantize.scheme import settle
 from edgeq.recipe import named
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 Inputs = list[tuple[torch.Tensor, ...]]
@@ -147,21 +148,3 @@ def test_the_same_samples_give_the_same_integers() -> None:
     assert states[0].keys() == states[1].keys()
     for name, tensor in states[0].items():
         assert np.array_equal(tensor.numpy(), states[1][name].numpy()), name
-
-
-def test_a_trained_network_follows_its_float_twin_more_closely(tmp_path: Path) -> None:
-    module = find_function("model.py:load", Path(__file__).parents[2] / "examples" / "fashion_mnist")()
-    generator = torch.Generator().manual_seed(8)
-    # Blots of grey on black, as clothes are: the pictures themselves are no part of the repository.
-    blots = [
-        functional.interpolate(torch.randn(1, 1, 5, 5, generator=generator), (28, 28), mode="bicubic").clamp(min=0)
-        - 0.8
-        for _ in range(96)
-    ]
-    given, fresh = [(blot,) for blot in blots[:64]], [(blot,) for blot in blots[64:]]
-
-    def sqnr(recipe: str) -> float:
-        _, runtime = lowered(quantized(module, given, recipe), "pte", tmp_path)
-        return float(sqnr_db(reference(module, fresh), outputs(runtime, fresh)))
-
-    assert sqnr("int8-static+adaround") > sqnr("int8-static")

@@ -313,7 +313,7 @@ def test_the_script_can_be_run_as_it_lies_in_the_repository() -> None:
     ("target", "last_line"),
     [
         ("demo", ".venv/bin/edgeq run examples/efficientnet_lite0 --target rpi4"),
-        ("test", ".venv/bin/pytest"),
+        ("test", ".venv/bin/pytest -n auto --maxprocesses 4 --dist loadfile"),
         ("lint", ".venv/bin/lint-imports"),
         ("bench", None),
     ],

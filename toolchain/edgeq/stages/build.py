@@ -25,8 +25,9 @@ from edgeq.quantize.qat import train_quantization_aware
 from edgeq.recipe import Recipe, named
 from edgeq.schema import to_json
 from edgeq.stages.explain import write_numerics
+from edgeq.stages.report.decision import ASSUMED_DROP_PP
 from edgeq.stages.scoring import Scorer, keep_evaluation
-from edgeq.stages.search import ASSUMED_DROP_PP, SearchGround, search
+from edgeq.stages.search import SearchGround, search
 from edgeq.target import Target
 
 if TYPE_CHECKING:

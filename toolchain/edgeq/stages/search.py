@@ -51,9 +51,6 @@ if TYPE_CHECKING:
 SEED = 0
 """Of everything random that a trial does; the manifest names it."""
 
-ASSUMED_DROP_PP = 1.0
-"""The budget where neither the project nor the command names one."""
-
 _CHANCE = 0.05
 
 _LOSSES_THAT_SHOW = 5

@@ -92,8 +92,8 @@ def layer_errors(module: nn.Module, given: Inputs) -> list[tuple[float, float]]:
     with torch.no_grad():
         for sample in given:
             Keeping(graph).run(*sample)
-    former = round_adaptively(graph, scheme, source.samples(), biases_follow=False, progress=SILENT)
-    assert set(former) == set(scheme.weights)
+    former = {layer: weight for layer, (weight, _) in scheme.originals.items()}
+    round_adaptively(graph, scheme, source.samples(), biases_follow=False, progress=SILENT)
     found = []
     for layer, weight in former.items():
         chosen = constant(graph, layer.args[1])

@@ -65,13 +65,12 @@ def round_adaptively(  # noqa: PLR0913  # what it works on, and how
     biases_follow: bool,
     progress: Progress,
     seed: int = 0,
-) -> dict[Node, torch.Tensor]:
+) -> None:
     """Put the weights of every int8 layer of the float ``graph`` on the grid that ``scheme`` gives them.
 
     Emitting the graph rounds each to the very integer chosen here.
     ``biases_follow`` says that biases are corrected afterwards: that takes
     the mean error out, and what varies around it is all that counts here.
-    Returned are the weights by layer as they were, for that correction.
     ``seed`` picks the places of large images that are looked at.
     """
     former = {layer: constant(graph, layer.args[1]) for layer in scheme.weights}  # type: ignore[arg-type]  # of a plan
@@ -90,7 +89,6 @@ def round_adaptively(  # noqa: PLR0913  # what it works on, and how
             layer.update_arg(1, new_constant(graph, layer, value * scheme.weight_scale(layer, weight)))
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    return former
 
 
 class _Products:

@@ -1,10 +1,12 @@
-"""Bias correction: rounding a weight shifts the mean of a layer's output; the bias takes the shift back.
+"""Bias correction: what rounding does to the mean of a layer's output, the bias takes back.
 
 Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
-Correction" (ICCV 2019), section 4.2, with the means observed instead of
-assumed. A layer is linear, so that the mean error over all samples is the
-layer applied to the mean input and the rounding error of the weights;
-padding and borders come out right without approximation.
+Correction" (ICCV 2019), appendix D: the means are measured. Both graphs, in
+float and in int8, go through the network side by side, operation by
+operation. A layer's inputs are the rounded ones then, of layers that are
+corrected already, so that what is taken back is all that shifts its mean:
+its own rounded weights, and an input whose rounding leans to one side
+because many of its values are equal (a background, a dead channel).
 """
 
 from __future__ import annotations
@@ -14,37 +16,96 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgeq.quantize.attributes import constant, new_constant
+from edgeq.quantize.simulate import SAMPLES, Simulation, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch.fx import GraphModule, Node
 
+    from edgeq.model import Dataset
+    from edgeq.progress import Progress
     from edgeq.quantize.scheme import Scheme
-    from edgeq.quantize.statistics import Statistics
 
 
-def correct_biases(
-    graph: GraphModule, scheme: Scheme, statistics: Statistics, *, former: Mapping[Node, torch.Tensor] | None = None
-) -> None:
+def correct_biases(graph: GraphModule, scheme: Scheme, calibration: Dataset, *, progress: Progress) -> None:
     """Change the bias of every layer that is about to be quantized; a layer without one gets one.
 
-    ``former`` are the weights by layer of those that were rounded before.
+    A few samples are in memory at once, with those of their tensors that
+    are still to be read.
     """
+    progress.step("correcting biases")
+    simulation = Simulation(graph, scheme)
+    inputs = list(spread(calibration, SAMPLES))
+    in_float, in_int8 = (_Rows(graph, simulation, inputs) for _ in range(2))
+    nodes = [node for node in graph.graph.nodes if node.op not in ("placeholder", "output")]
     with torch.no_grad():
-        for layer in scheme.weights:
-            weight = constant(graph, layer.args[1])  # type: ignore[arg-type]  # a layer of the plan has constant weights
-            error = scheme.rounded(layer, weight) - (former or {}).get(layer, weight)
-            _correct(graph, layer, error, statistics)
+        for done, node in enumerate(nodes, 1):
+            simulation.choose(())
+            wanted = in_float.computed(node)
+            simulation.choose(scheme.plan.operations)
+            got = in_int8.computed(node)
+            if node in scheme.weights:
+                axis = -1 if node.target == torch.ops.aten.linear.default else 1
+                shift = _believable(torch.stack([_means(b - a, axis) for a, b in zip(wanted, got, strict=True)]))
+                _subtract(graph, node, shift)
+                got = [value - _along(axis, shift, value) for value in got]
+            in_float.keep(node, wanted)
+            in_int8.keep(node, [simulation.stored(node, value) for value in got])
+            progress.advance(done, len(nodes))
+    graph.graph.eliminate_dead_code()
     graph.recompile()
 
 
-def _correct(graph: GraphModule, layer: Node, error: torch.Tensor, statistics: Statistics) -> None:
-    source, weight_node, *rest = layer.args
+class _Rows:
+    """What the nodes of a graph give, for several samples; a tensor goes with the last node that reads it."""
+
+    def __init__(self, graph: GraphModule, simulation: Simulation, samples: list[tuple[torch.Tensor, ...]]) -> None:
+        places = [node for node in graph.graph.nodes if node.op == "placeholder"]
+        self._simulation = simulation
+        self._rows: list[dict[Node, Any]] = [dict(zip(places, sample, strict=True)) for sample in samples]
+        self._last_read = simulation.user_to_last_uses
+
+    def computed(self, node: Node) -> list[Any]:
+        """What ``node`` gives for each sample, before it is stored."""
+        results = []
+        for row in self._rows:
+            self._simulation.env = row
+            results.append(self._simulation.computed(node))
+        return results
+
+    def keep(self, node: Node, results: list[Any]) -> None:
+        """Let later nodes read what ``node`` gave, and forget what it was the last to read."""
+        for row, result in zip(self._rows, results, strict=True):
+            row[node] = result
+            for read in self._last_read.get(node, []):
+                row.pop(read, None)
+
+
+def _means(value: torch.Tensor, axis: int) -> torch.Tensor:
+    return value.transpose(0, axis).flatten(1).mean(dim=1)
+
+
+def _believable(shifts: torch.Tensor) -> torch.Tensor:
+    """The mean of ``shifts``, (samples, channels), less the more it may be chance.
+
+    The estimator of James and Stein (1961) keeps of a mean what its own
+    variance does not explain, so that a few samples are enough: where errors
+    are not systematic, nothing is corrected.
+    """
+    mean = shifts.mean(dim=0)
+    if len(shifts) == 1:
+        return mean
+    explained = shifts.var(dim=0) / len(shifts) / mean.square().clamp(min=torch.finfo(mean.dtype).tiny)
+    return mean * (1.0 - explained).clamp(min=0.0)
+
+
+def _subtract(graph: GraphModule, layer: Node, shift: torch.Tensor) -> None:
+    source, weight, *rest = layer.args
     bias: Any = rest[0] if rest else None
-    mean = statistics.of(source).mean  # type: ignore[arg-type]  # a layer reads a node
-    shift = layer.target(mean, error, None, *rest[1:])  # type: ignore[operator]  # an ATen layer
-    channels = -1 if layer.target == torch.ops.aten.linear.default else 1
-    shift = shift.transpose(0, channels).flatten(1).mean(dim=1)
     corrected = -shift if bias is None else constant(graph, bias) - shift
-    layer.args = (source, weight_node, new_constant(graph, layer, corrected), *rest[1:])
+    layer.args = (source, weight, new_constant(graph, layer, corrected), *rest[1:])
+
+
+def _along(axis: int, shift: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    shape = [1] * value.dim()
+    shape[axis] = -1
+    return shift.reshape(shape)

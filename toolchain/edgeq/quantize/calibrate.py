@@ -1,4 +1,4 @@
-"""Calibration: one float pass over the samples that serves every rule for ranges and every correction.
+"""Calibration: one float pass over the samples that serves every rule for ranges.
 
 The pass goes sample by sample and keeps nothing of a sample. It stops when
 the ranges stand, and goes on after a crash where it was (see
@@ -35,29 +35,28 @@ _BATCH_SAMPLES = 16
 _BATCH_SECONDS = 5.0
 """A crash costs what was run since the last checkpoint: so many samples, or those of this time if they are fewer."""
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Counted up whenever the same samples would be gathered differently: checkpoints of before are then not used."""
 
 
-def calibrate(  # noqa: PLR0913  # what to run, on what, and what to watch
+def calibrate(
     graph: GraphModule,
     calibration: Dataset,
     *,
     tensors: Collection[Node],
-    layer_inputs: Collection[Node],
     converge: bool = True,
     progress: Progress,
 ) -> Statistics:
-    """Run the float ``graph`` sample by sample and keep the statistics of ``tensors`` and of ``layer_inputs``.
+    """Run the float ``graph`` sample by sample and keep the statistics of ``tensors``.
 
-    The mean is kept of ``layer_inputs`` alone. Without ``converge`` every
+    Without ``converge`` every
     sample is read, however little the ranges move. The result depends on the
     graph and the samples only, not on whether an earlier run was killed.
     EmptyDatasetError if there is no sample, SamplesAlikeError if they do not
     differ, NonFiniteActivationError if a watched tensor is NaN or infinite
     for one.
     """
-    watch = _Watch(graph, tensors, layer_inputs)
+    watch = _Watch(graph, tensors)
     checkpoint = Checkpoint(_key(graph, watch, calibration, converge=converge))
     with torch.no_grad():
         data = _Pass(watch, calibration, checkpoint, Convergence() if converge else None, progress).run()
@@ -140,13 +139,10 @@ class _Pass:
 class _Watch(torch.fx.Interpreter):
     """Runs a graph and adds what the watched nodes give to their statistics."""
 
-    def __init__(self, graph: GraphModule, tensors: Collection[Node], layer_inputs: Collection[Node]) -> None:
+    def __init__(self, graph: GraphModule, tensors: Collection[Node]) -> None:
         super().__init__(graph)
-        wanted = {*tensors, *layer_inputs}
         self._statistics = {
-            node: TensorStatistics(channel_axis=_channel_axis(node), keep_mean=node in layer_inputs)
-            for node in graph.graph.nodes
-            if node in wanted
+            node: TensorStatistics(channel_axis=_channel_axis(node)) for node in graph.graph.nodes if node in tensors
         }
 
     def run_node(self, n: Node) -> Any:  # noqa: ANN401  # a node gives whatever its operator gives
@@ -195,7 +191,7 @@ def _key(graph: GraphModule, watch: _Watch, calibration: Dataset, *, converge: b
         torch.get_num_threads(),
         calibration.where,
         converge,
-        [(name, statistics.form) for name, statistics in watch.by_name().items()],
+        [(name, statistics.channel_axis) for name, statistics in watch.by_name().items()],
         *(module.code for module in graph.modules() if isinstance(module, torch.fx.GraphModule)),
     )
     digest.update(repr(facts).encode())

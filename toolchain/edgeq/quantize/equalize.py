@@ -127,7 +127,7 @@ def _extent(channels: Channels, tensor: Node, statistics: Statistics) -> torch.T
     place = channels.places[tensor]
     if seen is None or seen.channel_minimum is None or seen.channel_maximum is None:
         return None
-    if seen.form[0] != place.axis:
+    if seen.channel_axis != place.axis:
         return None
     extent = torch.maximum(seen.channel_minimum.abs(), seen.channel_maximum.abs())
     return channels.largest(tensor, extent.double())

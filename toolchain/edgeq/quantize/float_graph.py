@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgeq.errors import EmptyDatasetError
 from edgeq.quantize.calibrate import calibrate
 from edgeq.quantize.capture import capture, export
-from edgeq.quantize.plan import LAYERS, plan_int8
+from edgeq.quantize.plan import plan_int8
 from edgeq.quantize.program import QuantizedProgram
 from edgeq.quantize.rewrite import simplify
 from edgeq.quantize.threads import torch_threads
@@ -92,7 +92,6 @@ class FloatGraph:
             graph,
             self.samples(),
             tensors=frozenset(plan_int8(graph.graph).leader),
-            layer_inputs=frozenset(node.args[0] for node in graph.graph.nodes if node.target in LAYERS),
             converge=self.converge,
             progress=progress,
         )

@@ -82,18 +82,28 @@ class Simulation(Interpreter):
         every other node gives. ``alone`` leaves inputs unrounded that
         another operation of the scheme stores: their noise is that one's.
         """
-        self._computed = {operation.node: operation for operation in in_int8}
-        self._stored = frozenset(operation.output for operation in in_int8)
-        self._as_they_come = self._scheme.plan.stored if alone else self._stored
+        self.choose(in_int8, alone=alone)
         self._watch = watch
         with torch.no_grad():
             return tuple(pytree.tree_leaves(self.run(*inputs, initial_env=dict(known or {}))))
 
-    def run_node(self, n: Node) -> Any:  # noqa: ANN401  # a node gives whatever its operator gives
+    def choose(self, in_int8: Collection[Operation], *, alone: bool = False) -> None:
+        """Say what runs in int8 from now on; ``alone`` as in :meth:`outputs`."""
+        self._computed = {operation.node: operation for operation in in_int8}
+        self._stored = frozenset(operation.output for operation in in_int8)
+        self._as_they_come = self._scheme.plan.stored if alone else self._stored
+
+    def computed(self, node: Node) -> Any:  # noqa: ANN401  # a node gives whatever its operator gives
+        """What ``node`` gives of what ``env`` holds, before it is stored."""
+        return super().run_node(node)
+
+    def stored(self, node: Node, value: Any) -> Any:  # noqa: ANN401  # as above
+        """``value`` as ``node`` stores it: rounded if an int8 operation does."""
+        return self._scheme.affine(node).rounded(value) if node in self._stored else value
+
+    def run_node(self, n: Node) -> Any:  # noqa: ANN401  # as above
         """Run one node, and round what an int8 operation stores."""
-        result = super().run_node(n)
-        if n in self._stored:
-            result = self._scheme.affine(n).rounded(result)
+        result = self.stored(n, self.computed(n))
         if self._watch is not None:
             self._watch(n, result)
         return result

@@ -83,13 +83,12 @@ def settled(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> Settle
     open_ones = [name for name in _SCALINGS if recipe.method == "static" and getattr(recipe, name) is None]
     if open_ones and next(uneven_channels(found.scheme, found.statistics), None) is not None:
         found = _improved(source, recipe, found, open_ones, progress=progress)
-    former = None
     if recipe.adaround:
-        former = round_adaptively(
+        round_adaptively(
             found.graph, found.scheme, source.samples(), biases_follow=recipe.bias_correction, progress=progress
         )
     if recipe.bias_correction:
-        correct_biases(found.graph, found.scheme, found.statistics, former=former)
+        correct_biases(found.graph, found.scheme, source.samples(), progress=progress)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What calibration saw of each tensor of the float graph: all that any rule for ranges, or any correction, asks for.
+"""What calibration saw of each tensor of the float graph: all that any rule for ranges asks for.
 
 Everything is gathered in one pass and in memory that does not grow with
 the number of samples.
@@ -35,12 +35,10 @@ class TensorStatistics:
     ``average_minimum`` and ``average_maximum`` are moving averages of each
     sample's own (plain averages of the first hundred). ``channel_axis`` is
     the axis along which ``channel_minimum`` and ``channel_maximum``
-    (float32, one value a channel) are kept, None for none of them. With
-    ``keep_mean``, ``mean`` is the mean over the samples in the tensor's own
-    shape (float32).
+    (float32, one value a channel) are kept, None for none of them.
     """
 
-    def __init__(self, *, channel_axis: int | None = None, keep_mean: bool = False) -> None:
+    def __init__(self, *, channel_axis: int | None = None) -> None:
         self.samples = 0
         self.minimum = 0.0
         self.maximum = 0.0
@@ -50,15 +48,13 @@ class TensorStatistics:
         self.channel_minimum: torch.Tensor | None = None
         self.channel_maximum: torch.Tensor | None = None
         self._channel_axis = channel_axis
-        self._keep_mean = keep_mean
-        self._sum: torch.Tensor | None = None
         self._minima = _Magnitudes()
         self._maxima = _Magnitudes()
 
     @property
-    def form(self) -> tuple[int | None, bool]:
-        """The channel axis, and whether the mean is kept."""
-        return self._channel_axis, self._keep_mean
+    def channel_axis(self) -> int | None:
+        """The axis whose extremes are kept apart, None for none."""
+        return self._channel_axis
 
     @property
     def believable_minimum(self) -> float:
@@ -69,11 +65,6 @@ class TensorStatistics:
     def believable_maximum(self) -> float:
         """``maximum``, but at most twice what all but one in 32 samples reach (of fewer, each is believed)."""
         return self._maxima.believable(self.maximum)
-
-    @property
-    def mean(self) -> torch.Tensor | None:
-        """The mean over the samples in the tensor's own shape, float32; None if it was not asked for."""
-        return None if self._sum is None else self._sum / self.samples
 
     def add(self, value: torch.Tensor) -> bool:
         """Take one sample's value into account; False, and nothing is taken, if it holds NaN or infinity."""
@@ -87,13 +78,11 @@ class TensorStatistics:
         if self._channel_axis is not None:
             self.channel_minimum = lows if self.channel_minimum is None else torch.minimum(self.channel_minimum, lows)
             self.channel_maximum = highs if self.channel_maximum is None else torch.maximum(self.channel_maximum, highs)
-        if self._keep_mean:
-            self._sum = value.clone() if self._sum is None else self._sum.add_(value)
         self._add_extremes(min(low, 0.0), max(high, 0.0))
         return True
 
     def merged(self, *others: TensorStatistics) -> TensorStatistics:
-        """What is known of tensors that share a scale: histogram and extremes, neither channels nor mean."""
+        """What is known of tensors that share a scale: histogram and extremes, no channels."""
         parts = (self, *others)
         result = TensorStatistics()
         result.samples = max(part.samples for part in parts)
@@ -108,7 +97,7 @@ class TensorStatistics:
         return result
 
     def clamped(self, low: float, high: float) -> TensorStatistics:
-        """What is known of the tensor with each value cut to ``low`` to ``high``, and 0; neither channels nor mean."""
+        """What is known of the tensor with each value cut to ``low`` to ``high``, and 0; no channels."""
         low, high = min(low, 0.0), max(high, 0.0)
         result = self.merged()
         result.minimum, result.maximum = max(result.minimum, low), min(result.maximum, high)
@@ -129,7 +118,7 @@ class TensorStatistics:
             "maxima": self._maxima.state(),
             **{f"histogram.{name}": array for name, array in self.histogram.state().items()},
         }
-        tensors = {"channel_minimum": self.channel_minimum, "channel_maximum": self.channel_maximum, "sum": self._sum}
+        tensors = {"channel_minimum": self.channel_minimum, "channel_maximum": self.channel_maximum}
         return state | {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -144,8 +133,6 @@ class TensorStatistics:
         if self._channel_axis is not None:
             self.channel_minimum = torch.tensor(state["channel_minimum"])
             self.channel_maximum = torch.tensor(state["channel_maximum"])
-        if self._keep_mean:
-            self._sum = torch.tensor(state["sum"])
 
     def _extremes(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Smallest and largest value of each channel, or of all."""

@@ -27,7 +27,7 @@ PROJECT = """
 [model]
 name = {name}
 factory = "accuracy.searching:network"
-inputs = [{{ shape = {shape}, dtype = "float32" }}]
+inputs = [{{ shape = {shape}, dtype = "{dtype}" }}]
 
 [data]
 calibration = "accuracy.searching:calibration"
@@ -41,8 +41,9 @@ def searched(case: Case, folder: Path, recipe: str, *, target: str, max_drop_pp:
     if case.search is None:
         raise SkippedError("there are no labelled samples beside those of the table to search on")
     project = folder / "project"
-    shape = list(case.example()[0].shape)
-    write_text(project / "edgeq.toml", PROJECT.format(name=json.dumps(case.name), shape=shape))
+    (example,) = case.example()
+    told = PROJECT.format(name=json.dumps(case.name), shape=list(example.shape), dtype=example.dtype)
+    write_text(project / "edgeq.toml", told)
     token = CASE.set(case)
     try:
         return build(

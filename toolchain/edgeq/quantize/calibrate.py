@@ -35,7 +35,7 @@ _BATCH_SAMPLES = 16
 _BATCH_SECONDS = 5.0
 """A crash costs what was run since the last checkpoint: so many samples, or those of this time if they are fewer."""
 
-_LAYOUT = 3
+_LAYOUT = 4
 """Counted up whenever the same samples would be gathered differently: checkpoints of before are then not used."""
 
 
@@ -172,9 +172,10 @@ class _Watch(torch.fx.Interpreter):
 
 
 def _channel_axis(node: Node) -> int | None:
-    """1 for images and sequences of channels; the last for rows of features, such as a linear layer reads."""
+    """1 for images and sequences of channels; the last for rows of features, such as a linear layer reads or makes."""
     dimensions: int = node.meta["val"].dim()
-    rows = any(user.target == torch.ops.aten.linear.default and user.args[0] is node for user in node.users)
+    linear = torch.ops.aten.linear.default
+    rows = node.target == linear or any(user.target == linear and user.args[0] is node for user in node.users)
     if dimensions > 2 and not rows:  # noqa: PLR2004  # batch, channels, and a place in the image
         return 1
     return dimensions - 1 if dimensions else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeq.quantize.attributes import constant
-from edgeq.quantize.plan import CONVOLUTIONS, TRANSPOSED, readers
+from edgeq.quantize.plan import CONVOLUTIONS, TRANSPOSED, readers, unread_results
 from edgeq.quantize.rewrite.activations import CLAMPS
 from edgeq.quantize.scheme import HIGHEST, LOWEST, WEIGHT_LIMIT, output_axis
 from edgeq.quantize.source import module_of, source_of
@@ -91,12 +91,13 @@ def _stretched_ranges(scheme: Scheme, statistics: Statistics) -> Iterator[Numeri
 
 
 def uneven_channels(scheme: Scheme, statistics: Statistics) -> Iterator[NumericFinding]:
-    """What a layer reads, where many channels are tiny beside the one that sets the scale."""
+    """What a layer reads, or makes for float operators, where many channels are tiny beside that of the scale."""
     told = set()
-    for tensor, operations in readers(scheme.plan.operations).items():
+    read = readers(scheme.plan.operations)
+    by_layers = [tensor for tensor, found in read.items() if any(operation.kind == "layer" for operation in found)]
+    for tensor in (*by_layers, *unread_results(scheme.plan)):
         seen, leader = statistics.of(tensor), scheme.plan.leader[tensor]
-        by_layer = any(operation.kind == "layer" for operation in operations)
-        if seen.channel_minimum is None or seen.channel_maximum is None or not by_layer or leader in told:
+        if seen.channel_minimum is None or seen.channel_maximum is None or leader in told:
             continue
         ranges = seen.channel_maximum.clamp(min=0) - seen.channel_minimum.clamp(max=0)
         alive = ranges[ranges > 0]
@@ -111,7 +112,7 @@ def uneven_channels(scheme: Scheme, statistics: Statistics) -> Iterator[NumericF
                 f"{starved} of {len(alive)} channels of {_called(maker)} use less than {VERY_FEW_STEPS} of 255 steps: "
                 f"one scale holds them all, and the widest is {ratio:.3g} times the narrowest",
                 "+equalize after the recipe's name, which moves the difference into the weights (+smooth where a "
-                "layer norm stands before it)",
+                "layer norm stands before it, or float operators alone read it)",
                 {"starved": starved, "channels": len(alive), "ratio": ratio},
             )
 

@@ -235,6 +235,19 @@ def _results(graph: Graph, leader: dict[Node, Node]) -> frozenset[Node]:
     return frozenset(found)
 
 
+def unread_results(plan: Plan) -> tuple[Node, ...]:
+    """The layers whose result no int8 operation reads and no output of the model is read from."""
+    read = readers(plan.operations)
+    return tuple(
+        operation.node
+        for operation in plan.operations
+        if operation.kind == "layer"
+        and operation.output is operation.node
+        and operation.node not in read
+        and plan.leader[operation.node] not in plan.results
+    )
+
+
 def readers(operations: Iterable[Operation]) -> dict[Node, list[Operation]]:
     """For every int8 tensor, the operations that read it."""
     found: dict[Node, list[Operation]] = defaultdict(list)

@@ -12,6 +12,7 @@ from edgeq.quantize.bias import correct_biases
 from edgeq.quantize.capture import export
 from edgeq.quantize.emit import emit
 from edgeq.quantize.equalize import equalize
+from edgeq.quantize.even_results import even_results
 from edgeq.quantize.findings import uneven_channels
 from edgeq.quantize.plan import plan_int8
 from edgeq.quantize.program import QuantizedProgram
@@ -116,7 +117,7 @@ def _scaled(source: FloatGraph, recipe: Recipe, *, progress: Progress) -> Settle
     """Everything but the rounding of weights."""
     graph = source.copy()
     statistics = source.statistics(progress=progress)
-    if recipe.smooth and smooth(graph, statistics):
+    if recipe.smooth and smooth(graph, statistics) + even_results(graph, statistics):
         statistics = source.statistics_of(graph, progress=progress)
     if recipe.equalize and equalize(graph, statistics, per_channel=recipe.per_channel):
         statistics = source.statistics_of(graph, progress=progress)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from edgeq.errors import LoweringError
 from edgeq.files import write_bytes
 from edgeq.lower.coverage import Coverage, grouped, share
+from edgeq.lower.shortcuts import shortcuts
 from edgeq.lower.xnnpack import (
     INT8_KERNELS,
     LOOKED_UP,
@@ -49,7 +50,7 @@ def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
     """Write ``program`` to ``path`` as a .pte; LoweringError if ExecuTorch refuses it."""
     refusals: dict[str, str] = {}
     try:
-        with _quiet(), _collected(refusals):
+        with _quiet(), _collected(refusals), shortcuts():
             edge = to_edge_transform_and_lower(program.copy_to_lower(), partitioner=[partitioner()])
             lowered = edge.exported_program()
             executable = edge.to_executorch()

@@ -173,12 +173,16 @@ def test_a_budget_that_nothing_keeps_is_exit_5_with_the_best_that_was_found(proj
 
 def test_too_few_samples_are_an_answer_and_nothing_slower_is_tried_on_them(project: Path) -> None:
     _smooth(project, samples=9)
-    code, document, _ = _build(project, "--recipe", "auto", "--max-drop", "0.5")
+    code, document, told = _build(project, "--recipe", "auto", "--max-drop", "0.5")
 
     (search,) = document["searches"]
-    assert code == 0
+    assert code == 5
     assert search["outcome"] == "cannot tell"
-    assert search["reason"] == "9 samples cannot show 0.5 pp; 1,000 could"
+    assert search["reason"].startswith("no recipe keeps 0.5 pp; the best, ")
+    assert search["reason"].endswith("9 samples cannot show 0.5 pp; 1,200 could")
+    assert search["reason"] in told
+    assert [one["outcome"] for one in document["checks"] if one["artifact"] == "wild.auto"] == ["missed"]
+    assert (project.parent / "out" / "manifest.json").is_file()
     assert not any(trial["keep_float"] for trial in search["trials"])
     assert any(trial["recipe"].endswith("+adaround") for trial in search["trials"])
 

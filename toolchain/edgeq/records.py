@@ -205,7 +205,10 @@ class Search:
     """How the recipe ``name`` (``auto``, ``int8-mixed``) came to what it is.
 
     ``format`` is the one whose artifacts were tried. ``chosen`` is the
-    recipe of the trial that was taken, ``reason`` why the search ended.
+    recipe of the trial that was taken, ``reason`` the evidence. ``outcome``
+    is "met" when its drop on the labelled samples is within the budget;
+    else "cannot tell" when they are too few to show such a drop and it may
+    be chance, or "missed".
     """
 
     name: str

@@ -9,6 +9,7 @@ always give the same report. docs/measuring.md says it in prose.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -186,6 +187,20 @@ def mcnemar_p_value(lost: int, gained: int) -> float:
         term = term * (n - k) // (k + 1)
         tail += term
     return min(1.0, 2 * tail / (1 << n))
+
+
+def samples_to_show(drop_pp: float, *, chance: float = 0.05) -> int | None:
+    """The fewest samples on which a drop of ``drop_pp`` percentage points can be more than chance.
+
+    At best every sample that differs is lost. Of those it takes the n with
+    which :func:`mcnemar_p_value` of (n, 0), ``2 * 2**-n``, is at most
+    ``chance``: six for 0.05. None for no drop at all, which no number of
+    samples shows.
+    """
+    if drop_pp <= 0:
+        return None
+    losses = next(n for n in itertools.count(1) if mcnemar_p_value(n, 0) <= chance)
+    return math.ceil(round(losses * 100 / drop_pp, 6))
 
 
 def paired_drop(

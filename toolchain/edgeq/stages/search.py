@@ -13,7 +13,8 @@ The ladder of ``auto``, cheapest on the device first:
 
 The first whose drop against fp32, on the same samples, is within the budget
 is taken. What costs speed is not tried on the evidence of samples that are
-too few to show the budget at all.
+too few to show the budget at all. A search that ends without one that keeps
+it gives the best it found.
 
 Every trial is kept in a journal in the cache: a search that was killed, or
 is run again with another budget, tries nothing twice.
@@ -23,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +42,7 @@ from edgeq.quantize.threads import torch_threads
 from edgeq.recipe import Recipe, named
 from edgeq.stages.journal import Journal
 from edgeq.stages.scoring import Scorer
+from edgeq.stages.verdict import best_of, cheapest_of, too_few, verdict
 from edgeq.target import Target
 
 if TYPE_CHECKING:
@@ -50,11 +51,6 @@ if TYPE_CHECKING:
 
 SEED = 0
 """Of everything random that a trial does; the manifest names it."""
-
-_CHANCE = 0.05
-
-_LOSSES_THAT_SHOW = 5
-"""So many samples lost and none gained are more than chance: 2**-5 < 0.05."""
 
 _WORTH_TRYING_DB = 0.2
 """A gain in the simulation below this is not worth an artifact."""
@@ -124,7 +120,7 @@ class _Climb:
 
     def settled(self) -> bool:
         """Whether there is nothing left to look for."""
-        return self._too_few or self._met() is not None
+        return self._too_few or cheapest_of(self._made()) is not None
 
     def attempt(self, recipe: Recipe, why: str) -> records.Trial:
         """Make the artifact of ``recipe`` and score it, unless the journal knows how that ends."""
@@ -170,9 +166,7 @@ class _Climb:
 
     def judge_samples(self) -> None:
         """Stop where the drop may be chance and the samples cannot show the budget: what follows costs speed."""
-        _, best = self._ranked(self._trials)
-        may_be_chance = best.drop_p_value is not None and best.drop_p_value > _CHANCE
-        self._too_few = may_be_chance and best.labelled * self._ground.max_drop_pp / 100 < _LOSSES_THAT_SHOW
+        self._too_few = too_few(best_of(self._made()), self._ground.max_drop_pp)
 
     def attempt_dynamic(self) -> None:
         """Try ranges taken at run time, where linear and recurrent layers hold most of the MACs."""
@@ -209,47 +203,33 @@ class _Climb:
             self._skip("int8-qat", "the project has no [data] train function")
 
     def found(self) -> Found:
-        """The cheapest trial that keeps the budget, else the best of all, and why the search ended there."""
-        recipe, trial = self._met() or self._ranked(self._trials)
-        limit = self._ground.max_drop_pp
-        told = f"a drop of {trial.drop_pp:.2f} pp on {trial.labelled} samples"
-        needed = math.ceil(_LOSSES_THAT_SHOW * 100 / limit) if limit else None
-        if trial.outcome == "met":
-            outcome: records.Outcome = "met"
-            reason = f"{recipe.name} keeps {limit:g} pp: {told}"
-        elif self._too_few:
-            outcome = "cannot tell"
-            reason = f"{trial.labelled} samples cannot show {limit:g} pp" + (f"; {needed:,} could" if needed else "")
-        else:
-            outcome = "missed"
-            reason = f"no recipe keeps {limit:g} pp; the best, {recipe.name}, has {told}"
+        """The cheapest trial that keeps the budget, else the best of all, and what may be said of it."""
+        chosen = cheapest_of(self._made()) or best_of(self._made())
+        recipe = self._recipe_of(chosen)
+        outcome, reason = verdict(chosen, self._ground.max_drop_pp)
         return Found(
             recipe=dataclasses.replace(recipe, name=self._name),
             record=records.Search(
                 name=self._name,
-                max_drop_pp=limit,
+                max_drop_pp=self._ground.max_drop_pp,
                 seed=SEED,
                 format=self._ground.form,
                 outcome=outcome,
                 chosen=recipe.name,
                 keep_float=recipe.keep_float,
                 reason=reason,
-                trials=tuple(trial for _, trial in self._trials),
+                trials=tuple(self._made()),
             ),
         )
 
-    def _met(self) -> tuple[Recipe, records.Trial] | None:
-        met = [pair for pair in self._trials if pair[1].outcome == "met"]
-        return min(met, key=lambda pair: pair[1].float_macs or 0) if met else None
+    def _made(self) -> list[records.Trial]:
+        return [trial for _, trial in self._trials]
+
+    def _recipe_of(self, made: records.Trial) -> Recipe:
+        return next(recipe for recipe, trial in self._trials if trial is made)
 
     def _best(self, among: Callable[[Recipe], bool] = lambda _: True) -> Recipe:
-        return self._ranked([pair for pair in self._trials if among(pair[0])])[0]
-
-    @staticmethod
-    def _ranked(trials: list[tuple[Recipe, records.Trial]]) -> tuple[Recipe, records.Trial]:
-        """The scored trial that loses least; among equals the one nearest to fp32's outputs."""
-        scored = [pair for pair in trials if pair[1].drop_pp is not None]
-        return min(scored, key=lambda pair: (pair[1].drop_pp, -(pair[1].sqnr_db or math.inf)))
+        return self._recipe_of(best_of(trial for recipe, trial in self._trials if among(recipe)))
 
     def _attempt_if(self, gain_db: float, recipe: Recipe, told: str) -> None:
         if gain_db >= _WORTH_TRYING_DB:

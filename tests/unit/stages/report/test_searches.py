@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
 
 from edgeq.records import Search, Trial
 from edgeq.stages.report import searches
 from edgeq.testing import sample_manifest
+
+if TYPE_CHECKING:
+    from edgeq.records import Outcome
 
 TRIED = Trial(
     recipe="int8-static+entropy",
@@ -62,8 +68,10 @@ def test_the_note_says_why_the_search_ended_and_on_what_it_was_judged() -> None:
     assert ".pte" in note
 
 
-def test_a_search_that_found_nothing_misses_the_limit() -> None:
-    missed = replace(SEARCH, outcome="missed", reason="no recipe keeps 0.5 pp")
+@pytest.mark.parametrize("outcome", ["missed", "cannot tell"])
+def test_a_search_that_found_nothing_misses_the_limit(outcome: Outcome) -> None:
+    missed = replace(SEARCH, outcome=outcome, reason="no recipe keeps 0.5 pp")
     (check,) = searches.checks("build", replace(sample_manifest(), searches=(missed,)))
     assert (check.outcome, check.limit) == ("missed", "max_drop_pp")
     assert check.artifact.endswith(".auto")
+    assert check.text == "no recipe keeps 0.5 pp"

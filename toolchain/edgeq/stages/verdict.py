@@ -1,0 +1,61 @@
+"""What the trials of a search amount to: which of them is best, and what may be said of it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from edgeq import stats
+from edgeq.stages.report.limits import CHANCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeq.records import Outcome, Trial
+
+
+def best_of(trials: Iterable[Trial]) -> Trial:
+    """The scored trial that loses least; among equals the one nearest to fp32's outputs."""
+    scored = [trial for trial in trials if trial.drop_pp is not None]
+    return min(scored, key=lambda trial: (trial.drop_pp, -(trial.sqnr_db or math.inf)))
+
+
+def cheapest_of(trials: Iterable[Trial]) -> Trial | None:
+    """The trial within the budget that leaves the fewest MACs in float; None if there is none."""
+    met = [trial for trial in trials if trial.outcome == "met"]
+    return min(met, key=lambda trial: trial.float_macs or 0) if met else None
+
+
+def too_few(trial: Trial, limit_pp: float) -> bool:
+    """Whether the drop of a trial may be chance, on samples that could not show one of ``limit_pp`` either."""
+    may_be_chance = trial.drop_p_value is not None and trial.drop_p_value > CHANCE
+    return may_be_chance and _cannot_show(trial.labelled, limit_pp)
+
+
+def verdict(chosen: Trial, limit_pp: float) -> tuple[Outcome, str]:
+    """Whether the ``chosen`` trial keeps the budget on the samples that were judged, and the evidence in a sentence.
+
+    "met" is what was measured, within the budget; the sentence says so
+    where the samples are too few to show more than that. What does not keep
+    it is "cannot tell" where its drop may be chance and they are too few,
+    else "missed".
+    """
+    told = f"a drop of {chosen.drop_pp:.2f} pp on {chosen.labelled:,} samples"
+    limits = _limits_of_evidence(chosen.labelled, limit_pp)
+    if chosen.outcome == "met":
+        return "met", f"{chosen.recipe} keeps {limit_pp:g} pp: {told}{limits}"
+    best = f"no recipe keeps {limit_pp:g} pp; the best, {chosen.recipe}, has {told}"
+    return ("cannot tell", best + limits) if too_few(chosen, limit_pp) else ("missed", best)
+
+
+def _limits_of_evidence(labelled: int, limit_pp: float) -> str:
+    """What so many samples cannot show, and how many could; nothing where they are enough."""
+    if not _cannot_show(labelled, limit_pp):
+        return ""
+    needed = stats.samples_to_show(limit_pp)
+    return f"; {labelled:,} samples cannot show {limit_pp:g} pp" + (f"; {needed:,} could" if needed else "")
+
+
+def _cannot_show(labelled: int, limit_pp: float) -> bool:
+    needed = stats.samples_to_show(limit_pp)
+    return needed is None or labelled < needed

@@ -285,6 +285,12 @@ class Training:
     seed: int
     sha256: str
 
+    @property
+    def fingerprint(self) -> str:
+        """Of all that the training depends on beside the model and its calibration."""
+        facts = (self.where, self.steps, self.learning_rate, self.seed, self.sha256)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
     def __call__(self, module: torch.nn.Module, steps: int) -> None:
         """Train ``module`` in place; UserCodeError with the user's line if the function raises."""
         given = {"learning_rate": self.learning_rate} if _takes_learning_rate(self.function) else {}

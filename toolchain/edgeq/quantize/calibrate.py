@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgeq.errors import NonFiniteActivationError
-from edgeq.quantize.attributes import constant
 from edgeq.quantize.checkpoint import Checkpoint, Progressed
 from edgeq.quantize.convergence import Convergence
+from edgeq.quantize.fingerprint import graph_sha256
 from edgeq.quantize.source import source_of
 from edgeq.quantize.statistics import Statistics, TensorStatistics
 from edgeq.records import CalibrationData
@@ -183,7 +183,6 @@ def _channel_axis(node: Node) -> int | None:
 
 def _key(graph: GraphModule, watch: _Watch, calibration: Dataset, *, converge: bool) -> str:
     """A name for everything that the statistics depend on, but the samples."""
-    digest = hashlib.sha256()
     facts = (
         _LAYOUT,
         importlib.metadata.version("edgeq"),
@@ -193,11 +192,6 @@ def _key(graph: GraphModule, watch: _Watch, calibration: Dataset, *, converge: b
         calibration.where,
         converge,
         [(name, statistics.channel_axis) for name, statistics in watch.by_name().items()],
-        *(module.code for module in graph.modules() if isinstance(module, torch.fx.GraphModule)),
+        graph_sha256(graph),
     )
-    digest.update(repr(facts).encode())
-    constants = {str(node.target): constant(graph, node) for node in graph.graph.nodes if node.op == "get_attr"}
-    for name, tensor in sorted({**constants, **graph.state_dict()}.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return hashlib.sha256(repr(facts).encode()).hexdigest()

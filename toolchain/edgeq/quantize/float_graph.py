@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from edgeq.errors import EmptyDatasetError
 from edgeq.quantize.calibrate import calibrate
 from edgeq.quantize.capture import capture, export
+from edgeq.quantize.fingerprint import graph_sha256
 from edgeq.quantize.plan import plan_int8
 from edgeq.quantize.program import QuantizedProgram
 from edgeq.quantize.rewrite import simplify
@@ -65,11 +65,7 @@ class FloatGraph:
     @cached_property
     def sha256(self) -> str:
         """Of the graph's code and its tensors: two equal ones compute the same."""
-        digest = hashlib.sha256(self.graph.code.encode())
-        for name, tensor in sorted(self.graph.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return graph_sha256(self.graph)
 
     @cached_property
     def program(self) -> ExportedProgram:

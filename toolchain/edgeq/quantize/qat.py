@@ -78,7 +78,7 @@ def train_quantization_aware(
         plan = plan_int8(source.graph.graph, keep_float=selected(source.graph.graph, recipe))
         statistics = source.statistics(progress=progress)
         rounding = Rounding(settle(source.graph, plan, statistics, recipe), symmetric=recipe.symmetric)
-        key = _key(model, recipe, training, statistics.data.sha256)
+        key = _key(source, model, recipe, training, statistics.data.sha256)
         module = _copied(model, training.where)
         run = _Run(module, rounding, training, TrainingCheckpoint(key), progress)
         progress.step(f"training {model.name} for int8")
@@ -296,15 +296,14 @@ def _in_words(inputs: tuple[Any, ...]) -> str:
     )
 
 
-def _key(model: Model, recipe: Recipe, training: Training, calibration: str) -> str:
+def _key(source: FloatGraph, model: Model, recipe: Recipe, training: Training, calibration: str) -> str:
     """Of all that the result depends on."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(source.sha256.encode())
     for name, tensor in _tensors(model.module).items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     rules = (recipe.per_channel, recipe.symmetric, recipe.observer, recipe.keep_float)
-    settings = (training.where, training.steps, training.learning_rate, training.seed, training.sha256)
-    digest.update(f"{rules} {settings} {calibration} {_VERSIONS}".encode())
+    digest.update(f"{rules} {training.fingerprint} {calibration} {_VERSIONS}".encode())
     return digest.hexdigest()
 
 

@@ -25,6 +25,7 @@ from edgeq.quantize.qat import train_quantization_aware
 from edgeq.recipe import Recipe, named
 from edgeq.schema import to_json
 from edgeq.stages.explain import write_numerics
+from edgeq.stages.journal import Journal
 from edgeq.stages.report.decision import ASSUMED_DROP_PP
 from edgeq.stages.scoring import Scorer, keep_evaluation
 from edgeq.stages.search import SearchGround, search
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from edgeq.model import Dataset, Model
+    from edgeq.model import Dataset, Model, Training
     from edgeq.progress import Progress
     from edgeq.quantize import QuantizedProgram, Settled
 
@@ -128,9 +129,7 @@ class _Sources:
         self._what = what
         self._progress = progress
         self.model: Model = load_model(what.project)
-        for recipe in what.recipes:
-            if recipe.method == "qat":
-                load_training(what.project, recipe.name)  # what is wrong with it is said before anything is built
+        self.training = self._training()
         self._trained: dict[str, FloatGraph] = {}
         self._calibration: Dataset | None = None
         if any(recipe.needs_calibration for recipe in what.recipes):
@@ -149,8 +148,15 @@ class _Sources:
         """The user's model."""
         return self._graph(self.model)
 
+    def _training(self) -> Training | None:
+        """The train function of recipes that need one, or may: what is wrong with it is said before a build begins."""
+        for recipe in self._what.recipes:
+            if recipe.method == "qat" or (recipe.name == "auto" and self._what.project.data.train):
+                return load_training(self._what.project, recipe.name)
+        return None
+
     def _fitted(self, recipe: Recipe) -> Model:
-        training = load_training(self._what.project, recipe.name)
+        training = self.training or load_training(self._what.project, recipe.name)
         return train_quantization_aware(self.plain, self.model, recipe, training, progress=self._progress)
 
     def _graph(self, model: Model) -> FloatGraph:
@@ -249,19 +255,19 @@ class _Maker:
         return SearchGround(
             source=self._sources.plain,
             source_of=self._sources.of,
-            trains=bool(project.data.train),
+            trains=self._sources.training is not None,
             scorer=self._scorer,
             folder=self._folder,
             target=self._what.target,
             form=form,
             twin=self._twin(form),
-            fingerprint=self._fingerprint(form),
+            journal_of=lambda recipe: Journal(self._fingerprint(recipe, form)),
             max_drop_pp=ASSUMED_DROP_PP if limit is None else limit,
             least_int8_share=project.limits.min_int8_mac_share,
         )
 
-    def _fingerprint(self, form: records.Format) -> str:
-        """Of all that a trial depends on beside its recipe."""
+    def _fingerprint(self, recipe: Recipe, form: records.Format) -> str:
+        """Of all that a trial depends on beside its recipe; a recipe that trains also depends on the training."""
         digest = hashlib.sha256()
         digest.update(self._sources.plain.sha256.encode())
         statistics = self._sources.plain.statistics(progress=self._progress)
@@ -269,6 +275,9 @@ class _Maker:
         digest.update(self._scorer.sha256.encode())
         digest.update(to_json(self._what.target).encode())
         digest.update(f"{form} {[importlib.metadata.version(tool) for tool in _TOOLS]}".encode())
+        digest.update(f"{self._what.project.data.converge}".encode())
+        if recipe.method == "qat" and self._sources.training is not None:
+            digest.update(self._sources.training.fingerprint.encode())
         return digest.hexdigest()
 
 

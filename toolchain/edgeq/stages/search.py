@@ -70,8 +70,9 @@ class SearchGround:
 
     ``source_of`` gives the float graph that a recipe starts from (a trained
     one for QAT); ``trains`` says whether the project can train. ``twin`` is
-    the fp32 artifact, already scored. ``fingerprint`` stands for all that a
-    trial depends on beside its recipe.
+    the fp32 artifact, already scored. ``journal_of`` gives the trials that
+    were made before on the same model, data and whatever else a recipe
+    depends on.
     """
 
     source: FloatGraph
@@ -82,7 +83,7 @@ class SearchGround:
     target: Target
     form: records.Format
     twin: str
-    fingerprint: str
+    journal_of: Callable[[Recipe], Journal]
     max_drop_pp: float
     least_int8_share: float | None
 
@@ -112,7 +113,6 @@ class _Climb:
         self._name = name
         self._ground = ground
         self._progress = progress
-        self._journal = Journal(ground.fingerprint)
         self._twin_right = ground.scorer.right(ground.twin)
         self._trials: list[tuple[Recipe, records.Trial]] = []
         self._simulations: dict[str, float] = {}
@@ -124,11 +124,12 @@ class _Climb:
 
     def attempt(self, recipe: Recipe, why: str) -> records.Trial:
         """Make the artifact of ``recipe`` and score it, unless the journal knows how that ends."""
-        trial = self._journal.recall(recipe)
+        journal = self._ground.journal_of(recipe)
+        trial = journal.recall(recipe)
         if trial is None:
             self._progress.step(f"trying {recipe.name}: {why}")
             trial = self._tried(recipe)
-            self._journal.add(trial)
+            journal.add(trial)
         assert trial.drop_pp is not None  # noqa: S101  # every scored trial has one
         kept = trial.drop_pp <= self._ground.max_drop_pp
         trial = dataclasses.replace(trial, why=why, outcome="met" if kept else "missed")

@@ -4,7 +4,7 @@ from pathlib import Path  # noqa: TC003  # pytest gives one
 
 import pytest
 
-from edgeq.errors import ConfigError
+from edgeq.errors import ConfigError, LimitRangeError
 from edgeq.project import load_project
 
 MINIMAL = """
@@ -62,6 +62,23 @@ def test_what_is_wrong_is_named_with_the_way_to_mend_it(tmp_path: Path, old: str
     with pytest.raises(ConfigError) as caught:
         load_project(_written(tmp_path, MINIMAL.replace(old, new, 1)))
     assert words in f"{caught.value.message} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        *(("max_drop_pp", value) for value in ("nan", "inf", "-inf", "-1.0", "-1", "100.5")),
+        *((f"min_{what}_mac_share", value) for what in ("int8", "delegated") for value in ("nan", "inf", "-0.1", "95")),
+    ],
+)
+def test_a_limit_that_nothing_can_be_held_to_is_refused_with_its_range(tmp_path: Path, limit: str, value: str) -> None:
+    with pytest.raises(LimitRangeError, match=rf"\[limits\]: {limit} is .*, not a number from 0 to 10?0?$"):
+        load_project(_written(tmp_path, f"{MINIMAL}\n[limits]\n{limit} = {value}\n"))
+
+
+def test_limits_at_the_ends_of_their_ranges_are_taken(tmp_path: Path) -> None:
+    text = "[limits]\nmax_drop_pp = 0\nmin_int8_mac_share = 1\nmin_delegated_mac_share = 0.0\n"
+    assert load_project(_written(tmp_path, f"{MINIMAL}\n{text}")).limits.min_int8_mac_share == 1
 
 
 def test_a_project_has_recipes_of_its_own(tmp_path: Path) -> None:

@@ -102,6 +102,18 @@ class DiskFullError(ConfigError):
         )
 
 
+class LimitRangeError(ConfigError):
+    """A limit that no number, or no share, can be held to."""
+
+    def __init__(self, where: str, name: str, value: float, most: float) -> None:
+        super().__init__(
+            f"{where}: {name} is {value:g}, not a number from 0 to {most:g}",
+            hint=f"write the percentage points that int8 may lose against fp32: {name} = 0.5"
+            if name == "max_drop_pp"
+            else f"write a share of the multiply-accumulates: {name} = 0.95",
+        )
+
+
 class BadReferenceError(ConfigError):
     """A ``file.py:function`` or ``package.module:function`` that leads nowhere."""
 

@@ -25,7 +25,7 @@ from edgeq import runner
 from edgeq.device.inventory import default_device, open_device, require_device
 from edgeq.errors import LimitsMissedError, NotABuildError
 from edgeq.progress import SILENT, Progress
-from edgeq.project import load_project
+from edgeq.project import check_limits, load_project
 from edgeq.records import Manifest, Report
 from edgeq.schema import from_json
 from edgeq.stages import advice as advice_stage
@@ -124,7 +124,9 @@ def explain_recipe(  # noqa: PLR0913  # the options of a command
 def _with_budget(project: Project, max_drop_pp: float | None) -> Project:
     if max_drop_pp is None:
         return project
-    return replace(project, limits=replace(project.limits, max_drop_pp=max_drop_pp))
+    limits = replace(project.limits, max_drop_pp=max_drop_pp)
+    check_limits(limits, where="the budget of this build")
+    return replace(project, limits=limits)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from edgeq.errors import ConfigError
+from edgeq.errors import ConfigError, LimitRangeError
 from edgeq.recipe import RECIPES, Recipe, named
 from edgeq.records import FORMATS, Format, Limits, Preprocess
 from edgeq.schema import from_data, read_toml
@@ -159,7 +159,19 @@ def _check(project: Project, file: Path) -> None:
         raise ConfigError(
             f"{file}: qat.learning_rate is {project.qat.learning_rate}", hint="write a number between 0 and 1"
         )
+    check_limits(project.limits, where=f"{file}: [limits]")
     _check_recipes(project, file)
+
+
+def check_limits(limits: Limits, *, where: str) -> None:
+    """LimitRangeError for what nothing can be held to: NaN, infinity, a share beyond 0 to 1, points beyond 0 to 100."""
+    for name, value, most in (
+        ("max_drop_pp", limits.max_drop_pp, 100.0),
+        ("min_int8_mac_share", limits.min_int8_mac_share, 1.0),
+        ("min_delegated_mac_share", limits.min_delegated_mac_share, 1.0),
+    ):
+        if value is not None and not 0 <= value <= most:  # NaN compares as neither
+            raise LimitRangeError(where, name, value, most)
 
 
 def _check_recipes(project: Project, file: Path) -> None:

@@ -85,6 +85,21 @@ def test_a_wrong_project_ends_with_one_message_and_its_exit_code(tmp_path: Path)
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("budget", ["nan", "inf", "-1", "101", "0,5"])
+@pytest.mark.parametrize("name", ["build", "run"])
+def test_a_budget_that_is_no_number_of_points_is_refused(tmp_path: Path, name: str, budget: str) -> None:
+    (tmp_path / "edgeq.toml").write_text(
+        '[model]\nname = "a"\nfactory = "m.py:f"\ninputs = [{ shape = [1, 3] }]\n[data]\nevaluation = "m.py:f"\n'
+        '[build]\ntarget = "host"\n'
+    )
+    done = _edgeq(name, str(tmp_path), "--max-drop", budget, "--json")
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    error = json.loads(done.stdout)["error"]
+    assert budget in error["message"]
+    assert "100" in error["message"] or "float" in error["message"]
+
+
 def test_the_completion_script_names_the_program() -> None:
     for shell in ("bash", "zsh", "fish"):
         done = _edgeq("completion", shell)

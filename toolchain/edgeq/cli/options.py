@@ -76,7 +76,7 @@ out_option = click.option(
 max_drop_option = click.option(
     "--max-drop",
     "max_drop_pp",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(min=0, max=100),
     metavar="PP",
     help="Accuracy that int8 may lose against fp32, in percentage points; exit 5 beyond.",
 )

@@ -187,6 +187,26 @@ def test_too_few_samples_are_an_answer_and_nothing_slower_is_tried_on_them(proje
     assert any(trial["recipe"].endswith("+adaround") for trial in search["trials"])
 
 
+def test_a_train_function_that_fails_is_a_failed_trial_and_the_best_of_the_others_is_built(project: Path) -> None:
+    _smooth(project)
+    (project / "train.py").write_text("def train(module, steps):\n    raise RuntimeError('no gpu')\n")
+    (project / "edgeq.toml").write_text(
+        TOML.replace("[build]", 'train = "train.py:train"\n[build]') + "[limits]\nmin_int8_mac_share = 0.95\n"
+    )
+    code, document, told = _build(project, "--recipe", "auto", "--max-drop", "0.4")
+
+    (search,) = document["searches"]
+    assert code == 5, told
+    assert search["outcome"] == "missed"
+    assert search["reason"].endswith("int8-qat failed: train.py:train raised RuntimeError: no gpu")
+    failed = search["trials"][-1]
+    assert (failed["recipe"], failed["outcome"]) == ("int8-qat", "failed")
+    assert "no gpu" in failed["error"]
+    assert search["chosen"] != "int8-qat"
+    assert (project.parent / "out" / "wild.auto.pte").is_file()
+    assert not [name for name in (project.parent / "out" / "evaluation" / "host").iterdir() if "trial" in name.name]
+
+
 def test_a_search_that_was_killed_tries_nothing_twice(project: Path) -> None:
     _smooth(project)
     journal = project.parent / "cache" / "search"

@@ -178,13 +178,15 @@ class Trial:
     that stayed float. ``drop_pp`` is positive when it is worse than fp32 on
     the same samples; the p-value is McNemar's. ``float_macs``, the
     multiply-accumulates left in float, and ``size_bytes`` are its cost.
-    Of a step that was ``skipped`` only ``why`` is known.
+    Of a step that was ``skipped`` only ``why`` is known; of one that
+    ``failed``, such as a train function that raises, also the ``error``.
     """
 
     recipe: str
     keep_float: tuple[str, ...] = ()
     why: str
-    outcome: Literal["met", "missed", "skipped"]
+    outcome: Literal["met", "missed", "skipped", "failed"]
+    error: str = ""
     correct: int | None = None
     labelled: int = 0
     drop_pp: float | None = None

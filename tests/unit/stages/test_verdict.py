@@ -19,20 +19,20 @@ def _trial(drop_pp: float, labelled: int, *, met: bool, p_value: float = 1.0, re
 
 
 def test_a_drop_within_the_budget_on_enough_samples_needs_no_more_words() -> None:
-    assert verdict(_trial(0.25, 1200, met=True), 0.5) == (
+    assert verdict(_trial(0.25, 1200, met=True), [], 0.5) == (
         "met",
         "int8-static keeps 0.5 pp: a drop of 0.25 pp on 1,200 samples",
     )
 
 
 def test_a_drop_within_the_budget_on_too_few_samples_is_met_and_says_how_many_could_show_it() -> None:
-    outcome, reason = verdict(_trial(0.0, 20, met=True), 0.5)
+    outcome, reason = verdict(_trial(0.0, 20, met=True), [], 0.5)
     assert outcome == "met"
     assert reason.endswith("a drop of 0.00 pp on 20 samples; 20 samples cannot show 0.5 pp; 1,200 could")
 
 
 def test_a_drop_that_may_be_chance_on_too_few_samples_is_open_and_names_the_best() -> None:
-    outcome, reason = verdict(_trial(11.11, 9, met=False), 0.5)
+    outcome, reason = verdict(_trial(11.11, 9, met=False), [], 0.5)
     assert outcome == "cannot tell"
     assert reason == (
         "no recipe keeps 0.5 pp; the best, int8-static, has a drop of 11.11 pp on 9 samples; "
@@ -46,14 +46,14 @@ def test_a_drop_over_the_budget_is_missed_if_samples_are_enough_or_it_is_no_chan
 ) -> None:
     trial = _trial(2.0, labelled, met=False, p_value=p_value)
     assert not too_few(trial, 0.5)
-    assert verdict(trial, 0.5) == (
+    assert verdict(trial, [], 0.5) == (
         "missed",
         f"no recipe keeps 0.5 pp; the best, int8-static, has a drop of 2.00 pp on {labelled:,} samples",
     )
 
 
 def test_no_number_of_samples_is_said_to_show_a_budget_of_nothing() -> None:
-    assert verdict(_trial(0.0, 20, met=True), 0.0)[1].endswith("20 samples cannot show 0 pp")
+    assert verdict(_trial(0.0, 20, met=True), [], 0.0)[1].endswith("20 samples cannot show 0 pp")
 
 
 def test_skipped_steps_are_neither_best_nor_cheapest() -> None:
@@ -61,3 +61,14 @@ def test_skipped_steps_are_neither_best_nor_cheapest() -> None:
     made = _trial(1.0, 100, met=False)
     assert best_of([skipped, made]) is made
     assert cheapest_of([skipped, made]) is None
+
+
+def test_what_failed_is_named_where_nothing_keeps_the_budget() -> None:
+    failed = Trial(recipe="int8-qat", why="", outcome="failed", error="train.py:train raised RuntimeError: no gpu")
+    best = _trial(2.0, 1200, met=False, p_value=0.01)
+    assert best_of([best, failed]) is best
+    assert verdict(best, [best, failed], 0.5)[1].endswith(
+        "on 1,200 samples; int8-qat failed: train.py:train raised RuntimeError: no gpu"
+    )
+    kept = _trial(0.1, 1200, met=True)
+    assert "failed" not in verdict(kept, [failed, kept], 0.5)[1]

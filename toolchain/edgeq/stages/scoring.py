@@ -97,8 +97,9 @@ class Scorer:
         return found
 
     def forget(self, name: str) -> None:
-        """Drop the outputs of an artifact that does not become part of the build."""
-        (self._folder / self._host_outputs.pop(name)).unlink()
+        """Drop the outputs of an artifact that does not become part of the build, as far as it has any."""
+        self._host_outputs.pop(name, None)
+        (self._folder / _outputs_file(name)).unlink(missing_ok=True)
 
     def golden(self, path: Path, form: records.Format) -> records.Golden:
         """The first sample and the artifact's output for it, kept in the build."""
@@ -146,7 +147,7 @@ class Scorer:
     def _run(self, runtime: HostRuntime, name: str, *, progress: Progress) -> None:
         """Run every sample and keep the first output of each as a row of a .npy file."""
         progress.step(f"scoring {name} on this machine")
-        file = f"evaluation/host/{name}.npy"
+        file = _outputs_file(name)
         with ExitStack() as stack:
             rows: GrowingArray | None = None
             for index, inputs in enumerate(self._set):
@@ -165,6 +166,10 @@ class Scorer:
         digest = hashlib.sha256(data).hexdigest()
         write_bytes(self._folder / "golden" / f"{digest}.bin", data)
         return digest
+
+
+def _outputs_file(name: str) -> str:
+    return f"evaluation/host/{name}.npy"
 
 
 def _finite(sqnr_db: float) -> float | None:

@@ -14,7 +14,8 @@ The ladder of ``auto``, cheapest on the device first:
 The first whose drop against fp32, on the same samples, is within the budget
 is taken. What costs speed is not tried on the evidence of samples that are
 too few to show the budget at all. A search that ends without one that keeps
-it gives the best it found.
+it gives the best it found; a step that fails, as a train function may, is
+told and left behind.
 
 Every trial is kept in a journal in the cache: a search that was killed, or
 is run again with another budget, tries nothing twice.
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq import records, stats
+from edgeq.errors import ConfigError, DiskFullError
 from edgeq.lower import lower
 from edgeq.quantize import FloatGraph, quantize
 from edgeq.quantize.macs import macs, operator_name
@@ -123,12 +125,22 @@ class _Climb:
         return self._too_few or cheapest_of(self._made()) is not None
 
     def attempt(self, recipe: Recipe, why: str) -> records.Trial:
-        """Make the artifact of ``recipe`` and score it, unless the journal knows how that ends."""
+        """Make the artifact of ``recipe`` and score it, unless the journal knows how that ends.
+
+        One that fails is a row like others, not the end of the search, and
+        not for the journal: what it failed of may be mended. The first has
+        to succeed: what comes after is compared with it.
+        """
         journal = self._ground.journal_of(recipe)
         trial = journal.recall(recipe)
         if trial is None:
             self._progress.step(f"trying {recipe.name}: {why}")
-            trial = self._tried(recipe)
+            try:
+                trial = self._tried(recipe)
+            except ConfigError as error:
+                if not self._trials or isinstance(error, DiskFullError):
+                    raise
+                return self._failed(recipe, why, error)
             journal.add(trial)
         assert trial.drop_pp is not None  # noqa: S101  # every scored trial has one
         kept = trial.drop_pp <= self._ground.max_drop_pp
@@ -207,7 +219,7 @@ class _Climb:
         """The cheapest trial that keeps the budget, else the best of all, and what may be said of it."""
         chosen = cheapest_of(self._made()) or best_of(self._made())
         recipe = self._recipe_of(chosen)
-        outcome, reason = verdict(chosen, self._ground.max_drop_pp)
+        outcome, reason = verdict(chosen, self._made(), self._ground.max_drop_pp)
         return Found(
             recipe=dataclasses.replace(recipe, name=self._name),
             record=records.Search(
@@ -243,14 +255,28 @@ class _Climb:
         recipe = named(name)
         self._trials.append((recipe, records.Trial(recipe=name, why=why, outcome="skipped")))
 
+    def _failed(self, recipe: Recipe, why: str, error: ConfigError) -> records.Trial:
+        told = error.message
+        self._progress.step(f"{recipe.name} failed: {told}")
+        trial = records.Trial(recipe=recipe.name, keep_float=recipe.keep_float, why=why, outcome="failed", error=told)
+        self._trials.append((recipe, trial))
+        return trial
+
     def _tried(self, recipe: Recipe) -> records.Trial:
+        path = self._ground.folder / f"{self._ground.source.model}.trial.{self._ground.form}"
+        try:
+            return self._scored(recipe, path)
+        finally:
+            path.unlink(missing_ok=True)
+            self._ground.scorer.forget(path.name)
+
+    def _scored(self, recipe: Recipe, path: Path) -> records.Trial:
         ground, started = self._ground, time.monotonic()
-        path = ground.folder / f"{ground.source.model}.trial.{ground.form}"
         program = quantize(ground.source_of(recipe), recipe, progress=self._progress)
         coverage = lower(program, ground.form, ground.target, path)
         host = ground.scorer.score(path, ground.form, twin=ground.twin, progress=self._progress)
         drop = stats.paired_drop(self._twin_right, ground.scorer.right(path.name))
-        trial = records.Trial(
+        return records.Trial(
             recipe=recipe.name,
             keep_float=recipe.keep_float,
             why="",
@@ -268,9 +294,6 @@ class _Climb:
             size_bytes=path.stat().st_size,
             seconds=time.monotonic() - started,
         )
-        ground.scorer.forget(path.name)
-        path.unlink()
-        return trial
 
     def _simulated(self, recipe: Recipe) -> float:
         """SQNR of the model's output, in dB, over some calibration samples, by fake quantization."""

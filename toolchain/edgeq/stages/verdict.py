@@ -32,19 +32,20 @@ def too_few(trial: Trial, limit_pp: float) -> bool:
     return may_be_chance and _cannot_show(trial.labelled, limit_pp)
 
 
-def verdict(chosen: Trial, limit_pp: float) -> tuple[Outcome, str]:
-    """Whether the ``chosen`` trial keeps the budget on the samples that were judged, and the evidence in a sentence.
+def verdict(chosen: Trial, trials: Iterable[Trial], limit_pp: float) -> tuple[Outcome, str]:
+    """Whether the one ``chosen`` of ``trials`` keeps the budget on the samples judged, and the evidence in a sentence.
 
     "met" is what was measured, within the budget; the sentence says so
     where the samples are too few to show more than that. What does not keep
     it is "cannot tell" where its drop may be chance and they are too few,
-    else "missed".
+    else "missed". What failed is named where nothing keeps the budget.
     """
     told = f"a drop of {chosen.drop_pp:.2f} pp on {chosen.labelled:,} samples"
     limits = _limits_of_evidence(chosen.labelled, limit_pp)
     if chosen.outcome == "met":
         return "met", f"{chosen.recipe} keeps {limit_pp:g} pp: {told}{limits}"
-    best = f"no recipe keeps {limit_pp:g} pp; the best, {chosen.recipe}, has {told}"
+    failed = "".join(f"; {trial.recipe} failed: {trial.error}" for trial in trials if trial.outcome == "failed")
+    best = f"no recipe keeps {limit_pp:g} pp; the best, {chosen.recipe}, has {told}{failed}"
     return ("cannot tell", best + limits) if too_few(chosen, limit_pp) else ("missed", best)
 
 

@@ -61,6 +61,14 @@ def test_every_trial_is_a_row_with_its_metric_cost_and_seconds() -> None:
     assert tried[-1].small == "from the journal"
 
 
+def test_a_trial_that_failed_is_a_row_with_its_error() -> None:
+    failed = Trial(recipe="int8-qat", why="weights trained", outcome="failed", error="train raised OSError: no disk")
+    (row,) = searches.table(replace(SEARCH, trials=(failed,))).rows
+    assert row[0].small == "weights trained; train raised OSError: no disk"
+    assert row[0].tone == "bad"
+    assert {cell.text for cell in row[1:]} == {"\u2013"}
+
+
 def test_the_note_says_why_the_search_ended_and_on_what_it_was_judged() -> None:
     note = searches.table(SEARCH).note
     assert "0.5 pp against fp32" in note

@@ -20,7 +20,7 @@ _COLUMNS = (
     Column(name="File size"),
     Column(name="Time"),
 )
-_OUTCOMES: dict[str, Tone] = {"met": "good", "missed": "", "skipped": "dim"}
+_OUTCOMES: dict[str, Tone] = {"met": "good", "missed": "", "skipped": "dim", "failed": "bad"}
 _NOTHING = Cell(text=figures.NOTHING, tone="dim")
 
 
@@ -55,7 +55,11 @@ def checks(build: str, manifest: Manifest) -> tuple[Check, ...]:
 
 
 def _row(trial: Trial) -> tuple[Cell, ...]:
-    tried = Cell(text=trial.recipe, small=trial.why, tone=_OUTCOMES[trial.outcome])
+    tried = Cell(
+        text=trial.recipe,
+        small=f"{trial.why}; {trial.error}" if trial.error else trial.why,
+        tone=_OUTCOMES[trial.outcome],
+    )
     if trial.drop_pp is None or trial.int8_mac_share is None or trial.size_bytes is None:
         return (tried, *(_NOTHING for _ in _COLUMNS[1:]))
     return (

@@ -166,6 +166,18 @@ def test_a_model_with_nothing_to_quantize_builds_and_says_so(tmp_path: Path) -> 
     assert {artifact["int8_mac_share"] for artifact in manifest["artifacts"]} == {0.0}
 
 
+def test_an_output_that_is_not_finite_is_a_finding_of_each_artifact(tmp_path: Path) -> None:
+    code = PROJECT.replace("return self.head(self.body(x))", "return torch.log(self.head(self.body(x)) - 0.2)")
+    project = _project(tmp_path / "tiny", code)
+    done = _edgeq("build", project, "--format", "onnx", "--out", tmp_path / "out", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    manifest = json.loads(done.out)
+    hosts = [artifact["host"] for artifact in manifest["artifacts"]]
+    assert all(0 < host["not_finite"] <= 8 and not host["identical"] for host in hosts)
+    found = [text for text in manifest["findings"] if "holds NaN or infinity for" in text]
+    assert [text.split(":")[0] for text in found] == ["tiny.fp32.onnx", "tiny.int8-static.onnx"]
+
+
 def test_a_full_disk_ends_with_a_message_and_nothing_half_written(tmp_path: Path) -> None:
     _project(tmp_path / "tiny")
     script = (

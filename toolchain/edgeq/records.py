@@ -58,9 +58,10 @@ class HostScore:
 
     ``agree`` counts the samples whose top-1 equals that of the fp32
     artifact of the same format; ``sqnr_db`` compares its outputs with that
-    twin's; both are None for the twin itself, and ``sqnr_db`` for identical
-    outputs. ``correct`` counts among the ``labelled`` of the ``total``
-    samples.
+    twin's; both are None for the twin itself, and ``sqnr_db`` where there
+    is no ratio: for ``identical`` outputs, and where one of the two is not
+    finite. ``correct`` counts among the ``labelled`` of the ``total``
+    samples, ``not_finite`` those with NaN or infinity in the output.
     """
 
     metric: str
@@ -69,6 +70,8 @@ class HostScore:
     total: int
     agree: int | None
     sqnr_db: float | None
+    identical: bool = False
+    not_finite: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,12 +165,16 @@ class EvaluationData:
 
 @dataclass(frozen=True, kw_only=True)
 class CrossCheck:
-    """How the two formats of one recipe agree on the host; ``sqnr_db`` is None for identical outputs."""
+    """How the two formats of one recipe agree on the host.
+
+    ``sqnr_db`` is None for ``identical`` outputs, and where one is not finite.
+    """
 
     recipe: str
     agree: int
     total: int
     sqnr_db: float | None
+    identical: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +185,8 @@ class Trial:
     that stayed float. ``drop_pp`` is positive when it is worse than fp32 on
     the same samples; the p-value is McNemar's. ``float_macs``, the
     multiply-accumulates left in float, and ``size_bytes`` are its cost.
+    ``sqnr_db`` is None for outputs ``identical`` to fp32's, and where one is
+    not finite.
     Of a step that was ``skipped`` only ``why`` is known; of one that
     ``failed``, such as a train function that raises, also the ``error``.
     """
@@ -195,6 +204,7 @@ class Trial:
     agree: int | None = None
     total: int = 0
     sqnr_db: float | None = None
+    identical: bool = False
     int8_mac_share: float | None = None
     float_macs: int | None = None
     size_bytes: int | None = None

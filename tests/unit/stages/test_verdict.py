@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgeq.records import Trial
@@ -72,3 +74,12 @@ def test_what_failed_is_named_where_nothing_keeps_the_budget() -> None:
     )
     kept = _trial(0.1, 1200, met=True)
     assert "failed" not in verdict(kept, [failed, kept], 0.5)[1]
+
+
+def test_among_equals_the_nearest_to_fp32_is_best_and_outputs_that_are_not_finite_are_last() -> None:
+    base = _trial(0.0, 100, met=True)
+    identical, near = replace(base, sqnr_db=None, identical=True), replace(base, sqnr_db=0.0)
+    far, not_finite = replace(base, sqnr_db=-3.0), replace(base, sqnr_db=None)
+    assert best_of([not_finite, far, near, identical]) is identical
+    assert best_of([not_finite, far, near]) is near
+    assert best_of([not_finite, far]) is far

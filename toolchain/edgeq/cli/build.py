@@ -125,7 +125,7 @@ def _table(manifest: Manifest) -> Table:
             f"{artifact.delegated_mac_share:.1%}",
             "-" if host.correct is None or not host.labelled else f"{host.correct / host.labelled:.1%}",
             "-" if host.agree is None else f"{host.agree / host.total:.1%}",
-            "-" if host.sqnr_db is None else f"{host.sqnr_db:.1f} dB",
+            ("identical" if host.identical else "-") if host.sqnr_db is None else f"{host.sqnr_db:.1f} dB",
         )
     host = manifest.artifacts[0].host
     table.caption = (

@@ -210,6 +210,11 @@ class _Maker:
         yield from self._sources.findings()
         yield from self._notes
         for artifact in self.artifacts:
+            if artifact.host.not_finite:
+                yield (
+                    f"{artifact.name}: its output holds NaN or infinity for {artifact.host.not_finite} of "
+                    f"{artifact.host.total} evaluation samples; NaN counts as a wrong answer"
+                )
             if artifact.recipe != "fp32" and not artifact.int8_mac_share:
                 yield f"{artifact.name}: the recipe found nothing to quantize; every layer computes in float"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -80,13 +81,16 @@ class Scorer:
         self._run(HostRuntime(path, form, threads=self._threads), name, progress=progress)
         outputs = self._outputs(name)
         reference = None if twin is None else self._outputs(twin)
+        sqnr_db = None if reference is None else stats.sqnr_db(reference, outputs)
         return records.HostScore(
             metric=self._data.metric,
             correct=int(self.right(name).sum()),
             labelled=int(self._labelled.sum()),
             total=len(outputs),
             agree=None if reference is None else stats.agreements(reference, outputs),
-            sqnr_db=None if reference is None else _finite(stats.sqnr_db(reference, outputs)),
+            sqnr_db=_finite(sqnr_db),
+            identical=sqnr_db == math.inf,
+            not_finite=sum(not np.isfinite(row).all() for row in outputs),
         )
 
     def right(self, name: str) -> NDArray[np.bool_]:
@@ -123,12 +127,14 @@ class Scorer:
         for recipe, names in by_recipe.items():
             if len(names) == len(records.FORMATS):
                 pte, onnx = (self._outputs(names[form]) for form in records.FORMATS)
+                sqnr_db = stats.sqnr_db(pte, onnx)
                 checks.append(
                     records.CrossCheck(
                         recipe=recipe,
                         agree=stats.agreements(pte, onnx),
                         total=len(pte),
-                        sqnr_db=_finite(stats.sqnr_db(pte, onnx)),
+                        sqnr_db=_finite(sqnr_db),
+                        identical=sqnr_db == math.inf,
                     )
                 )
         return tuple(checks)
@@ -172,6 +178,6 @@ def _outputs_file(name: str) -> str:
     return f"evaluation/host/{name}.npy"
 
 
-def _finite(sqnr_db: float) -> float | None:
-    """None where two outputs are identical: JSON has no infinity."""
-    return sqnr_db if np.isfinite(sqnr_db) else None
+def _finite(sqnr_db: float | None) -> float | None:
+    """None where two outputs are identical or one is not finite: JSON has no infinity."""
+    return sqnr_db if sqnr_db is not None and math.isfinite(sqnr_db) else None

@@ -289,6 +289,7 @@ class _Climb:
             agree=host.agree,
             total=host.total,
             sqnr_db=host.sqnr_db,
+            identical=host.identical,
             int8_mac_share=coverage.int8_mac_share,
             float_macs=round(coverage.macs * (1 - coverage.int8_mac_share)),
             size_bytes=path.stat().st_size,

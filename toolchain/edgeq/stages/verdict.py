@@ -15,9 +15,16 @@ if TYPE_CHECKING:
 
 
 def best_of(trials: Iterable[Trial]) -> Trial:
-    """The scored trial that loses least; among equals the one nearest to fp32's outputs."""
+    """The scored trial that loses least; among equals the one nearest to fp32's outputs, the not finite last."""
     scored = [trial for trial in trials if trial.drop_pp is not None]
-    return min(scored, key=lambda trial: (trial.drop_pp, -(trial.sqnr_db or math.inf)))
+    return min(scored, key=lambda trial: (trial.drop_pp, -_nearness(trial)))
+
+
+def _nearness(trial: Trial) -> float:
+    """Of its outputs to fp32's, in dB."""
+    if trial.sqnr_db is None:
+        return math.inf if trial.identical else -math.inf
+    return trial.sqnr_db
 
 
 def cheapest_of(trials: Iterable[Trial]) -> Trial | None:

@@ -113,7 +113,7 @@ def measured(artifact: Artifact, fp32: Sequence[Artifact]) -> str:
         said.append(right)
     if host.agree is not None:
         said.append(f"{of_total(host.agree, host.total)} answers as fp32")
-        said.append(f"{decibels(host.sqnr_db, identical=True)} from it")
+        said.append(f"{decibels(host.sqnr_db, identical=host.identical)} from it")
     return f"measured, {artifact.name}: {listed(said) if said else 'nothing'}"
 
 

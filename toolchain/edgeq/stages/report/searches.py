@@ -66,7 +66,7 @@ def _row(trial: Trial) -> tuple[Cell, ...]:
         tried,
         Cell(text=figures.points(trial.drop_pp, trial.labelled), tone=_OUTCOMES[trial.outcome]),
         Cell(text=figures.percent((trial.agree or 0) / trial.total, trial.total)),
-        Cell(text=figures.decibels(trial.sqnr_db, identical=trial.sqnr_db is None)),
+        Cell(text=figures.decibels(trial.sqnr_db, identical=trial.identical)),
         Cell(text=figures.percent(trial.int8_mac_share)),
         Cell(text=figures.megabytes(trial.size_bytes)),
         Cell(text=f"{trial.seconds:.0f}\u00a0s", small="from the journal" if trial.resumed else ""),

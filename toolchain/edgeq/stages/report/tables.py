@@ -232,7 +232,7 @@ def cross_checks(checks: Sequence[CrossCheck]) -> Table:
                     text=figures.percent(check.agree / check.total, check.total) if check.total else figures.NOTHING,
                     small=figures.of_total(check.agree, check.total),
                 ),
-                Cell(text=figures.decibels(check.sqnr_db, identical=check.agree == check.total)),
+                Cell(text=figures.decibels(check.sqnr_db, identical=check.identical)),
             )
             for check in checks
         ),
@@ -380,7 +380,7 @@ def _host(row: ReportRow) -> tuple[Cell, Cell, Cell]:
         agree = Cell(
             text=figures.percent(host.agree / host.total, host.total), small=figures.of_total(host.agree, host.total)
         )
-    return right, agree, Cell(text=figures.decibels(host.sqnr_db, identical=host.agree == host.total))
+    return right, agree, Cell(text=figures.decibels(host.sqnr_db, identical=host.identical))
 
 
 def _ms(value: float | None) -> Cell:

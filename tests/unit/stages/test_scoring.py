@@ -1,0 +1,77 @@
+"""What is said of outputs on the evaluation set, whatever runtime gave them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from edgeq import records
+from edgeq.evaluation import GrowingArray
+from edgeq.progress import SILENT
+from edgeq.stages import scoring
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SAMPLES = 4
+
+
+class Runtime:
+    """Gives the outputs that were written to a file, one a call, in the place of an artifact's."""
+
+    def __init__(self, path: Path, _form: str, threads: int) -> None:
+        assert threads == 1
+        self._outputs = iter(np.load(path))
+
+    def run(self, _inputs: object) -> tuple[np.ndarray, ...]:
+        return (next(self._outputs),)
+
+
+@pytest.fixture
+def scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> scoring.Scorer:
+    monkeypatch.setattr(scoring, "HostRuntime", Runtime)
+    for name, shape, dtype in (("input0", (3,), "float32"), ("labels", (), "int64")):
+        with GrowingArray(tmp_path / "evaluation" / f"{name}.npy", shape, dtype) as rows:
+            for index in range(SAMPLES):
+                rows.append(np.full(shape, index))
+    data = records.EvaluationData(
+        samples=SAMPLES,
+        metric="top1",
+        inputs=("evaluation/input0.npy",),
+        labels="evaluation/labels.npy",
+        host_outputs={},
+    )
+    return scoring.Scorer(tmp_path, data, 1)
+
+
+def _scored(scorer: scoring.Scorer, folder: Path, outputs: np.ndarray, *, twin: str | None) -> records.HostScore:
+    path = folder / ("int8.onnx" if twin else "fp32.onnx")
+    with path.open("wb") as file:
+        np.save(file, outputs.astype(np.float32))
+    return scorer.score(path, "onnx", twin=twin, progress=SILENT)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [({}, (True, 0, 4)), ({1: np.nan}, (False, 1, 3)), ({0: np.inf, 1: np.nan}, (False, 2, 3))],
+)
+def test_outputs_that_are_not_finite_are_counted_and_are_not_identical_ones(
+    scorer: scoring.Scorer, tmp_path: Path, change: dict[int, float], expected: tuple[bool, int, int]
+) -> None:
+    outputs = np.eye(SAMPLES).reshape(SAMPLES, 1, SAMPLES)
+    reference = _scored(scorer, tmp_path, outputs, twin=None)
+    assert (reference.sqnr_db, reference.identical, reference.not_finite) == (None, False, 0)
+    for index, value in change.items():
+        outputs[index, 0, index] = value
+    host = _scored(scorer, tmp_path, outputs, twin="fp32.onnx")
+    assert host.sqnr_db is None
+    assert (host.identical, host.not_finite, host.agree) == expected
+
+
+def test_both_outputs_not_finite_alike_are_not_identical(scorer: scoring.Scorer, tmp_path: Path) -> None:
+    outputs = np.full((SAMPLES, 1, SAMPLES), np.nan)
+    _scored(scorer, tmp_path, outputs, twin=None)
+    host = _scored(scorer, tmp_path, outputs, twin="fp32.onnx")
+    assert (host.identical, host.not_finite, host.agree, host.correct) == (False, SAMPLES, 0, 0)

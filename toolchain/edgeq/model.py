@@ -18,12 +18,13 @@ import torch
 
 from edgeq import errors
 from edgeq.files import sha256_file
-from edgeq.user_code import called, find_function, guarded, length, line_of_user, told
+from edgeq.user_code import at_home, called, find_function, guarded, length, line_of_user, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgeq.project import InputSpec, Project
+    from edgeq.user_code import Home
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +57,21 @@ class Dataset:
     the same data as long as the function is deterministic; ``repeatable``
     is False once it was not. After a full pass ``samples`` and ``sha256``
     (over the shapes and bytes of every input) are known; ``seen`` is the most
-    that any pass has read so far. ``where`` is the function's reference.
+    that any pass has read so far. ``where`` is the function's reference,
+    ``home`` where what it yields is made.
     """
 
-    def __init__(self, source: Callable[[], Any], specs: tuple[InputSpec, ...], *, where: str, labelled: bool) -> None:
+    def __init__(
+        self,
+        source: Callable[[], Any],
+        specs: tuple[InputSpec, ...],
+        *,
+        where: str,
+        labelled: bool,
+        home: Home | None = None,
+    ) -> None:
         self._source = source
+        self._home = home
         self._specs = specs
         self._seen: dict[int, str] = {}
         self.where = where
@@ -78,7 +89,7 @@ class Dataset:
     def read(self) -> Reading:
         """Begin a pass that may stop before the end."""
         items = called(self._source, self.where)
-        return Reading(self, guarded(items, self.where), total=self.samples or length(items))
+        return Reading(self, guarded(items, self.where, self._home), total=self.samples or length(items))
 
     def ended(self, reading: Reading) -> None:
         """Learn from a pass over all samples; EmptyDatasetError if there was none."""
@@ -253,7 +264,8 @@ def load_model(project: Project) -> Model:
             raise errors.NonFiniteWeightsError(where, name)
     generator = torch.Generator().manual_seed(0)
     example = tuple(_example(spec, generator) for spec in project.model.inputs)
-    _try_out(module, example, where)
+    with at_home(factory.home):
+        _try_out(module, example, where)
     return Model(name=project.model.name, module=module, example_inputs=example)
 
 
@@ -267,7 +279,7 @@ def _example(spec: InputSpec, generator: torch.Generator) -> torch.Tensor:
 def load_dataset(project: Project, function: str, *, labelled: bool) -> Dataset:
     """The samples of ``function``, a ``[data]`` entry of the project: a function, or a list or DataLoader as it is."""
     source = find_function(function, Path(project.root), or_iterable=True)
-    return Dataset(source, project.model.inputs, where=function, labelled=labelled)
+    return Dataset(source, project.model.inputs, where=function, labelled=labelled, home=source.home)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edgeq.errors import UserCodeError
 from edgeq.user_code import UserFunction, called, find_function, guarded
 
 if TYPE_CHECKING:
@@ -91,3 +92,43 @@ def test_an_installed_package_inside_the_projects_folder_is_left_loaded(tmp_path
 def test_the_signature_is_that_of_the_users_function(tmp_path: Path) -> None:
     function = find_function("data.py:train", _project(tmp_path / "one", "one"))
     assert list(inspect.signature(function).parameters) == ["module", "steps", "learning_rate"]
+
+
+EXITING = """
+import sys
+
+def at_once():
+    sys.exit("no photos here")
+
+def later():
+    yield 1
+    raise SystemExit(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("at_once", "raised SystemExit: no photos here"), ("later", "raised SystemExit: 7")],
+)
+def test_what_ends_the_process_in_the_users_code_is_an_error_of_that_code(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    (tmp_path / "data.py").write_text(EXITING)
+    function = find_function(f"data.py:{name}", tmp_path)
+    with pytest.raises(UserCodeError, match=words) as caught:
+        list(guarded(called(function, f"data.py:{name}"), f"data.py:{name}", function.home))
+    assert "data.py:" in caught.value.detail
+    assert caught.value.exit_code == 2
+
+
+def test_a_module_that_ends_the_process_when_it_is_loaded_is_an_error_of_that_module(tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text("import argparse\nargparse.ArgumentParser().exit(3)\n")
+    with pytest.raises(UserCodeError, match="raised SystemExit: 3"):
+        find_function("data.py:samples", tmp_path)
+
+
+def test_ctrl_c_in_the_users_code_is_no_error_of_it(tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text("def samples():\n    raise KeyboardInterrupt\n")
+    function = find_function("data.py:samples", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        called(function, "data.py:samples")

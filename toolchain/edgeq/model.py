@@ -353,6 +353,6 @@ def _try_out(module: torch.nn.Module, example: tuple[torch.Tensor, ...], referen
     try:
         with torch.inference_mode():
             module(*example)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in example)
         raise errors.ForwardError(reference, shapes, told(error), line_of_user(error)) from error

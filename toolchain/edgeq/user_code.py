@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _END = object()
 
+_RAISED = (Exception, SystemExit)
+"""What the user's code may raise without it being the user's wish to stop edgeq, as Ctrl-C is."""
+
 
 @dataclass(frozen=True)
 class Home:
@@ -173,7 +176,7 @@ def _module_of_file(path: Path, home: Home, reference: str) -> Any:  # noqa: ANN
     try:
         with home.entered():
             spec.loader.exec_module(module)
-    except Exception as error:
+    except _RAISED as error:
         del sys.modules[name]
         raise errors.UserCodeError(reference, told(error), line_of_user(error)) from error
     return module
@@ -186,7 +189,7 @@ def _imported(name: str, reference: str) -> Any:  # noqa: ANN401  # a module's c
         raise errors.BadReferenceError(
             reference, f"no module named {error.name!r}", "install it, or write file.py:function"
         ) from error
-    except Exception as error:
+    except _RAISED as error:
         raise errors.UserCodeError(reference, told(error), line_of_user(error)) from error
 
 
@@ -196,7 +199,7 @@ def called(factory: Callable[..., Any], reference: str, *args: object, **kwargs:
         return factory(*args, **kwargs)
     except errors.EdgeqError:
         raise
-    except Exception as error:
+    except _RAISED as error:
         raise errors.UserCodeError(reference, told(error), line_of_user(error)) from error
 
 
@@ -219,7 +222,7 @@ def guarded(iterable: Any, reference: str, home: Home | None) -> Iterator[object
             yield item
     except (errors.EdgeqError, GeneratorExit):
         raise
-    except Exception as error:
+    except _RAISED as error:
         raise errors.UserCodeError(reference, told(error), line_of_user(error)) from error
 
 

@@ -263,6 +263,18 @@ def test_another_weight_is_another_calibration() -> None:
     assert heard.steps == ["calibrating"]
 
 
+def test_an_iterator_that_is_read_once_is_calibrated_on_whatever_an_earlier_run_read() -> None:
+    graph = graph_of(small_net())
+    calibrated(graph, dataset(samples(IMAGE, count=6)))
+    other = samples(IMAGE, count=5)
+    stored = iter([(inputs[0] + 1,) for inputs in other])
+    data = Dataset(lambda: stored, (InputSpec(shape=IMAGE),), where="calibration", labelled=False)
+    heard = Heard()
+    statistics = calibrated(graph, data, progress=heard)
+    assert statistics.data.samples == 5
+    assert heard.steps == ["calibrating"]
+
+
 def test_a_damaged_checkpoint_is_made_anew(tmp_path: Path) -> None:
     given, graph = samples(IMAGE, count=8), graph_of(small_net())
     first = calibrated(graph, dataset(given))

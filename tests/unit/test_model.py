@@ -283,3 +283,32 @@ def test_a_tensor_that_is_filled_again_for_each_sample_holds_different_samples()
             yield (tensor,)
 
     assert len(list(Dataset(items, SPECS, where="data.py:f", labelled=False))) == 3
+
+
+def test_an_iterator_that_every_call_gives_again_is_read_once_and_a_generator_function_is_not() -> None:
+    from edgeq.model import Dataset
+
+    def fresh() -> object:
+        yield (_image(),)
+
+    assert _dataset(iter([(_image(),)])).read_once
+    assert not _dataset([(_image(),)]).read_once
+    assert not Dataset(fresh, SPECS, where="data.py:f", labelled=False).read_once
+
+
+def test_an_iterator_of_which_a_pass_left_nothing_says_so_even_if_that_pass_stopped_early() -> None:
+    data = _dataset(iter([(_image(),), (_slope(),)]))
+    reading = data.read()
+    next(reading)
+    next(reading)
+    with pytest.raises(errors.ReadOnceError, match="none when it was called again"):
+        list(data)
+
+
+def test_an_iterator_made_outside_the_function_goes_on_in_the_next_pass() -> None:
+    stored = ((_slope() + index,) for index in range(4))
+    data = _dataset(stored)
+    reading = data.read()
+    next(reading)
+    del reading
+    assert len(list(data)) == 3

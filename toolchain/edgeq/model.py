@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,6 @@ from edgeq.files import sha256_file
 from edgeq.user_code import at_home, called, find_function, guarded, length, line_of_user, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from edgeq.project import InputSpec, Project
     from edgeq.user_code import Home
 
@@ -91,9 +89,20 @@ class Dataset:
         items = called(self._source, self.where)
         return Reading(self, guarded(items, self.where, self._home), total=self.samples or length(items))
 
+    @property
+    def read_once(self) -> bool:
+        """Whether each call gives the same iterator, so that what is read of it is gone for the next pass."""
+        first = called(self._source, self.where)
+        return isinstance(first, Iterator) and called(self._source, self.where) is first
+
+    @property
+    def place(self) -> str:
+        """The function's reference, with the project's folder if it lies in one: a name for these samples."""
+        return f"{self._home.root if self._home else ''}:{self.where}"
+
     def ended(self, reading: Reading) -> None:
         """Learn from a pass over all samples; EmptyDatasetError if there was none."""
-        if not reading.samples and self.samples:
+        if not reading.samples and self.seen:
             raise errors.ReadOnceError(self.where)
         if not reading.samples:
             raise errors.EmptyDatasetError(self.where)

@@ -115,9 +115,9 @@ class _Pass:
     def _begun(self) -> Reading:
         """The samples after those that an earlier run has taken into account already."""
         saved = self._checkpoint.load()
+        if saved is None or self._calibration.read_once:  # what is compared could not be run afterwards
+            return self._calibration.read()
         reading = self._calibration.read()
-        if saved is None:
-            return reading
         self._progress.step(f"comparing {saved.samples} samples with those of an earlier calibration")
         while reading.samples < saved.samples and next(reading, None) is not None:
             self._progress.advance(reading.samples, saved.samples)
@@ -182,14 +182,14 @@ def _channel_axis(node: Node) -> int | None:
 
 
 def _key(graph: GraphModule, watch: _Watch, calibration: Dataset, *, converge: bool) -> str:
-    """A name for everything that the statistics depend on, but the samples."""
+    """A name for everything that the statistics depend on, and for the samples, which may have changed."""
     facts = (
         _LAYOUT,
         importlib.metadata.version("edgeq"),
         torch.__version__,
         torch.backends.cpu.get_cpu_capability(),
         torch.get_num_threads(),
-        calibration.where,
+        calibration.place,
         converge,
         [(name, statistics.channel_axis) for name, statistics in watch.by_name().items()],
         graph_sha256(graph),

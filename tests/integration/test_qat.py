@@ -338,6 +338,14 @@ def never(module: nn.Module, steps: int) -> None:
     pass
 
 
+def calls_parts(module: nn.Module, _steps: int) -> None:
+    batch = gratings(4, seed=1)[0]
+    for part in module:
+        batch = part(batch)
+    batch.sum().backward()
+    torch.optim.SGD(module.parameters(), 0.1).step()
+
+
 def in_eval_mode(module: nn.Module, _steps: int) -> None:
     module.eval()
     module(gratings(4, seed=1)[0])
@@ -368,8 +376,9 @@ def other_shape(module: nn.Module, _steps: int) -> None:
 @pytest.mark.parametrize(
     ("function", "error", "words"),
     [
-        (never, errors.TrainingError, "never called the module in training mode"),
-        (in_eval_mode, errors.TrainingError, "never called the module in training mode"),
+        (never, errors.TrainingError, "never called the module$"),
+        (calls_parts, errors.TrainingError, "never called the module$"),
+        (in_eval_mode, errors.TrainingError, "called the module in eval mode or without gradients only"),
         (forgets_the_step, errors.TrainingError, "changed no weight"),
         (replaces, errors.TrainingError, "put another tensor in the place of 0.weight"),
         (diverges, errors.DivergedError, "NaN or infinite at step 2"),
@@ -384,6 +393,10 @@ def test_a_train_function_that_does_not_train_is_told_so(
         trained(Tiny(), training(function))
     assert raised.value.hint
     assert raised.value.exit_code == 2
+    if function is in_eval_mode:
+        assert "module.train()" in raised.value.hint
+    if function in (never, calls_parts):
+        assert "forward()" in raised.value.hint
     if function is raises:
         assert "raise ValueError" in raised.value.detail
 

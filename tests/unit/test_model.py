@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  # pytest gives one
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +27,13 @@ def _load(root: Path, model: str, factory: str = "model.py:load") -> object:
     return load_model(_project(root, model, factory))
 
 
+TRACED = """
+import warnings
+
+def load():
+    with warnings.catch_warnings(action="ignore"):
+        return torch.jit.trace(torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8))
+"""
 CONVOLUTION = "def load():\n    return torch.nn.Conv2d(3, 4, 3)"
 
 
@@ -48,6 +56,11 @@ def test_a_module_is_loaded_in_eval_mode_with_an_example_of_the_stated_shape(tmp
             "def load():\n    m = torch.nn.Conv2d(3, 4, 3)\n    m.bias.data[1] = float('nan')\n    return m",
             errors.NonFiniteWeightsError,
             "bias",
+        ),
+        (
+            TRACED,
+            errors.ScriptedModelError,
+            "TorchScript",
         ),
     ],
 )
@@ -143,12 +156,48 @@ def test_a_sample_that_does_not_fit_is_named_with_its_number(
         ((_image(dtype=torch.float64),), "tensor.to(torch.float32)"),
         ((torch.zeros(1, 8, 8, 3),), "the shape under [model] inputs"),
         ((_image(), torch.tensor(3)), "if the last one is a label, leave it out"),
+        ((_image(), 3), "without a label: yield (x,)"),
+        (((_image(),), 3), "without a label: yield (x,)"),
+        ((_image().numpy(),), "torch.from_numpy(array)"),
+        (_image().numpy(), "torch.from_numpy(array)"),
+        ({"x": _image()}, "as a tuple, in the order"),
+        ((_image().to_sparse(),), "tensor.to_dense()"),
+        ((_image(device="meta"),), "tensor.cpu()"),
     ],
 )
 def test_a_sample_that_does_not_fit_says_how_it_would(item: object, hint: str) -> None:
     with pytest.raises(errors.SampleError) as caught:
         list(_dataset([item]))
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.uint8, torch.int64])
+def test_a_dtype_is_only_proposed_for_edgeq_toml_if_it_may_stand_there(dtype: torch.dtype) -> None:
+    with pytest.raises(errors.SampleError) as caught:
+        list(_dataset([(_image(dtype=dtype),)]))
+    assert ("or state" in caught.value.hint) == (dtype is torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("item", "kind"),
+    [
+        ((_image(), 3), "(Tensor, int)"),
+        (((_image(),), 3), "((Tensor,), int)"),
+        ((_image().numpy(),), "(ndarray,)"),
+        ({"x": _image()}, "dict"),
+        ([1.0] * 9, "list"),
+    ],
+)
+def test_a_sample_that_is_no_tuple_of_tensors_is_told_by_its_types(item: object, kind: str) -> None:
+    with pytest.raises(errors.SampleError) as caught:
+        list(_dataset([item]))
+    assert f" is {kind}, not a tuple of tensors" in caught.value.message
+
+
+@pytest.mark.parametrize("label", [torch.tensor([1, 2]), np.array([1.5]), np.array([1, 2]), 1.5, "cat"])
+def test_a_label_that_is_no_class_number_is_refused(label: object) -> None:
+    with pytest.raises(errors.SampleError, match="has a label of type"):
+        list(_dataset([((_image(),), label)], labelled=True))
 
 
 def test_a_label_may_be_a_number_a_tensor_or_missing() -> None:

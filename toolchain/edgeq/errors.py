@@ -141,6 +141,16 @@ class NotAModelError(ConfigError):
         )
 
 
+class ScriptedModelError(ConfigError):
+    """A model that holds TorchScript, which cannot be exported."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(
+            f"{reference} returned a TorchScript module, which torch.export does not take",
+            hint="return the torch.nn.Module that it was scripted or traced from, with its weights",
+        )
+
+
 class NonFiniteWeightsError(ConfigError):
     """A weight of the model is NaN or infinite."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import torch
 
 from edgeq import errors
 from edgeq.files import sha256_file
+from edgeq.sample_hints import are_tensors, how_to_fit, how_to_give, kind
 from edgeq.user_code import at_home, called, find_function, guarded, length, line_of_user, told
 
 if TYPE_CHECKING:
@@ -125,9 +127,12 @@ class Dataset:
                 )
             item, label = item
         inputs = (item,) if isinstance(item, torch.Tensor) else item
-        if not isinstance(inputs, tuple | list) or not all(isinstance(part, torch.Tensor) for part in inputs):
+        if not are_tensors(inputs):
             raise errors.SampleError(
-                self.where, index, f"is {type(item).__name__}, not a tuple of tensors", "yield (tensor, ...)"
+                self.where,
+                index,
+                f"is {kind(item)}, not a tuple of tensors",
+                how_to_give(item, labelled=self.labelled),
             )
         return Sample(inputs=self._fitting(tuple(inputs), index), label=self._label(label, index))
 
@@ -144,13 +149,19 @@ class Dataset:
                 else "",
             )
         for tensor, spec in zip(inputs, self._specs, strict=True):
+            if tensor.layout != torch.strided:
+                raise errors.SampleError(
+                    self.where, index, f"is a sparse tensor ({tensor.layout})", "give it as tensor.to_dense()"
+                )
+            if tensor.device.type != "cpu":
+                raise errors.SampleError(self.where, index, f"lies on {tensor.device}", "give it as tensor.cpu()")
             dtype = str(tensor.dtype).removeprefix("torch.")
             if tuple(tensor.shape) != spec.shape or dtype != spec.dtype:
                 raise errors.SampleError(
                     self.where,
                     index,
                     f"is {dtype} {list(tensor.shape)} where edgeq.toml says {spec.dtype} {list(spec.shape)}",
-                    _how_to_fit(tensor, dtype, spec),
+                    how_to_fit(tensor, dtype, spec),
                 )
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise errors.SampleError(self.where, index, "holds NaN or infinity", "leave such samples out")
@@ -161,11 +172,12 @@ class Dataset:
             return None
         if isinstance(label, torch.Tensor) and label.numel() == 1:
             label = label.item()
-        if hasattr(label, "__index__"):
-            return int(label.__index__())
-        raise errors.SampleError(
-            self.where, index, f"has a label of type {type(label).__name__}", "a label is a class number, or None"
-        )
+        try:
+            return operator.index(label)  # type: ignore[arg-type]  # whatever can be a number
+        except (TypeError, RuntimeError):  # torch raises the latter for several elements
+            raise errors.SampleError(
+                self.where, index, f"has a label of type {type(label).__name__}", "a label is a class number, or None"
+            ) from None
 
 
 class Reading:
@@ -248,18 +260,6 @@ class _Variety:
                 raise errors.SamplesAlikeError(where, self._samples, "constant, one value throughout")
 
 
-def _how_to_fit(tensor: torch.Tensor, dtype: str, spec: InputSpec) -> str:
-    """The next step for a tensor of another shape or dtype than ``spec``, from the usual ways to get there."""
-    shape = tuple(tensor.shape)
-    if shape == spec.shape:
-        return f"give it as tensor.to(torch.{spec.dtype}), or state {dtype} under [model] inputs"
-    if shape == spec.shape[1:]:
-        return "give it with its batch dimension: tensor[None]"
-    if shape[1:] == spec.shape[1:]:
-        return "give one sample at a time (a DataLoader: batch_size=1)"
-    return "mend the data, or the shape under [model] inputs"
-
-
 def load_model(project: Project) -> Model:
     """Call the project's factory and check what it gives; ConfigError if it is no model that can be built."""
     where = project.model.factory
@@ -267,6 +267,8 @@ def load_model(project: Project) -> Model:
     module = called(factory, where)
     if not isinstance(module, torch.nn.Module):
         raise errors.NotAModelError(where, type(module).__name__)
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise errors.ScriptedModelError(where)
     module = module.eval()
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):

@@ -49,6 +49,16 @@ _NORMS_FROZEN_AFTER = 0.2
 _RANGES_FROZEN_AFTER = 0.75
 """Parts of the steps. The statistics that ranges depend on stand still first, then the ranges; weights move on."""
 
+_NEVER_CALLED = (
+    "never called the module",
+    "call module(inputs), not its parts: forward() rounds as int8 does; and step() after each loss.backward()",
+)
+_NEVER_TRAINING = (
+    "called the module in eval mode or without gradients only",
+    "leave it in training mode, or call module.train() before the steps, and forward() outside torch.no_grad()",
+)
+"""What a train function did, and the next step."""
+
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 _GRAPHS_KEPT = 8
 _VERSIONS = tuple(importlib.metadata.version(package) for package in ("edgeq", "torch"))
@@ -109,6 +119,7 @@ class _Run:
         self.module = module
         self.rounding = rounding
         self.done = 0
+        self._called = False
         self.where = training.where
         self._began = 0
         self._steps = training.steps
@@ -127,6 +138,7 @@ class _Run:
 
     def begin(self, *, training: bool) -> None:
         """Before a forward pass; in training mode, and with gradients, an optimizer step is to follow it."""
+        self._called = True
         part = self.done / self._steps
         self.rounding.phase.norming = training and part < _NORMS_FROZEN_AFTER
         self.rounding.phase.observing = training and part < _RANGES_FROZEN_AFTER
@@ -146,11 +158,7 @@ class _Run:
     def check(self, untrained: torch.nn.Module) -> None:
         """TrainingError if the module is not trained."""
         if self.done == self._began:
-            raise errors.TrainingError(
-                self.where,
-                "never called the module in training mode",
-                "call module(inputs) with gradients, and an optimizer's step() after each loss.backward()",
-            )
+            raise errors.TrainingError(self.where, *(_NEVER_TRAINING if self._called else _NEVER_CALLED))
         replaced = [name for name, tensor in _tensors(self.module).items() if self._tensors.get(name) is not tensor]
         if replaced:
             raise errors.TrainingError(

@@ -62,6 +62,9 @@ _LEAST_INT8_SHARE = 0.5
 
 _MOST_MIXED_TRIALS = 8
 
+_STEP_DB = 0.5
+"""What so many layers in float have to bring in the simulation before an artifact is made of them."""
+
 _LEAST_SHARE = 1e-6
 """Layers with hardly any MACs are alike in cost."""
 
@@ -117,7 +120,7 @@ class _Climb:
         self._progress = progress
         self._twin_right = ground.scorer.right(ground.twin)
         self._trials: list[tuple[Recipe, records.Trial]] = []
-        self._simulations: dict[str, float] = {}
+        self._simulations: dict[tuple[str, tuple[str, ...]], float] = {}
         self._too_few = False
 
     def settled(self) -> bool:
@@ -191,16 +194,25 @@ class _Climb:
             self._skip("int8-dynamic", "convolutions hold most of the MACs")
 
     def attempt_mixed(self) -> None:
-        """Leave layers in float, most noise for their MACs first: 1, 2, 4, ... of them until enough, then fewer."""
+        """Leave layers in float, most noise for their MACs first: 1, 2, 4, ... of them until enough, then fewer.
+
+        No artifact is made of so few that a simulation sees no gain: between
+        int8 neighbours a float layer's result is rounded all the same.
+        """
         recipe = self._best(lambda candidate: candidate.method == "static")
         order = self._by_noise(recipe)
         most = self._most_in_float(order)
+
+        def with_float(count: int) -> Recipe:
+            return dataclasses.replace(recipe, keep_float=tuple(sorted(row.node for row in order[:count])))
+
         low, high, count = 0, None, 1
+        enough_db = self._simulated(recipe) + _STEP_DB
         for _ in range(_MOST_MIXED_TRIALS if most else 0):
-            layers = tuple(sorted(row.node for row in order[:count]))
+            while high is None and count < most and self._simulated(with_float(count)) < enough_db:
+                low, count = count, min(2 * count, most)
             why = f"{count} of {len(order)} layers in float: those that make most noise for their MACs"
-            trial = self.attempt(dataclasses.replace(recipe, keep_float=layers), why)
-            if trial.outcome == "met":
+            if self.attempt(with_float(count), why).outcome == "met":
                 high = count
             else:
                 low = count
@@ -298,14 +310,15 @@ class _Climb:
 
     def _simulated(self, recipe: Recipe) -> float:
         """SQNR of the model's output, in dB, over some calibration samples, by fake quantization."""
-        if recipe.name not in self._simulations:
+        key = (recipe.name, recipe.keep_float)
+        if key not in self._simulations:
             source = self._ground.source_of(recipe)
             self._progress.step(f"simulating {recipe.name}")
             with torch_threads(source.threads):
                 found = settled(source, recipe, progress=self._progress)
                 sqnr_db = simulated_sqnr_db(source.graph, found.graph, found.scheme, source.samples())
-            self._simulations[recipe.name] = sqnr_db
-        return self._simulations[recipe.name]
+            self._simulations[key] = sqnr_db
+        return self._simulations[key]
 
     def _by_noise(self, recipe: Recipe) -> list[LayerNumerics]:
         """The layers, the one first that makes most noise at the output for the MACs it would cost in float."""

@@ -135,6 +135,17 @@ def test_a_group_that_does_not_fit_becomes_the_largest_that_does(tmp_path: Path)
     assert sqnr_db(*found) > 35
 
 
+@pytest.mark.parametrize(
+    ("bits", "notes"),
+    [
+        (4, ("int4-weight-only: int8 in place of int4, as the inputs are no multiple of 32: head (300 inputs)",)),
+        (8, ()),
+    ],
+)
+def test_a_layer_that_cannot_be_int4_is_named(words: Words, bits: int, notes: tuple[str, ...]) -> None:
+    assert few_bits(words, ids(1), bits).notes == notes
+
+
 def test_int4_ranges_leave_no_more_error_than_the_largest_value_would() -> None:
     generator = torch.Generator().manual_seed(1)
     weight = torch.randn(64, 128, generator=generator) ** 3

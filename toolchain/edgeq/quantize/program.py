@@ -23,7 +23,8 @@ class QuantizedProgram:
     source lines. ``calibration`` is None where nothing was calibrated.
     ``looped`` is ``program`` with its recurrent layers whole and float, on
     the values that their integer weights stand for, where ``program`` has
-    them step by step; None where both would be the same.
+    them step by step; None where both would be the same. ``notes`` say in
+    sentences what became other than the recipe names.
     """
 
     model: str
@@ -33,6 +34,7 @@ class QuantizedProgram:
     example_inputs: tuple[torch.Tensor, ...]
     calibration: CalibrationData | None
     looped: ExportedProgram | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def quantizes_at_run_time(self) -> bool:

@@ -24,10 +24,12 @@ from edgeq.quantize.integer_weights import (
     use_integer_weights,
 )
 from edgeq.quantize.program import QuantizedProgram
-from edgeq.quantize.selection import selected
+from edgeq.quantize.selection import names_of, selected
 from edgeq.quantize.threads import torch_threads
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch.fx import Node
 
     from edgeq.progress import Progress
@@ -43,7 +45,8 @@ def quantize_weight_only(source: FloatGraph, recipe: Recipe, *, progress: Progre
     """Store the weights of linear layers as ``recipe.weights`` says, embedding tables as int8; all else stays float.
 
     A layer whose inputs are no multiple of the group takes the largest
-    smaller group that fits, or int8 if none does. RecipeError if
+    smaller group that fits, or int8 if none does; the program's notes name
+    the latter. RecipeError if
     ``recipe.keep_float`` names a layer that is not there, or the group is
     none that XNNPACK takes.
     """
@@ -59,7 +62,9 @@ def quantize_weight_only(source: FloatGraph, recipe: Recipe, *, progress: Progre
         graph = source.copy()
         selected(graph.graph, recipe)  # complains of a pattern that matches nothing
         store_tables_as_int8(graph, recipe)
-        use_integer_weights(graph, [layer for layer in layers_of(graph, recipe) if _is_linear(layer)], rounding)
+        layers = [layer for layer in layers_of(graph, recipe) if _is_linear(layer)]
+        notes = tuple(_not_int4(layers, recipe)) if recipe.weights == "int4" else ()
+        use_integer_weights(graph, layers, rounding)
         return QuantizedProgram(
             model=source.model,
             recipe=recipe,
@@ -67,7 +72,20 @@ def quantize_weight_only(source: FloatGraph, recipe: Recipe, *, progress: Progre
             float_program=source.program,
             example_inputs=source.example_inputs,
             calibration=None,
+            notes=notes,
         )
+
+
+def _not_int4(layers: list[Node], recipe: Recipe) -> Iterator[str]:
+    """A sentence that names the layers whose inputs make no group."""
+    unfit = {names_of(layer)[-1]: _inputs(layer) for layer in layers if _inputs(layer) % _SMALLEST_GROUP}
+    if unfit:
+        told = ", ".join(f"{name} ({inputs} inputs)" for name, inputs in unfit.items())
+        yield f"{recipe.name}: int8 in place of int4, as the inputs are no multiple of {_SMALLEST_GROUP}: {told}"
+
+
+def _inputs(layer: Node) -> int:
+    return int(layer.args[1].meta["val"].shape[1])  # type: ignore[union-attr]  # a layer reads a weight
 
 
 def _is_linear(layer: Node) -> bool:

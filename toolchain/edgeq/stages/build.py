@@ -201,6 +201,7 @@ class _Maker:
         program = quantize(
             source, recipe, look=lambda found: self._keep_numerics(found, source, recipe), progress=self._progress
         )
+        self._notes += program.notes
         self.calibration = self.calibration or program.calibration
         for form in self._what.formats:
             self.artifacts.append(self._artifact(program, form))

@@ -218,6 +218,17 @@ class SamplesAlikeError(ConfigError):
         )
 
 
+class NoClassesError(ConfigError):
+    """A model whose first output holds no scores of classes, which top-1 needs."""
+
+    def __init__(self, artifact: str, shape: Sequence[int]) -> None:
+        super().__init__(
+            f"the first output of {artifact} has shape {list(shape)}, without a batch dimension of one: top-1 needs "
+            "(batch, classes)",
+            hint="let the model's forward return the scores of all classes first, with their batch dimension",
+        )
+
+
 class UnlabelledError(ConfigError):
     """A metric that needs labels, and an evaluation set without any."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edgeq import records
+from edgeq import errors, records
 from edgeq.evaluation import GrowingArray
 from edgeq.progress import SILENT
 from edgeq.stages import scoring
@@ -75,3 +75,16 @@ def test_both_outputs_not_finite_alike_are_not_identical(scorer: scoring.Scorer,
     _scored(scorer, tmp_path, outputs, twin=None)
     host = _scored(scorer, tmp_path, outputs, twin="fp32.onnx")
     assert (host.identical, host.not_finite, host.agree, host.correct) == (False, SAMPLES, 0, 0)
+
+
+@pytest.mark.parametrize("shape", [(), (10,)])
+def test_an_output_without_a_batch_dimension_has_no_top1(
+    scorer: scoring.Scorer, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(errors.NoClassesError, match=r"top-1 needs \(batch, classes\)") as caught:
+        _scored(scorer, tmp_path, np.zeros((SAMPLES, *shape)), twin=None)
+    assert str(list(shape)) in caught.value.message
+
+
+def test_a_single_score_with_its_batch_dimension_is_taken(scorer: scoring.Scorer, tmp_path: Path) -> None:
+    assert _scored(scorer, tmp_path, np.zeros((SAMPLES, 1)), twin=None).correct == 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq import records, stats
-from edgeq.errors import UnlabelledError
+from edgeq.errors import NoClassesError, UnlabelledError
 from edgeq.evaluation import UNLABELLED, EvaluationSet, GrowingArray
 from edgeq.files import sha256_file, write_bytes
 from edgeq.host import HostRuntime
@@ -157,7 +157,10 @@ class Scorer:
         with ExitStack() as stack:
             rows: GrowingArray | None = None
             for index, inputs in enumerate(self._set):
-                output = runtime.run(inputs)[0][0]
+                batch = runtime.run(inputs)[0]
+                if not batch.ndim or (batch.ndim == 1 and len(batch) > 1):
+                    raise NoClassesError(name, batch.shape)
+                output = batch[0]
                 if rows is None:
                     rows = stack.enter_context(GrowingArray(self._folder / file, output.shape, "float32"))
                 rows.append(output)

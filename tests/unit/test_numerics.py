@@ -3,13 +3,16 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgeq.numerics import (
     LIMITS,
+    Division,
     QuantParams,
     affine_params,
     as_int8,
@@ -215,3 +218,26 @@ def test_the_walk_through_runs_and_brings_no_torch() -> None:
     assert "int8 result" in done.stdout
     assert "nan" not in done.stdout
     assert not {line.split("|")[-1].strip() for line in done.stderr.splitlines()} & {"torch", "onnx", "executorch"}
+
+
+@pytest.mark.parametrize("dtype", ["int3", "float32", 8])
+def test_a_dtype_that_is_no_integer_of_tensors_is_refused_with_the_known_ones(dtype: Any) -> None:
+    for made in (
+        lambda: affine_params(-1, 1, dtype=dtype),
+        lambda: symmetric_params(-1, 1, dtype=dtype),
+        lambda: QuantParams(scale=1.0, zero_point=0, dtype=dtype),
+    ):
+        with pytest.raises(ValueError, match="known: int4, int8, uint8, int16"):
+            made()
+
+
+@pytest.mark.parametrize("division", ["by reciprocal", "true"])
+def test_what_is_too_large_for_float32_saturates_without_a_warning(division: Division) -> None:
+    fine = QuantParams(scale=1e-30, zero_point=0)
+    with warnings.catch_warnings(action="error"):
+        assert quantize([3e38, -3e38, 1e300], fine, division=division).tolist() == [127, -128, 127]
+        assert affine_params(-3e38, 3e38).limits == (-128, 127)
+        coarse = QuantParams(scale=3e38, zero_point=0)
+        assert dequantize(np.array([127], np.int8), coarse).tolist() == [math.inf]
+        sums = np.array([2**31 - 1], np.int32)
+        assert requantize(sums, 3e38, 3e38, affine_params(-1, 1)).tolist() == [127]

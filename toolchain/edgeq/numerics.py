@@ -61,6 +61,9 @@ _STORAGE: dict[IntegerDtype, type[np.integer]] = {
     "uint8": np.uint8,
     "int16": np.int16,
 }
+_SATURATING = np.errstate(over="ignore")
+"""What is too large for float32 is infinity there, as in the runtimes, and takes the end of a range: no warning."""
+
 _TO_UINT8 = 128
 _HALF_A_STEP = 0.5 + 2.0**-10
 """With room for float32's own rounding."""
@@ -75,8 +78,9 @@ class QuantParams:
     ``axis``. Scales are rounded to float32, which is what the runtimes keep.
 
     Raises:
-        ValueError: a scale is not a positive float32 number, a zero point
-            lies outside the dtype, or the two do not have the same length.
+        ValueError: the dtype is none of these, a scale is not a positive
+            float32 number, a zero point lies outside the dtype, or the two do
+            not have the same length.
     """
 
     scale: float | tuple[float, ...]
@@ -93,7 +97,7 @@ class QuantParams:
             raise ValueError(f"{scales.size} scales and {zero_points.size} zero points")
         if not (np.isfinite(scales).all() and (scales > 0).all()):
             raise ValueError(f"scale {self.scale} is not a positive float32 number")
-        low, high = LIMITS[self.dtype]
+        low, high = _limits_of(self.dtype)
         if ((zero_points < low) | (zero_points > high)).any():
             raise ValueError(f"zero point {self.zero_point} lies outside {self.dtype}")
         rounded = scales.tolist()
@@ -174,7 +178,7 @@ def affine_params(
     an end is not finite.
     """
     lows, highs = _ends(low, high)
-    smallest, largest = LIMITS[dtype]
+    smallest, largest = _limits_of(dtype)
     wanted = np.maximum((highs - lows) / (largest - smallest), SMALLEST_SCALE)
     scales = np.asarray(wanted, dtype=np.float32).astype(np.float64)
     zero_points = np.clip(smallest - np.rint(lows / scales), smallest, largest)
@@ -191,11 +195,12 @@ def symmetric_params(
     of a layer then need no correction for their zero point.
     """
     lows, highs = _ends(low, high)
-    largest = LIMITS[dtype][1] - _middle(dtype)
+    largest = _limits_of(dtype)[1] - _middle(dtype)
     scales = np.asarray(np.maximum(np.maximum(-lows, highs) / largest, SMALLEST_SCALE))
     return _params(scales, np.full_like(scales, _middle(dtype)), dtype, axis)
 
 
+@_SATURATING
 def quantize(values: ArrayLike, params: QuantParams, *, division: Division = "by reciprocal") -> IntegerArray:
     """``clip(round(values / scale) + zero_point)``: the integer nearest to each value, of even ones where two are.
 
@@ -211,6 +216,7 @@ def quantize(values: ArrayLike, params: QuantParams, *, division: Division = "by
     return integers
 
 
+@_SATURATING
 def dequantize(integers: ArrayLike, params: QuantParams) -> FloatArray:
     """``(integers - zero_point) * scale``, float32, in the shape of ``integers``."""
     array = np.asarray(integers)
@@ -271,6 +277,7 @@ def quantize_bias(bias: ArrayLike, input_scale: float, weight_scale: ArrayLike) 
     return steps.astype(np.int32)
 
 
+@_SATURATING
 def requantize(
     accumulator: ArrayLike, input_scale: float, weight_scale: ArrayLike, output: QuantParams
 ) -> IntegerArray:
@@ -294,6 +301,15 @@ def requantize(
     return integers
 
 
+def _limits_of(dtype: str) -> tuple[int, int]:
+    """The smallest and the largest integer of a dtype; ValueError with those known if it is none of them."""
+    for name, limits in LIMITS.items():
+        if name == dtype:
+            return limits
+    raise ValueError(f"{dtype!r} is no integer dtype of quantized tensors; known: {', '.join(LIMITS)}")
+
+
+@_SATURATING
 def _real(values: ArrayLike) -> FloatArray:
     array = np.asarray(values, dtype=np.float32)
     if np.isnan(array).any():

@@ -361,3 +361,14 @@ def test_an_iterator_made_outside_the_function_goes_on_in_the_next_pass() -> Non
     next(reading)
     del reading
     assert len(list(data)) == 3
+
+
+def test_an_iterator_that_was_used_up_before_any_pass_is_not_a_matter_of_files() -> None:
+    stored = iter([(_image(),)])
+    list(stored)
+    with pytest.raises(errors.EmptyDatasetError) as caught:
+        list(_dataset(stored))
+    assert "let each call return a new iterator" in caught.value.hint
+    with pytest.raises(errors.EmptyDatasetError) as caught:
+        list(_dataset([]))
+    assert caught.value.hint == "check where it looks for its files"

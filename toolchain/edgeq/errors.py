@@ -175,8 +175,13 @@ class ForwardError(ConfigError):
 class EmptyDatasetError(ConfigError):
     """A data function that yields nothing."""
 
-    def __init__(self, reference: str) -> None:
-        super().__init__(f"{reference} yielded no sample", hint="check where it looks for its files")
+    def __init__(self, reference: str, *, read_once: bool = False) -> None:
+        super().__init__(
+            f"{reference} yielded no sample",
+            hint="let each call return a new iterator; it gives the same one again, which is used up"
+            if read_once
+            else "check where it looks for its files",
+        )
 
 
 class SampleError(ConfigError):

@@ -107,7 +107,7 @@ class Dataset:
         if not reading.samples and self.seen:
             raise errors.ReadOnceError(self.where)
         if not reading.samples:
-            raise errors.EmptyDatasetError(self.where)
+            raise errors.EmptyDatasetError(self.where, read_once=self.read_once)
         self.compare(reading, at_end=True)
         self.samples, self.sha256 = reading.samples, reading.sha256
 

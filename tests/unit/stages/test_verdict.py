@@ -83,3 +83,13 @@ def test_among_equals_the_nearest_to_fp32_is_best_and_outputs_that_are_not_finit
     assert best_of([not_finite, far, near, identical]) is identical
     assert best_of([not_finite, far, near]) is near
     assert best_of([not_finite, far]) is far
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"), [(("a",), "with 1 layer in float"), (("a", "b"), "with 2 layers in float")]
+)
+def test_layers_left_in_float_are_counted(layers: tuple[str, ...], words: str) -> None:
+    kept = replace(_trial(0.1, 1200, met=True), keep_float=layers)
+    assert verdict(kept, [], 0.5)[1].startswith(f"int8-static {words} keeps 0.5 pp")
+    missed = replace(_trial(3.0, 1200, met=False, p_value=0.001), keep_float=layers)
+    assert f"the best, int8-static {words}, has" in verdict(missed, [], 0.5)[1]

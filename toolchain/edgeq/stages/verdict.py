@@ -50,10 +50,16 @@ def verdict(chosen: Trial, trials: Iterable[Trial], limit_pp: float) -> tuple[Ou
     told = f"a drop of {chosen.drop_pp:.2f} pp on {chosen.labelled:,} samples"
     limits = _limits_of_evidence(chosen.labelled, limit_pp)
     if chosen.outcome == "met":
-        return "met", f"{chosen.recipe} keeps {limit_pp:g} pp: {told}{limits}"
+        return "met", f"{_told(chosen)} keeps {limit_pp:g} pp: {told}{limits}"
     failed = "".join(f"; {trial.recipe} failed: {trial.error}" for trial in trials if trial.outcome == "failed")
-    best = f"no recipe keeps {limit_pp:g} pp; the best, {chosen.recipe}, has {told}{failed}"
+    best = f"no recipe keeps {limit_pp:g} pp; the best, {_told(chosen)}, has {told}{failed}"
     return ("cannot tell", best + limits) if too_few(chosen, limit_pp) else ("missed", best)
+
+
+def _told(trial: Trial) -> str:
+    """The recipe, and how much of the model it leaves in float."""
+    layers = len(trial.keep_float)
+    return trial.recipe + (f" with {layers} layer{'s' if layers > 1 else ''} in float" if layers else "")
 
 
 def _limits_of_evidence(labelled: int, limit_pp: float) -> str:

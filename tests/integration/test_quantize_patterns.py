@@ -331,3 +331,40 @@ def test_one_scale_for_each_weight_tensor_is_what_the_per_tensor_recipe_gives(tm
         coverage, runtime = lowered(program, form, tmp_path)
         assert coverage.int8_mac_share == 1.0
         assert sqnr_db(reference(module, given), outputs(runtime, given)) > NEAR_FLOAT_DB
+
+
+FLOAT_READERS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "where": lambda y: torch.where(y > 0, y, 0.1 * y),
+    "softplus": functional.softplus,
+    "mish": functional.mish,
+    "powers": lambda y: y**2 + y.abs().sqrt().cumsum(1),
+}
+
+
+class ReadInFloat(nn.Module):
+    """Operators without an int8 kernel, several of which read one image; that image is an output, too."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 4, 3)
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = self.first(x)
+        between = self.function(y)
+        return self.second(between), between, self.second(y), y
+
+
+@pytest.mark.parametrize("function", FLOAT_READERS)
+def test_several_float_operators_read_an_image_of_int8_as_the_layer_left_it(function: str, tmp_path: Path) -> None:
+    given = samples(IMAGE)
+    model = settled(ReadInFloat(FLOAT_READERS[function]))
+    program = quantized(model, given)
+    wanted = reference(model, given)
+
+    pte, onnx = (lowered(program, form, tmp_path) for form in ("pte", "onnx"))
+
+    assert pte[0].int8_mac_share == onnx[0].int8_mac_share == 1.0
+    assert sqnr_db(wanted, outputs(pte[1], given)) >= NEAR_FLOAT_DB
+    assert sqnr_db(outputs(onnx[1], given), outputs(pte[1], given)) >= ALIKE_DB

@@ -29,6 +29,7 @@ from edgeq.lower.xnnpack import (
     partitioner,
     to_edge_transform_and_lower,
 )
+from edgeq.lower.xnnpack_reads import read_apart
 from edgeq.quantize.macs import macs, operator_name, total_macs
 from edgeq.quantize.source import source_of
 from edgeq.records import Requires, TensorSpec, Undelegated
@@ -51,7 +52,9 @@ def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
     refusals: dict[str, str] = {}
     try:
         with _quiet(), _collected(refusals), shortcuts():
-            edge = to_edge_transform_and_lower(program.copy_to_lower(), partitioner=[partitioner()])
+            edge = to_edge_transform_and_lower(
+                program.copy_to_lower(), transform_passes=[read_apart], partitioner=[partitioner()]
+            )
             lowered = edge.exported_program()
             executable = edge.to_executorch()
     except Exception as error:  # the passes of ExecuTorch raise whatever they raise

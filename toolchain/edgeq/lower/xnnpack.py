@@ -15,6 +15,7 @@ with quietly():
     from executorch.exir import to_edge_transform_and_lower
     from executorch.exir.backend.utils import WhyNoPartition
     from executorch.exir.lowered_backend_module import LoweredBackendModule
+    from executorch.exir.pass_base import PassResult
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -24,6 +25,7 @@ __all__ = [
     "INT8_KERNELS",
     "LOOKED_UP",
     "LoweredBackendModule",
+    "PassResult",
     "WhyNoPartition",
     "XnnpackPartitioner",
     "is_dequant",

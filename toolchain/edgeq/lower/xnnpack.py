@@ -9,6 +9,7 @@ from edgeq.quiet import quietly
 with quietly():
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
     from executorch.backends.xnnpack.partition.config import generic_node_configs as generic
+    from executorch.backends.xnnpack.partition.config.node_configs import MaxDimConfig
     from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.backends.xnnpack.utils.quant_utils import is_dequant, is_qparam, is_quant
@@ -46,6 +47,37 @@ class _Elu(generic.EluConfig):  # type: ignore[misc]  # ExecuTorch is not typed
         return plain and bool(super().check_constraints(node, ep))
 
 
+class _Max(MaxDimConfig):  # type: ignore[misc]  # ExecuTorch is not typed
+    """The largest values along an axis, which ExecuTorch hands over for any axis and then can write for two alone."""
+
+    def check_constraints(self, node: Node, ep: ExportedProgram) -> bool:
+        taken = list(node.args[1:]) in ([2, True], [3, True])
+        if not taken:
+            generic.why(node, reason="max along another axis than height or width, or without keepdim")
+        return taken and bool(super().check_constraints(node, ep))
+
+
+class _Pad(generic.ConstantPadConfig):  # type: ignore[misc]  # ExecuTorch is not typed
+    """A padding with a constant.
+
+    Behind an int8 tensor ExecuTorch makes any padding with zeros one of
+    integers, but hands them over only where a convolution reads them: in
+    front of anything else the file would not load.
+    """
+
+    def check_constraints(self, node: Node, ep: ExportedProgram) -> bool:
+        zeros = len(node.args) < 3 or node.args[2] == 0  # noqa: PLR2004  # input, amounts, value
+        read_as_integers = all(is_quant(user) or _is_int8_convolution(user) for user in node.users)
+        taken = read_as_integers or not zeros or not is_dequant(node.args[0])
+        if not taken:
+            generic.why(node, reason="zeros around an int8 tensor that an operator in float reads")
+        return taken and bool(super().check_constraints(node, ep))
+
+
+def _is_int8_convolution(node: Node) -> bool:
+    return node.op == "call_function" and "convolution" in str(node.target) and bool(is_dequant(node.args[1]))
+
+
 def _in_int8_too(config: type[Any]) -> type[Any]:
     """The ``config`` of an operator that ExecuTorch hands to XNNPACK in float alone, for int8 as well.
 
@@ -64,10 +96,12 @@ _FUNCTIONS = [
     generic.GeluConfig,
     generic.LeakyReLUConfig,
 ]
-_CONFIGS = [
-    *(_in_int8_too(config) if config in _FUNCTIONS else config for config in ALL_PARTITIONER_CONFIGS),
-    _Elu,
-]
+_MENDED: dict[type[Any], type[Any]] = {
+    MaxDimConfig: _Max,
+    generic.ConstantPadConfig: _Pad,
+    **{config: _in_int8_too(config) for config in _FUNCTIONS},
+}
+_CONFIGS = [*(_MENDED.get(config, config) for config in ALL_PARTITIONER_CONFIGS), _Elu]
 
 LOOKED_UP = frozenset(config.target_name.split(".")[0] for config in (*_FUNCTIONS, _Elu))
 """Functions of each value alone that run in int8 where int8 comes in and goes out."""

@@ -152,26 +152,80 @@ def test_an_input_of_another_shape_is_an_error_that_names_it(
         runtime.run((np.zeros((1, 3, 5, 5), np.float32),))
 
 
+class Bessel(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(super().forward(x))
+
+
+class Sorted(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
+        return torch.sort(y)[0]
+
+
+class Distances(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
+        return torch.cdist(y, y + 1)
+
+
 def test_an_operator_that_executorch_does_not_know_is_named_with_its_line(tmp_path: Path) -> None:
-    class Bessel(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.special.bessel_j0(x)
+    program = quantized(Bessel(4, 4).eval(), samples((1, 4)), "fp32")
 
     with pytest.raises(LoweringError, match=r"does not know aten\.special_bessel_j0") as caught:
-        lowered(quantized(Bessel().eval(), samples((1, 4)), "fp32"), "pte", tmp_path)
+        lowered(program, "pte", tmp_path)
 
-    assert "torch.special.bessel_j0(x)" in caught.value.hint
-    assert "--format onnx" in caught.value.hint
+    assert "torch.special.bessel_j0(super().forward(x))" in caught.value.hint
+    assert "no other format takes it either" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_operator_without_a_kernel_is_named_with_its_line_and_the_format_that_has_one(tmp_path: Path) -> None:
+    program = quantized(Sorted(4, 4).eval(), samples((1, 4)))
+
+    with pytest.raises(LoweringError, match=r"no kernel for aten::sort\.values") as caught:
+        lowered(program, "pte", tmp_path)
+
+    assert "torch.sort(y)[0]" in caught.value.hint
+    assert "--format onnx alone" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_operator_that_onnx_does_not_have_is_named_with_its_line_and_the_format_that_has_it(tmp_path: Path) -> None:
+    program = quantized(Distances(4, 4).eval(), samples((1, 4)))
+
+    with pytest.raises(LoweringError, match=r"ONNX has nothing for aten\._cdist_forward") as caught:
+        lowered(program, "onnx", tmp_path)
+
+    assert "torch.cdist(y, y + 1)" in caught.value.hint
+    assert "--format pte alone" in caught.value.hint
+
+
+def test_a_failure_that_names_no_operator_is_told_with_its_cause_and_the_node_at_work(
+    program: QuantizedProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(graph: torch.fx.GraphModule) -> None:
+        for node in graph.graph.nodes:
+            if node.op == "call_function" and "convolution" in node.name:
+                raise KeyError("val")
+
+    monkeypatch.setattr("edgeq.lower.executorch.read_apart", fails)
+
+    with pytest.raises(LoweringError, match=r"\(at convolution\)") as caught:
+        lowered(program, "pte", tmp_path)
+
+    assert "KeyError: 'val'" in caught.value.detail
+    assert "test_lower_files.py" in caught.value.hint
 
 
 def test_a_file_that_its_runtime_does_not_run_is_no_artifact(tmp_path: Path) -> None:
     solid = quantized(settled(nn.Conv3d(1, 2, 3)), samples((1, 1, 4, 4, 4)), "fp32")
 
-    with pytest.raises(ArtifactError, match="does not run") as caught:
+    with pytest.raises(LoweringError, match=r"kernel for aten::convolution\.out does not run") as caught:
         lowered(solid, "pte", tmp_path)
 
     assert "Expect input tensor to be 3-D or 4-D" in caught.value.detail
+    assert "--format onnx alone" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
 

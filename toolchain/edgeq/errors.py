@@ -636,14 +636,17 @@ class NonFiniteActivationError(ConfigError):
 
 
 class LoweringError(ConfigError):
-    """A quantized graph cannot be turned into a file for a runtime."""
+    """A quantized graph cannot be turned into a file for a runtime; ``alternative`` is the format that takes it."""
 
-    def __init__(self, model: str, form: str, reason: str, *, source: str = "", detail: str) -> None:
-        other = "onnx" if form == "pte" else "pte"
+    def __init__(  # noqa: PLR0913  # each part is a sentence of its own
+        self, model: str, form: str, reason: str, *, source: str = "", detail: str, alternative: str | None = None
+    ) -> None:
+        rewrite = f"write {source or 'the operator that the detail names'} with other operators"
         super().__init__(
             f"{model} cannot be turned into .{form}: {reason}",
-            hint=f"write {source or 'the operator that the detail names'} with other operators, "
-            f"or build the other format (--format {other})",
+            hint=f"{rewrite}, or build --format {alternative} alone, which takes it"
+            if alternative
+            else f"{rewrite}: no other format takes it either",
             detail=detail,
         )
 

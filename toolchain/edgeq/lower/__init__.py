@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtifactError
@@ -9,11 +11,11 @@ from edgeq.host import HostRuntime
 from edgeq.lower.coverage import Coverage
 from edgeq.lower.executorch import lower_executorch
 from edgeq.lower.onnx import lower_onnx
+from edgeq.lower.refusal import RefusedError, refused
 from edgeq.quantize.threads import torch_threads
+from edgeq.records import FORMATS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgeq.quantize import QuantizedProgram
     from edgeq.records import Format
     from edgeq.target import Target
@@ -25,8 +27,17 @@ def lower(program: QuantizedProgram, form: Format, target: Target, path: Path) -
     """Write ``program`` for the runtime of ``form`` to ``path`` and run the file once on this machine.
 
     A file that does not run is no artifact: it is removed. LoweringError if
-    it cannot be written, ArtifactError if it does not run.
+    it cannot be written or does not run; it says which format would.
     """
+    try:
+        return _written(program, form, target, path)
+    except (RefusedError, ArtifactError) as error:
+        path.unlink(missing_ok=True)
+        others = (other for other in FORMATS if other != form and _takes(program, other, target))
+        raise refused(program, form, error, alternative=next(others, None)) from error
+
+
+def _written(program: QuantizedProgram, form: Format, target: Target, path: Path) -> Coverage:
     with torch_threads(1):
         coverage = (
             lower_executorch(program, path)
@@ -39,9 +50,15 @@ def lower(program: QuantizedProgram, form: Format, target: Target, path: Path) -
                 dot_product=target.triple.startswith("x86_64") or "asimddp" in target.features,
             )
         )
-    try:
-        HostRuntime(path, form).run(tuple(tensor.numpy() for tensor in program.example_inputs))
-    except ArtifactError:
-        path.unlink(missing_ok=True)
-        raise
+    HostRuntime(path, form).run(tuple(tensor.numpy() for tensor in program.example_inputs))
     return coverage
+
+
+def _takes(program: QuantizedProgram, form: Format, target: Target) -> bool:
+    """Whether the runtime of ``form`` takes the program, found by trying."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            _written(program, form, target, Path(folder) / f"tried.{form}")
+        except (RefusedError, ArtifactError):
+            return False
+    return True

@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import logging
-import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from edgeq.errors import LoweringError
 from edgeq.files import write_bytes
 from edgeq.lower.coverage import Coverage, grouped, share
+from edgeq.lower.refusal import RefusedError
 from edgeq.lower.shortcuts import shortcuts
 from edgeq.lower.xnnpack import (
     INT8_KERNELS,
@@ -43,12 +42,11 @@ if TYPE_CHECKING:
 
     from edgeq.quantize import QuantizedProgram
 
-_REFUSED_OPERATOR = re.compile(r"Operator (?:torch\._ops\.)?(\S+) is not in Core ATen opset")
 _BOOKKEEPING = ("getitem", "executorch_call_delegate", "alloc")
 
 
 def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
-    """Write ``program`` to ``path`` as a .pte; LoweringError if ExecuTorch refuses it."""
+    """Write ``program`` to ``path`` as a .pte; RefusedError if ExecuTorch refuses it."""
     refusals: dict[str, str] = {}
     try:
         with _quiet(), _collected(refusals), shortcuts():
@@ -58,7 +56,7 @@ def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
             lowered = edge.exported_program()
             executable = edge.to_executorch()
     except Exception as error:  # the passes of ExecuTorch raise whatever they raise
-        raise _refused(program, error) from error
+        raise RefusedError from error
     write_bytes(path, executable.buffer)
     plan = executable.executorch_program.execution_plan[0]
     requires = Requires(
@@ -68,18 +66,6 @@ def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
         backends=tuple(sorted({delegate.id for delegate in plan.delegates})),
     )
     return _coverage(program, lowered, refusals, requires)
-
-
-def _refused(program: QuantizedProgram, error: Exception) -> LoweringError:
-    """The error with the operator that ExecuTorch names, and the user's line that called it."""
-    text = str(error).strip()
-    named = _REFUSED_OPERATOR.search(text)
-    if named is None:
-        reason = text.splitlines()[0] if text else type(error).__name__
-        return LoweringError(program.model, "pte", reason, detail=text)
-    operator = named.group(1)
-    source = next((source_of(node) for node in program.program.graph.nodes if str(node.target) == operator), "")
-    return LoweringError(program.model, "pte", f"ExecuTorch does not know {operator}", source=source, detail=text)
 
 
 def _coverage(

@@ -24,7 +24,6 @@ import onnx_ir.passes.common
 import onnxruntime as ort
 import torch
 
-from edgeq.errors import LoweringError
 from edgeq.files import write_bytes
 from edgeq.lower import onnx_rewrites as rewrites
 from edgeq.lower.coverage import Coverage, grouped, share
@@ -34,6 +33,7 @@ from edgeq.lower.onnx_graph import producer
 from edgeq.lower.onnx_integer_layers import integer_layers, integer_macs, read_floats
 from edgeq.lower.onnx_recurrent import DOMAIN, RECURRENT, quantize_recurrent_layers
 from edgeq.lower.onnx_weight_only import multiply_few_bits
+from edgeq.lower.refusal import RefusedError
 from edgeq.quantize.macs import einsum_macs, total_macs
 from edgeq.quantize.source import source_of
 from edgeq.quiet import quietly
@@ -61,7 +61,7 @@ _MOVES_OR_CONVERTS = frozenset(
 def lower_onnx(
     program: QuantizedProgram, path: Path, *, activations: Literal["int8", "uint8"], dot_product: bool
 ) -> Coverage:
-    """Write ``program`` to ``path`` as .onnx; LoweringError if it cannot be exported or is no valid ONNX.
+    """Write ``program`` to ``path`` as .onnx; RefusedError if it cannot be exported or is no valid ONNX.
 
     ``activations`` is the dtype of quantized activations in the file; the
     real values are the same for both. ``dot_product`` says whether the
@@ -75,10 +75,7 @@ def lower_onnx(
         data = proto.SerializeToString(deterministic=True)
         optimized = _optimized(data, activations=activations)
     except Exception as error:  # the exporter, the checker and the optimizer raise whatever they raise
-        reason = str(error).strip().splitlines()[:1]
-        raise LoweringError(
-            program.model, "onnx", reason[0] if reason else type(error).__name__, detail=str(error)
-        ) from error
+        raise RefusedError from error
     write_bytes(path, data)
     products = _INTEGER_PRODUCTS | {"MatMulNBits"} if dot_product else _INTEGER_PRODUCTS
     return _coverage(program, model, optimized, sources, products)

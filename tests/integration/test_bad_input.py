@@ -178,6 +178,14 @@ def test_an_output_that_is_not_finite_is_a_finding_of_each_artifact(tmp_path: Pa
     assert [text.split(":")[0] for text in found] == ["tiny.fp32.onnx", "tiny.int8-static.onnx"]
 
 
+def test_a_model_without_any_layer_builds_and_says_that_nothing_is_int8(tmp_path: Path) -> None:
+    code = PROJECT.replace("return self.head(self.body(x))", "return torch.softmax(x.mean((2, 3)), -1)")
+    done = _edgeq("build", _project(tmp_path / "tiny", code), "--out", tmp_path / "out", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    manifest = json.loads(done.out)
+    assert len([text for text in manifest["findings"] if "no layer and nothing to quantize" in text]) == 2
+
+
 def test_a_full_disk_ends_with_a_message_and_nothing_half_written(tmp_path: Path) -> None:
     _project(tmp_path / "tiny")
     script = (

@@ -216,7 +216,9 @@ class _Maker:
                     f"{artifact.name}: its output holds NaN or infinity for {artifact.host.not_finite} of "
                     f"{artifact.host.total} evaluation samples; NaN counts as a wrong answer"
                 )
-            if artifact.recipe != "fp32" and not artifact.int8_mac_share:
+            if artifact.recipe != "fp32" and not artifact.macs:
+                yield f"{artifact.name}: no layer and nothing to quantize; int8 100 % is of nothing, all is float"
+            elif artifact.recipe != "fp32" and not artifact.int8_mac_share:
                 yield f"{artifact.name}: the recipe found nothing to quantize; every layer computes in float"
 
     def _keep_numerics(self, found: Settled, source: FloatGraph, recipe: Recipe) -> None:

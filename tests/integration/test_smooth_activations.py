@@ -253,6 +253,28 @@ def test_saturating_there_changes_the_result_by_less_than_half_a_step(function: 
     assert float((function(x) - function(x.clamp(*bounds))).abs().max()) <= 1.01 * 2**-9 * float(spanned)
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(nn.Flatten(), nn.Linear(24, 8), nn.PReLU(8), nn.Linear(8, 4)),
+        nn.Sequential(nn.Conv1d(3, 8, 3), nn.PReLU(8), nn.Conv1d(8, 4, 1), nn.Flatten()),
+    ],
+    ids=["rows", "signals"],
+)
+@pytest.mark.parametrize("recipe", ["fp32", "int8-static"])
+def test_a_slope_for_each_channel_works_on_what_is_no_image(module: nn.Module, recipe: str, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    given = samples((1, 3, 8), count=16)
+    for part in module:
+        if isinstance(part, nn.PReLU):
+            part.weight.data = torch.linspace(-0.5, 0.9, 8)
+    program = quantized(settled(module), given, recipe)
+
+    for form in ("pte", "onnx"):
+        _, runtime = lowered(program, form, tmp_path)
+        assert sqnr_db(reference(module, given), outputs(runtime, given)) > 28.0
+
+
 def test_what_an_activation_makes_equal_does_not_take_int8_steps() -> None:
     torch.manual_seed(7)
     module = settled(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Hardswish(), nn.Conv2d(8, 4, 1)))

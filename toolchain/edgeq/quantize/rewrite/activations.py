@@ -17,6 +17,9 @@ _ATEN = torch.ops.aten
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 """Klambauer et al., "Self-Normalizing Neural Networks" (NeurIPS 2017)."""
 
+_NOT_IMAGES = (2, 3)
+"""Dimensions of rows of features and of signals, channels second."""
+
 CLAMPS = (_ATEN.relu.default, _ATEN.hardtanh.default, _ATEN.clamp.default)
 """What is left of clamps after the rewrite; ``clamp`` only where one side is open and it is no relu."""
 
@@ -58,7 +61,8 @@ def spell_out(graph: GraphModule) -> None:
     layer before it takes in (:func:`edgeq.quantize.rewrite.scales.fold_scales`); ExecuTorch's
     decomposition has a conversion XNNPACK does not take. SiLU as
     ``x * sigmoid(x)``, SELU as a scaled ELU, PReLU with a single slope as
-    leaky ReLU.
+    leaky ReLU, with a slope for each channel on rows and signals as that of
+    an image.
     """
     for node in list(graph.graph.nodes):
         match node.target:
@@ -77,6 +81,11 @@ def spell_out(graph: GraphModule) -> None:
             case _ATEN.prelu.default if is_constant(node.args[1]) and node.args[1].meta["val"].numel() == 1:
                 slope = float(constant(graph, node.args[1]))
                 replace(node, call(graph, node, _ATEN.leaky_relu.default, node.args[0], slope))
+            case _ATEN.prelu.default if len(shape := list(node.args[0].meta["val"].shape)) in _NOT_IMAGES:
+                # XNNPACK is handed a slope for each channel at any rank, and takes images only.
+                image = call(graph, node, _ATEN.reshape.default, node.args[0], [*shape, *[1] * (4 - len(shape))])
+                curve = call(graph, node, _ATEN.prelu.default, image, node.args[1])
+                replace(node, call(graph, node, _ATEN.reshape.default, curve, shape))
 
 
 def clamp_bounds(node: Node) -> tuple[float, float]:

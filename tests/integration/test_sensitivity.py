@@ -206,3 +206,35 @@ def test_samples_are_spread_over_the_data_and_no_more_are_read_than_needed() -> 
     assert first == [0, 1, 2, 3]
     assert read == [0, 8, 16, 24]
     assert [int(inputs[0][0, 0]) for inputs in spread(data, 200)] == list(range(100))
+
+
+class ClampOfWide(nn.Module):
+    """What is 100 wide is read as it is by one layer and cut to 0 to 1 by another, on one scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.cut, self.plain = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)
+        self.last = nn.Linear(8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x) * 100
+        return self.last((self.cut(torch.clamp(y, 0, 1)) + self.plain(y) * 0.01).mean((2, 3)))
+
+
+def test_a_clamp_that_shares_a_far_wider_scale_has_the_row_with_the_noise() -> None:
+    given = samples(IMAGE, count=16)
+    graph, scheme = _settled(_source(ClampOfWide(), given))
+    found = measure(graph, scheme, that_round(scheme), dataset(given), progress=SILENT)
+    layers = sensitivities(graph, scheme, dataset(given), progress=SILENT)
+
+    assert max(found.operations, key=lambda row: row.noise_share).op == "hardtanh"
+    assert max(layers, key=lambda row: row.noise_share).module == "first"
+
+
+def test_a_bias_that_makes_up_for_layers_before_it_is_no_noise_of_its_own_layer() -> None:
+    given = samples(IMAGE, count=16)
+    graph, scheme = _settled(_source(ClampOfWide(), given))
+    found = measure(graph, scheme, that_round(scheme), dataset(given), progress=SILENT)
+
+    assert all((row.own_sqnr_db or math.inf) > 30 for row in found.operations if row.op != "hardtanh")

@@ -44,7 +44,7 @@ def correct_biases(graph: GraphModule, scheme: Scheme, calibration: Dataset, *, 
             simulation.choose(scheme.plan.operations)
             got = in_int8.computed(node)
             if node in scheme.weights:
-                axis = -1 if node.target == torch.ops.aten.linear.default else 1
+                axis = _axis(node)
                 shift = _believable(torch.stack([_means(b - a, axis) for a, b in zip(wanted, got, strict=True)]))
                 _subtract(graph, node, shift)
                 got = [value - _along(axis, shift, value) for value in got]
@@ -53,6 +53,37 @@ def correct_biases(graph: GraphModule, scheme: Scheme, calibration: Dataset, *, 
             progress.advance(done, len(nodes))
     graph.graph.eliminate_dead_code()
     graph.recompile()
+
+
+def biases_alone(
+    graph: GraphModule, scheme: Scheme, samples: list[tuple[torch.Tensor, ...]]
+) -> dict[Node, torch.Tensor]:
+    """What the corrected bias of each layer would be if it alone were int8; of layers whose bias was corrected.
+
+    A corrected bias also makes up for what the layers before it do.
+    """
+    originals = {layer: bias for layer, (_, bias) in scheme.originals.items() if _is_corrected(graph, layer, bias)}
+    simulation = Simulation(graph, scheme)
+    shifts: dict[Node, list[torch.Tensor]] = {layer: [] for layer in originals}
+    for inputs in samples:
+        values = simulation.values(inputs)
+        with torch.no_grad():
+            for layer, found in shifts.items():
+                original = scheme.originals[layer][0]
+                error = scheme.rounded(layer, constant(graph, layer.args[1])) - original  # type: ignore[arg-type]  # a constant weight
+                shift = layer.target(values[layer.args[0]], error, None, *layer.args[3:])  # type: ignore[operator, index]  # an ATen layer
+                found.append(_means(shift, _axis(layer)))
+    return {
+        layer: (0 if bias is None else bias) - _believable(torch.stack(shifts[layer]))
+        for layer, bias in originals.items()
+    }
+
+
+def _is_corrected(graph: GraphModule, layer: Node, original: torch.Tensor | None) -> bool:
+    bias: Any = (*layer.args[2:3], None)[0]
+    if bias is None or original is None:
+        return bias is not original
+    return not torch.equal(constant(graph, bias), original)
 
 
 class _Rows:
@@ -78,6 +109,10 @@ class _Rows:
             row[node] = result
             for read in self._last_read.get(node, []):
                 row.pop(read, None)
+
+
+def _axis(layer: Node) -> int:
+    return -1 if layer.target == torch.ops.aten.linear.default else 1
 
 
 def _means(value: torch.Tensor, axis: int) -> torch.Tensor:

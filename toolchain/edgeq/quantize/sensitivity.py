@@ -16,13 +16,16 @@ Networks", ICML 2016).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from torch.utils import _pytree as pytree
 
 from edgeq.quantize.attributes import constant
+from edgeq.quantize.bias import biases_alone
 from edgeq.quantize.macs import macs, operator_name
+from edgeq.quantize.rewrite.activations import CLAMPS
 from edgeq.quantize.simulate import SAMPLES, OutputNoise, Simulation, power, spread
 from edgeq.quantize.source import module_of, source_of
 from edgeq.records import LayerNumerics
@@ -57,14 +60,39 @@ class Sensitivity:
 def sensitivities(
     graph: GraphModule, scheme: Scheme, calibration: Dataset, *, samples: int = SAMPLES, progress: Progress
 ) -> tuple[LayerNumerics, ...]:
-    """The layers of ``scheme`` in the order of the graph: those with weights alone."""
-    operations = [operation for operation in scheme.plan.operations if operation.kind == "layer"]
-    return measure(graph, scheme, operations, calibration, samples=samples, progress=progress).operations
+    """The layers of ``scheme`` in the order of the graph: those with weights alone.
+
+    What a clamp rounds counts for the layer before it, which in float would
+    have the clamp in float as well.
+    """
+    operations = [one for one in that_round(scheme) if one.kind == "layer" or one.node.target in CLAMPS]
+    rows = measure(graph, scheme, operations, calibration, samples=samples, progress=progress).operations
+    maker = {operation.output: operation for operation in scheme.plan.operations}
+    noise: dict[Node, float] = defaultdict(float)
+    for operation, row in zip(operations, rows, strict=True):
+        layer: Operation | None = operation
+        while layer is not None and layer.kind != "layer":
+            layer = maker.get(layer.inputs[0])
+        if layer is not None:
+            noise[layer.node] += row.noise_share
+    return tuple(
+        replace(row, noise_share=noise[operation.node])
+        for operation, row in zip(operations, rows, strict=True)
+        if operation.kind == "layer"
+    )
 
 
 def that_round(scheme: Scheme) -> list[Operation]:
-    """The operations that round: not those whose result has the scale of their inputs."""
-    return [operation for operation in scheme.plan.operations if operation.kind != "shared"]
+    """The operations that round: those with weights, or with a scale of their own, and clamps of stored integers.
+
+    What only moves values gives integers that are there already. A clamp
+    gives its bounds too, which lie between two steps of the scale it shares.
+    """
+    return [
+        operation
+        for operation in scheme.plan.operations
+        if operation.kind != "shared" or operation.node.target in CLAMPS
+    ]
 
 
 def measure(  # noqa: PLR0913  # what is measured, on what, how far
@@ -81,22 +109,22 @@ def measure(  # noqa: PLR0913  # what is measured, on what, how far
     ``graph`` is the float graph as it is about to be emitted.
     """
     progress.step("measuring what rounding costs at each layer")
-    simulation = Simulation(graph, scheme)
+    chosen = list(spread(calibration, samples))
+    simulation = Simulation(graph, scheme, biases_alone(graph, scheme, chosen))
     tallies = [_Tally(operation, graph) for operation in operations]
     together = _Answers()
     output = next(node for node in graph.graph.nodes if node.op == "output")
     towards = {tally.operation.output: tally.accumulated for tally in tallies}
-    count = 0
-    for count, inputs in enumerate(spread(calibration, samples), 1):
+    for count, inputs in enumerate(chosen, 1):
         values = simulation.values(inputs)
         wanted = tuple(pytree.tree_leaves(values[output]))
         for tally in tallies:
             tally.add(simulation, inputs, values, wanted)
         got = simulation.outputs(inputs, scheme.plan.operations, watch=_compare(values, towards))
         together.add(wanted, got)
-        progress.advance(count, samples)
+        progress.advance(count, len(chosen))
     return Sensitivity(
-        samples=count,
+        samples=len(chosen),
         final_sqnr_db=_decibels(together.noise.share),
         answers_changed=together.changed,
         operations=_rows(graph, scheme, tallies),

@@ -42,12 +42,17 @@ class Simulation(Interpreter):
 
     ``graph`` is the one that is about to be emitted: its weights and biases
     may make up for rounding. A layer that stays float in a run computes
-    with its originals.
+    with its originals. ``biases_alone`` are those of layers that run alone
+    in int8, where they differ from what ``graph`` has.
     """
 
-    def __init__(self, graph: GraphModule, scheme: Scheme) -> None:
+    def __init__(
+        self, graph: GraphModule, scheme: Scheme, biases_alone: Mapping[Node, torch.Tensor] | None = None
+    ) -> None:
         super().__init__(graph)
         self._scheme = scheme
+        self._biases_alone = biases_alone or {}
+        self._alone = False
         self._rounded = {
             layer: scheme.rounded(layer, constant(graph, layer.args[1]))  # type: ignore[arg-type]  # a constant weight
             for layer in scheme.weights
@@ -92,6 +97,7 @@ class Simulation(Interpreter):
         self._computed = {operation.node: operation for operation in in_int8}
         self._stored = frozenset(operation.output for operation in in_int8)
         self._as_they_come = self._scheme.plan.stored if alone else self._stored
+        self._alone = alone
 
     def computed(self, node: Node) -> Any:  # noqa: ANN401  # a node gives whatever its operator gives
         """What ``node`` gives of what ``env`` holds, before it is stored."""
@@ -117,6 +123,8 @@ class Simulation(Interpreter):
             if operation is None:
                 weight, bias = self._scheme.originals[n]
                 return (source, weight, bias, *rest[1:]), kwargs
+            if self._alone and n in self._biases_alone:
+                rest[0] = self._biases_alone[n]
             return (self._read(source, operation.inputs[0]), self._rounded[n], *rest), kwargs
         if operation is not None:
             args = torch.fx.map_arg(n.args, lambda tensor: self._operand(tensor, operation))

@@ -660,21 +660,6 @@ class ArtifactError(ConfigError):
             hint="build it again with edgeq build",
             detail=detail,
         )
-        self.reason = reason
-
-
-class UnrunnableError(ConfigError):
-    """A model file that was just written, and that its own runtime does not take; ``at`` is an operator of it."""
-
-    def __init__(self, model: str, form: str, reason: str, *, at: str, detail: str) -> None:
-        other = "onnx" if form == "pte" else "pte"
-        what = f" at {at}" if at else ""
-        super().__init__(
-            f"{model} as .{form} does not run{what}: {reason}",
-            hint=f"write {at or 'what the detail names'} with other operators, "
-            f"or build the other format alone (--format {other})",
-            detail=detail,
-        )
 
 
 class BuildFailedError(HostToolError):

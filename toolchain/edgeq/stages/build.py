@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from edgeq import records
 from edgeq.errors import ConfigError, NotReplaceableError
 from edgeq.files import atomic_folder, sha256_file, try_folder_lock, write_text
+from edgeq.lower import lower
 from edgeq.model import load_dataset, load_model, load_training
 from edgeq.project import Project
 from edgeq.quantize import FloatGraph, quantize
@@ -25,7 +26,6 @@ from edgeq.recipe import Recipe, named
 from edgeq.schema import to_json
 from edgeq.stages.explain import write_numerics
 from edgeq.stages.journal import Journal
-from edgeq.stages.lowering import lowered
 from edgeq.stages.report.decision import ASSUMED_DROP_PP
 from edgeq.stages.scoring import Scorer, keep_evaluation
 from edgeq.stages.search import SearchGround, search
@@ -232,7 +232,7 @@ class _Maker:
         recipe = program.recipe.name
         path = self._folder / f"{program.model}.{recipe}.{form}"
         self._progress.step(f"lowering {path.name}")
-        coverage = lowered(program, form, self._what.target, path)
+        coverage = lower(program, form, self._what.target, path)
         twin = None if recipe == "fp32" else self._twin(form)
         return records.Artifact(
             name=path.name,

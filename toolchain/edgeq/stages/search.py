@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from edgeq import records, stats
 from edgeq.errors import ConfigError, DiskFullError
+from edgeq.lower import lower
 from edgeq.quantize import FloatGraph, quantize
 from edgeq.quantize.macs import macs, operator_name
 from edgeq.quantize.observers import RANGES
@@ -42,7 +43,6 @@ from edgeq.quantize.static import settled
 from edgeq.quantize.threads import torch_threads
 from edgeq.recipe import Recipe, named
 from edgeq.stages.journal import Journal
-from edgeq.stages.lowering import lowered
 from edgeq.stages.scoring import Scorer
 from edgeq.stages.verdict import best_of, cheapest_of, too_few, verdict
 from edgeq.target import Target
@@ -285,7 +285,7 @@ class _Climb:
     def _scored(self, recipe: Recipe, path: Path) -> records.Trial:
         ground, started = self._ground, time.monotonic()
         program = quantize(ground.source_of(recipe), recipe, progress=self._progress)
-        coverage = lowered(program, ground.form, ground.target, path)
+        coverage = lower(program, ground.form, ground.target, path)
         host = ground.scorer.score(path, ground.form, twin=ground.twin, progress=self._progress)
         drop = stats.paired_drop(self._twin_right, ground.scorer.right(path.name))
         return records.Trial(

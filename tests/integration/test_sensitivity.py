@@ -13,20 +13,23 @@ from quantize_models import dataset, lowered, outputs, reference, samples, settl
 from torch import nn
 from torch.nn import functional
 
-from edgeq.model import Model
+from edgeq.model import Dataset, Model
 from edgeq.progress import SILENT
+from edgeq.project import InputSpec
 from edgeq.quantize import FloatGraph, quantize
 from edgeq.quantize.emit import emit
 from edgeq.quantize.sensitivity import measure, sensitivities, that_round
-from edgeq.quantize.simulate import Simulation, simulated_sqnr_db, spread
+from edgeq.quantize.simulate import Simulation, simulated_sqnr_db
 from edgeq.quantize.static import settled as settle
 from edgeq.recipe import named
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch.fx import GraphModule
 
+    from edgeq.model import Sample
     from edgeq.quantize.scheme import Scheme
 
 IMAGE = (1, 3, 16, 16)
@@ -197,15 +200,25 @@ def test_a_layer_that_loses_nothing_has_no_ratio() -> None:
     assert (row.weight_sqnr_db, row.final_sqnr_db, row.noise_share, row.answers_changed) == (None, None, 0.0, 0)
 
 
-def test_samples_are_spread_over_the_data_and_no_more_are_read_than_needed() -> None:
+def test_samples_are_spread_over_the_data_and_read_only_where_none_was_before() -> None:
     given = [(torch.tensor([[float(index), 0.5]]),) for index in range(100)]
-    data = dataset(given)
-    first = [int(inputs[0][0, 0]) for inputs in spread(data, 4)]
-    list(data)  # now the number of samples is known
-    read = [int(inputs[0][0, 0]) for inputs in spread(data, 4)]
-    assert first == [0, 1, 2, 3]
-    assert read == [0, 8, 16, 24]
-    assert [int(inputs[0][0, 0]) for inputs in spread(data, 200)] == list(range(100))
+    read: list[int] = []
+
+    def numbers(samples: list[Sample]) -> list[int]:
+        return [int(sample.inputs[0][0, 0]) for sample in samples]
+
+    def calibration() -> Iterator[tuple[torch.Tensor]]:
+        for inputs in given:
+            read.append(int(inputs[0][0, 0]))
+            yield inputs
+
+    data = Dataset(calibration, (InputSpec(shape=(1, 2)),), where="calibration", labelled=False)
+    assert numbers(data.few(4)) == read == [0, 1, 2, 3]
+    list(data)
+    del read[:]
+    assert numbers(data.few(4)) == [0, 24, 48, 72]
+    assert numbers(data.few(200)) == list(range(0, 100, 4))
+    assert read == []
 
 
 class ClampOfWide(nn.Module):

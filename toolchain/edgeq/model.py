@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import itertools
 import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,10 @@ from edgeq.user_code import at_home, called, find_function, guarded, length, lin
 if TYPE_CHECKING:
     from edgeq.project import InputSpec, Project
     from edgeq.user_code import Home
+
+
+_MOST_KEPT = 32
+"""Calibration samples that stay in memory for what looks at a few of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +55,7 @@ class Sample:
 
 
 class Dataset:
-    """Samples of a user's function, checked one by one and never held together.
+    """Samples of a user's function, checked one by one, of which no more than a few are ever held together.
 
     ``source`` gives an iterable: a generator, a list, a DataLoader, anything
     with ``__iter__``. Each pass asks it for a new one, so a second pass sees
@@ -81,6 +86,7 @@ class Dataset:
         self.sha256 = ""
         self.repeatable = True
         self.note = str(getattr(source, "note", ""))
+        self._few: list[Sample] = []
 
     def __iter__(self) -> Iterator[Sample]:
         """Every sample in order; ConfigError at the first that does not fit the model."""
@@ -90,6 +96,17 @@ class Dataset:
         """Begin a pass that may stop before the end."""
         items = called(self._source, self.where)
         return Reading(self, guarded(items, self.where, self._home), total=self.samples or length(items))
+
+    def few(self, count: int) -> list[Sample]:
+        """At most ``count`` samples, spread over what was read so far; only where nothing was, the first ones are read.
+
+        A pass over inputs alone keeps some of them, so that they need not
+        be decoded again, and an iterator that is used up has served.
+        """
+        if not self._few:
+            return list(itertools.islice(self, count))
+        chosen = min(count, len(self._few))
+        return [self._few[index * len(self._few) // chosen] for index in range(chosen)]
 
     @property
     def read_once(self) -> bool:
@@ -113,7 +130,8 @@ class Dataset:
 
     def compare(self, reading: Reading, *, at_end: bool = False) -> None:
         """Notice a pass that differs from an earlier one: at its end, and whenever the number of samples doubled."""
-        self.seen = max(self.seen, reading.samples)
+        if reading.samples >= self.seen:
+            self.seen, self._few = reading.samples, reading.few
         if at_end or reading.samples.bit_count() == 1:
             self.repeatable &= self._seen.setdefault(reading.samples, reading.sha256) == reading.sha256
 
@@ -191,8 +209,10 @@ class Reading:
         self._items = items
         self._digest = hashlib.sha256()
         self._variety = _Variety()
+        self._apart = 1
         self.samples = 0
         self.total = total
+        self.few: list[Sample] = []
 
     @property
     def sha256(self) -> str:
@@ -209,12 +229,22 @@ class Reading:
                 self._digest.update(str(tuple(tensor.shape)).encode())
                 self._digest.update(tensor.numpy().data)
             self._variety.add(sample)
+            if not self._dataset.labelled and self.samples % self._apart == 0:
+                self._keep(sample)
             self.samples += 1
             self._dataset.compare(self)
             return sample
         self._dataset.ended(self)
         self.stop()
         raise StopIteration
+
+    def _keep(self, sample: Sample) -> None:
+        """Keep some samples, evenly spread over those read so far: every one, then every second, every fourth, ..."""
+        # A copy: a user may fill the same tensor again for each sample.
+        self.few.append(Sample(inputs=tuple(tensor.clone() for tensor in sample.inputs), label=None))
+        if len(self.few) > _MOST_KEPT:
+            del self.few[1::2]
+            self._apart *= 2
 
     def stop(self) -> None:
         """Read no more; ConfigError if what was read cannot tell anything, as all of it is alike."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgeq.quantize.attributes import constant, new_constant
-from edgeq.quantize.simulate import SAMPLES, Simulation, spread
+from edgeq.quantize.simulate import SAMPLES, Simulation
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
@@ -34,7 +34,7 @@ def correct_biases(graph: GraphModule, scheme: Scheme, calibration: Dataset, *, 
     """
     progress.step("correcting biases")
     simulation = Simulation(graph, scheme)
-    inputs = list(spread(calibration, SAMPLES))
+    inputs = [sample.inputs for sample in calibration.few(SAMPLES)]
     in_float, in_int8 = (_Rows(graph, simulation, inputs) for _ in range(2))
     nodes = [node for node in graph.graph.nodes if node.op not in ("placeholder", "output")]
     with torch.no_grad():

@@ -26,7 +26,7 @@ from edgeq.quantize.attributes import constant
 from edgeq.quantize.bias import biases_alone
 from edgeq.quantize.macs import macs, operator_name
 from edgeq.quantize.rewrite.activations import CLAMPS
-from edgeq.quantize.simulate import SAMPLES, OutputNoise, Simulation, power, spread
+from edgeq.quantize.simulate import SAMPLES, OutputNoise, Simulation, power
 from edgeq.quantize.source import module_of, source_of
 from edgeq.records import LayerNumerics
 
@@ -109,7 +109,7 @@ def measure(  # noqa: PLR0913  # what is measured, on what, how far
     ``graph`` is the float graph as it is about to be emitted.
     """
     progress.step("measuring what rounding costs at each layer")
-    chosen = list(spread(calibration, samples))
+    chosen = [sample.inputs for sample in calibration.few(samples)]
     simulation = Simulation(graph, scheme, biases_alone(graph, scheme, chosen))
     tallies = [_Tally(operation, graph) for operation in operations]
     together = _Answers()

@@ -9,7 +9,6 @@ Accuracy is never read off a simulation; it tells recipes and layers apart.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from torch.utils import _pytree as pytree
 from edgeq.quantize.attributes import constant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from torch.fx import GraphModule
 
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 SAMPLES = 16
 """So many tell recipes apart: the noise of a layer is much the same for every sample."""
-
-_FURTHEST_APART = 8
 
 
 class Simulation(Interpreter):
@@ -148,10 +145,10 @@ def simulated_sqnr_db(
     """
     simulation, float_graph = Simulation(graph, scheme), Interpreter(reference)
     noise = OutputNoise()
-    for inputs in spread(calibration, samples):
+    for sample in calibration.few(samples):
         with torch.no_grad():
-            wanted = tuple(pytree.tree_leaves(float_graph.run(*inputs)))
-        noise.add(wanted, simulation.outputs(inputs, scheme.plan.operations))
+            wanted = tuple(pytree.tree_leaves(float_graph.run(*sample.inputs)))
+        noise.add(wanted, simulation.outputs(sample.inputs, scheme.plan.operations))
     share = noise.share
     return -10 * math.log10(share) if share else math.inf
 
@@ -181,14 +178,3 @@ class OutputNoise:
 def power(tensor: torch.Tensor) -> float:
     """The sum of squares, in float64."""
     return float(tensor.double().square().sum())
-
-
-def spread(calibration: Dataset, count: int) -> Iterator[tuple[torch.Tensor, ...]]:
-    """The inputs of ``count`` samples, or of as many as there are.
-
-    They are not neighbours where enough samples are known to be there: data
-    often lies sorted by class.
-    """
-    every = min(max(calibration.seen // count, 1), _FURTHEST_APART)
-    chosen: Iterable[Any] = itertools.islice(calibration, 0, count * every, every)
-    yield from (sample.inputs for sample in chosen)

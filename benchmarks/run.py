@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 HERE = Path(__file__).parent / "accuracy"
-SAMPLES = 4000
+SAMPLES = 2000
 TOOLS = ("edgeq", "torch", "torchao", "executorch", "onnx", "onnxruntime", "nncf")
 
 

@@ -24,6 +24,7 @@ from edgeq.progress import SILENT
 from edgeq.quantize import FloatGraph
 from edgeq.quantize.explain import numerics_of, sums_saturate
 from edgeq.quantize.findings import find
+from edgeq.quantize.observers import RANGES
 from edgeq.quantize.static import settled as settle
 from edgeq.recipe import named
 from edgeq.target import load_target
@@ -106,6 +107,42 @@ def test_outliers_that_stretch_a_range_are_found_and_the_remedy_mends_it() -> No
     assert "of 255 steps" in finding.sentence
     assert "+percentile" in finding.remedy
     assert "x" not in {one.layer for one in _found(net, given, "int8-static+percentile")}
+
+
+@pytest.mark.parametrize("share", [0.00004, 0.00065, 0.005])
+@pytest.mark.parametrize("sides", [(1.0,), (1.0, -1.0)])
+def test_few_outliers_are_found_however_few_and_only_observers_that_mend_it_are_named(
+    share: float, sides: tuple[float, ...]
+) -> None:
+    given = samples((1, 3, 32, 32), count=16)
+    flat = torch.stack([sample for (sample,) in given]).view(-1)
+    places = torch.randperm(flat.numel())[: round(share * flat.numel())]
+    flat[places] = 400.0 * torch.tensor(sides).repeat(len(places))[: len(places)]
+    outlying = [(sample,) for sample in flat.view(16, 1, 3, 32, 32)]
+    finding = _found(_two_convolutions(), outlying, "int8-static+minmax")[0]
+    assert (finding.code, finding.layer) == ("stretched-range", "x")
+    assert finding.numbers["high"] < 4
+    remedies = [name for name in RANGES if f"+{name}" in finding.remedy]
+    assert bool(remedies) == (share < 0.0005)
+    for name in RANGES:
+        others = _found(_two_convolutions(), outlying, f"int8-static+{name}")
+        still = ("stretched-range", "x") in {(one.code, one.layer) for one in others}
+        assert still == (name not in remedies), name
+
+
+@pytest.mark.parametrize("observer", RANGES)
+@pytest.mark.parametrize("kind", ["uniform", "normal", "laplace", "sparse", "exponential"])
+def test_data_without_outliers_have_no_stretched_range(kind: str, observer: str) -> None:
+    shape = (1, 3, 32, 32)
+    draw = {
+        "uniform": lambda: torch.rand(shape),
+        "normal": lambda: torch.randn(shape),
+        "laplace": lambda: torch.distributions.Laplace(0.0, 1.0).sample(shape),
+        "sparse": lambda: functional.relu(torch.randn(shape) - 1.5),
+        "exponential": lambda: torch.empty(shape).exponential_(),
+    }[kind]
+    found = _found(_two_convolutions(), [(draw(),) for _ in range(32)], f"int8-static+{observer}")
+    assert "stretched-range" not in {finding.code for finding in found}
 
 
 def test_channels_of_wildly_different_range_are_found() -> None:

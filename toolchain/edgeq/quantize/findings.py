@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeq.quantize.attributes import constant
+from edgeq.quantize.observers import RANGES
 from edgeq.quantize.plan import CONVOLUTIONS, TRANSPOSED, readers, unread_results
 from edgeq.quantize.rewrite.activations import CLAMPS
+from edgeq.quantize.saturation import useful_bounds
 from edgeq.quantize.scheme import HIGHEST, LOWEST, WEIGHT_LIMIT, output_axis
 from edgeq.quantize.source import module_of, source_of
 from edgeq.records import NumericFinding
@@ -24,9 +26,8 @@ if TYPE_CHECKING:
 
     from torch.fx import GraphModule, Node
 
-    from edgeq.quantize.histogram import Histogram
     from edgeq.quantize.plan import Operation
-    from edgeq.quantize.scheme import Scheme
+    from edgeq.quantize.scheme import Affine, Scheme
     from edgeq.quantize.statistics import Statistics, TensorStatistics
 
 FEW_STEPS = 32
@@ -38,6 +39,9 @@ VERY_FEW_STEPS = 8
 _MANY_CHANNELS = 0.25
 _MANY_DEAD = 0.05
 _TAIL = 0.001
+_FEW_VALUES = 0.01
+"""The part of a tensor's values, exact zeros aside, that may stretch a range without being what it is for."""
+
 _ENOUGH_SAMPLES = 8
 _RAISED = 1.5
 _INT8_STEPS = HIGHEST - LOWEST
@@ -68,26 +72,50 @@ def find(graph: GraphModule, scheme: Scheme, statistics: Statistics, *, saturati
 def _stretched_ranges(scheme: Scheme, statistics: Statistics) -> Iterator[NumericFinding]:
     """Ranges that a few values stretch until nearly all others share a few steps.
 
+    Judged by what the others lose, not by the squared error of all values:
+    a cut costs the square of all that it takes from an outlier, so that even
+    the cut of least error leaves one value in 100,000 as it is.
     Tensors that results are read from keep their largest values on purpose.
+    A range that integer kernels need so wide is no work of outliers.
     """
     for leader, tensors in _groups(scheme).items():
         if leader in scheme.plan.results:
             continue
         first, *others = (statistics.of(tensor) for tensor in tensors)
-        low, high = _bulk(first.merged(*others).histogram)
-        scale = scheme.activations[leader].scale
-        steps = (high - low) / scale
-        if 0 < steps < FEW_STEPS:
+        seen, affine = first.merged(*others), scheme.activations[leader]
+        low, high = seen.histogram.narrowest_range(1 - _FEW_VALUES)
+        steps = (high - low) / affine.scale
+        if 0 < steps < FEW_STEPS < (seen.maximum - seen.minimum) / affine.scale:
             maker = _maker(scheme, leader)
+            enough = _observers_that_leave(FEW_STEPS, high - low, seen.clamped(*useful_bounds(*tensors)), affine)
+            spare = "+smooth before linear layers if few channels hold them, or keep_float for the layers that read it"
             yield _finding(
                 "stretched-range",
                 maker,
-                f"99.9 % of the values of {_called(maker)} lie between {low:.3g} and {high:.3g}, and a few outliers "
-                f"stretch its int8 range to {_INT8_STEPS * scale:.3g}: {steps:.0f} of 255 steps are left for them",
-                "an observer that cuts outliers off (+histogram, +percentile or +mse after the recipe's name); "
-                "if the outliers are needed, +smooth before linear layers, or keep_float for the layers that read it",
-                {"low": low, "high": high, "range": _INT8_STEPS * scale, "steps": steps},
+                f"{100 - 100 * _FEW_VALUES:g} % of the values of {_called(maker)} lie between {low:.3g} and {high:.3g} "
+                f"and a few outliers stretch its int8 range to {_INT8_STEPS * affine.scale:.3g}: {steps:.0f} of 255 "
+                "steps are left for them",
+                f"an observer that cuts outliers off ({' or '.join(enough)} after the recipe's name); if the outliers "
+                f"are needed, {spare}"
+                if enough
+                else f"no observer cuts enough of the outliers off: {spare}",
+                {"low": low, "high": high, "range": _INT8_STEPS * affine.scale, "steps": steps},
             )
+
+
+def _observers_that_leave(steps: float, width: float, seen: TensorStatistics, affine: Affine) -> list[str]:
+    """The words for a recipe's name under which values ``width`` apart would have at least so many ``steps``.
+
+    A zero point of 0 stands in the middle of its range, whatever the
+    observer says.
+    """
+    found = []
+    for name, rule in RANGES.items():
+        low, high = rule(seen, _INT8_STEPS)
+        whole = 2 * max(-low, high) if affine.zero_point == 0 else high - low
+        if width * _INT8_STEPS >= steps * whole:
+            found.append(f"+{name}")
+    return found
 
 
 def uneven_channels(scheme: Scheme, statistics: Statistics) -> Iterator[NumericFinding]:
@@ -345,18 +373,6 @@ def _groups(scheme: Scheme) -> dict[Node, list[Node]]:
 def _maker(scheme: Scheme, tensor: Node) -> Node:
     """What a person would look for: the layer in front of a clamp that belongs to it, else the tensor's own node."""
     return next((one.node for one in scheme.plan.operations if one.output is tensor), tensor)
-
-
-def _bulk(histogram: Histogram) -> tuple[float, float]:
-    """The range of all values but the outermost thousandth and 0, which int8 holds anyway; it includes 0."""
-    total = int(histogram.counts.sum())
-    if not total:
-        return 0.0, 0.0
-    below = histogram.counts.cumsum()
-    first = int((below > total * _TAIL / 2).argmax())
-    last = int((below >= total * (1 - _TAIL / 2)).argmax())
-    edge = histogram.centers - histogram.width / 2
-    return min(float(edge[first]), 0.0), max(float(edge[last]) + histogram.width, 0.0)
 
 
 def _called(node: Node) -> str:

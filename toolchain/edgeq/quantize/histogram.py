@@ -128,6 +128,23 @@ class Histogram:
         best = int(cost.argmin())
         return float(lows[best // highs.size, 0]), float(highs[0, best % highs.size])
 
+    def narrowest_range(self, share: float) -> tuple[float, float]:
+        """The narrowest range with 0 in it, by whole bins, that holds a ``share`` (0 to 1) of all values but zeros.
+
+        (0, 0) where nothing but zeros was counted.
+        """
+        upto = np.cumsum(self.counts)
+        if not upto[-1]:
+            return 0.0, 0.0
+        before = upto - self.counts
+        needed = math.ceil(upto[-1] * share)
+        firsts = np.flatnonzero(before + needed <= upto[-1])
+        lasts = np.searchsorted(upto, before[firsts] + needed)
+        lows = np.minimum((self.first + firsts) * self.width, 0.0)
+        highs = np.maximum((self.first + lasts + 1) * self.width, 0.0)
+        best = int((highs - lows).argmin())
+        return float(lows[best]), float(highs[best])
+
     def _bins_below(self, values: np.ndarray) -> np.ndarray:
         """The number of bins below each value."""
         position = np.rint(values / self.width) - self.first

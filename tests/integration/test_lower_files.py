@@ -264,3 +264,70 @@ def test_no_kernel_of_onnx_runtime_computes_on_sixteen_bit_activations(dtype: st
     kernels = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
     assert ("QLinearConv" in kernels) == fused
     assert ("Conv" in kernels) != fused
+
+
+class CalledOften(nn.Module):
+    """One layer called on one input, each result stored at another scale; one of them is an output."""
+
+    def __init__(self, layer: nn.Module, last: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.last = layer, last
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.last(torch.relu(self.layer(x))), self.layer(x), self.last(torch.clamp(self.layer(x), -0.2, 0.1))
+
+
+class AddedOften(nn.Module):
+    """Two layers whose sum is stored at two scales."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        one, other = self.first(x), self.second(x)
+        return self.last(torch.relu(one + other)), self.last(torch.clamp(one + other, -0.2, 0.1))
+
+
+CALLED_OFTEN = {
+    "a convolution": (lambda: nn.Conv2d(3, 8, 3), lambda: nn.Conv2d(8, 4, 1), IMAGE),
+    "behind a padding": (
+        lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 8, 3, stride=2)),
+        lambda: nn.Conv2d(8, 4, 1),
+        IMAGE,
+    ),
+    "a linear layer": (lambda: nn.Linear(16, 8), lambda: nn.Linear(8, 4), (3, 16)),
+    "a linear layer on rows": (lambda: nn.Linear(16, 8), lambda: nn.Linear(8, 4), (2, 3, 16)),
+}
+
+
+@pytest.mark.parametrize("case", CALLED_OFTEN)
+def test_each_call_of_a_shared_layer_runs_in_int8_where_each_result_has_its_own_scale(
+    case: str, tmp_path: Path
+) -> None:
+    layer, last, shape = CALLED_OFTEN[case]
+    torch.manual_seed(0)
+    given = samples(shape)
+    program = quantized(CalledOften(layer(), last()).eval(), given)
+    _, pte = lowered(program, "pte", tmp_path)
+    for target in ("rpi4", "host"):
+        coverage, onnx_file = lowered(program, "onnx", tmp_path, target)
+        assert (coverage.int8_mac_share, coverage.undelegated) == (1.0, ())
+        assert np.array_equal(outputs(onnx_file, given), outputs(pte, given))
+
+
+def test_a_sum_runs_in_int8_at_each_scale_it_is_stored_at(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    given = samples(IMAGE)
+    program = quantized(AddedOften().eval(), given)
+    coverage, onnx_file = lowered(program, "onnx", tmp_path)
+    assert (coverage.int8_mac_share, coverage.undelegated) == (1.0, ())
+    _, pte = lowered(program, "pte", tmp_path)
+    assert np.array_equal(outputs(onnx_file, given), outputs(pte, given))
+
+
+def test_what_has_no_int8_kernel_is_computed_once_for_all_that_store_it(tmp_path: Path) -> None:
+    program = quantized(CalledOften(nn.ConvTranspose2d(3, 8, 3), nn.Conv2d(8, 4, 1)).eval(), samples(IMAGE))
+    lowered(program, "onnx", tmp_path)
+    nodes = [node.op_type for node in onnx.load(tmp_path / "small.onnx").graph.node]
+    assert nodes.count("ConvTranspose") == 1

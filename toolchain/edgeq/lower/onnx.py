@@ -93,6 +93,7 @@ def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str]]:
     if exported is None:
         raise RuntimeError("torch.onnx.export gave nothing")
     model = exported.model
+    rewrites.compute_each_call(model.graph)
     sources = {}
     for node in model.graph:
         fx_node = node.metadata_props.get("pkg.torch.onnx.fx_node", "").removeprefix("%").split(" ", 1)[0]

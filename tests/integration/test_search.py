@@ -230,3 +230,52 @@ def test_a_search_that_was_killed_tries_nothing_twice(project: Path) -> None:
     assert [trial["resumed"] for trial in trials[:before]] == [True] * before
     assert not any(trial["resumed"] for trial in trials[before:])
     assert len(trials) > before
+
+
+RECURRENT = """
+import torch
+from torch import nn
+
+
+class Rows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rows, self.head = nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.rows(x)[0][:, -1])
+
+
+def load():
+    torch.manual_seed(0)
+    return Rows().eval()
+
+
+def samples(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(1, 6, 8, generator=generator) for _ in range(count)]
+
+
+def calibration():
+    return ((x,) for x in samples(32, 1))
+
+
+def evaluation():
+    model = load()
+    with torch.no_grad():
+        return [((x,), int(model(x).argmax())) for x in samples(400, 2)]
+"""
+
+
+def test_auto_is_not_content_with_what_leaves_recurrent_layers_in_float(project: Path) -> None:
+    (project / "edgeq.toml").write_text(TOML.replace("[1, 8, 12, 12]", "[1, 6, 8]"))
+    (project / "project.py").write_text(RECURRENT)
+
+    code, document, told = _build(project, "--recipe", "auto", "--max-drop", "2", "--format", "onnx")
+
+    assert code == 0, told
+    (search,) = document["searches"]
+    assert [trial["recipe"] for trial in search["trials"]] == ["int8-static", "int8-dynamic"]
+    assert search["chosen"] == "int8-dynamic"
+    (artifact,) = (one for one in document["artifacts"] if one["recipe"] == "auto")
+    assert artifact["int8_mac_share"] > 0.9

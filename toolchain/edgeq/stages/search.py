@@ -2,7 +2,8 @@
 
 The ladder of ``auto``, cheapest on the device first:
 
-1. everything in int8, with the usual ranges;
+1. everything in int8, with the usual ranges; where that leaves most in
+   float (recurrent layers), ranges taken at run time beside it;
 2. the same with another observer, then equalized, then with adaptive
    rounding: none of these costs anything on the device, and each is tried
    only where a simulation on calibration samples says that it helps;
@@ -153,8 +154,10 @@ class _Climb:
         return trial
 
     def attempt_usual(self) -> None:
-        """Try the cheapest on the device."""
-        self.attempt(named("int8-static"), "everything in int8: the cheapest on the device")
+        """Try the cheapest on the device: of what is mostly recurrent layers, static int8 leaves most in float."""
+        trial = self.attempt(named("int8-static"), "everything in int8: the cheapest on the device")
+        if self._name == "auto" and (trial.int8_mac_share or 0.0) < _LEAST_INT8_SHARE:
+            self.attempt_dynamic()
 
     def attempt_observer(self) -> None:
         """Try the observer that a simulation likes best, if it likes one better than the usual."""
@@ -185,7 +188,9 @@ class _Climb:
         self._too_few = too_few(best_of(self._made()), self._ground.max_drop_pp)
 
     def attempt_dynamic(self) -> None:
-        """Try ranges taken at run time, where linear and recurrent layers hold most of the MACs."""
+        """Try ranges taken at run time, where linear and recurrent layers hold most of the MACs; once."""
+        if any(recipe.method == "dynamic" for recipe, _ in self._trials):
+            return
         nodes = self._ground.source.graph.graph.nodes
         linear = sum(macs(node) for node in nodes if operator_name(node) in ("linear", "lstm", "gru"))
         if 2 * linear > sum(macs(node) for node in nodes):

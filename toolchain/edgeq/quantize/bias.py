@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgeq.quantize.attributes import constant, new_constant
+from edgeq.quantize.channels import channel_axis
 from edgeq.quantize.simulate import SAMPLES, Simulation
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def correct_biases(graph: GraphModule, scheme: Scheme, calibration: Dataset, *, 
             simulation.choose(scheme.plan.operations)
             got = in_int8.computed(node)
             if node in scheme.weights:
-                axis = _axis(node)
+                axis = channel_axis(node)
                 shift = _believable(torch.stack([_middles(b - a, axis) for a, b in zip(wanted, got, strict=True)]))
                 _subtract(graph, node, shift)
                 got = [value - _along(axis, shift, value) for value in got]
@@ -75,7 +76,7 @@ def biases_alone(
                 original = scheme.originals[layer][0]
                 error = scheme.rounded(layer, constant(graph, layer.args[1])) - original  # type: ignore[arg-type]  # a constant weight
                 shift = layer.target(values[layer.args[0]], error, None, *layer.args[3:])  # type: ignore[operator, index]  # an ATen layer
-                found.append(_middles(shift, _axis(layer)))
+                found.append(_middles(shift, channel_axis(layer)))
     return {
         layer: (0 if bias is None else bias) - _believable(torch.stack(shifts[layer]))
         for layer, bias in originals.items()
@@ -112,10 +113,6 @@ class _Rows:
             row[node] = result
             for read in self._last_read.get(node, []):
                 row.pop(read, None)
-
-
-def _axis(layer: Node) -> int:
-    return -1 if layer.target == torch.ops.aten.linear.default else 1
 
 
 def _middles(value: torch.Tensor, axis: int) -> torch.Tensor:

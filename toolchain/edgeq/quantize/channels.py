@@ -86,7 +86,7 @@ class Channels:
 
 def channels_of(source: Node) -> Channels | None:
     """All that has to be scaled if what ``source``, a layer or an affine norm, gives is; None if that cannot be."""
-    axis = source.meta["val"].dim() - 1 if _is_norm(source) or source.target == _ATEN.linear.default else 1
+    axis = source.meta["val"].dim() - 1 if _is_norm(source) else channel_axis(source)
     channels = Channels(count=source.meta["val"].shape[axis])
     pending = [(source, Place(axis, 1))]
     while pending:
@@ -101,6 +101,11 @@ def channels_of(source: Node) -> Channels | None:
             return None
         pending += around
     return channels if channels.readers else None
+
+
+def channel_axis(layer: Node) -> int:
+    """The axis of a layer's result that counts its channels."""
+    return layer.meta["val"].dim() - 1 if layer.target == _ATEN.linear.default else 1
 
 
 def has_constant_weights(node: Node) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeq.quantize.attributes import constant, new_constant
-from edgeq.quantize.channels import grouped, ungrouped
+from edgeq.quantize.channels import channel_axis, grouped, ungrouped
 from edgeq.quantize.plan import plan_int8, unread_results
 from edgeq.quantize.rewrite.editing import call
 
@@ -57,7 +57,7 @@ def even_results(graph: GraphModule, statistics: Statistics) -> int:
 
 def _extent(layer: Node, seen: TensorStatistics) -> torch.Tensor | None:
     """The largest magnitude of each channel, float64; None where calibration kept other channels than the layer's."""
-    if seen.channel_axis != _axis(layer) or seen.channel_minimum is None or seen.channel_maximum is None:
+    if seen.channel_axis != channel_axis(layer) or seen.channel_minimum is None or seen.channel_maximum is None:
         return None
     return torch.maximum(seen.channel_minimum.abs(), seen.channel_maximum.abs()).double()
 
@@ -66,10 +66,6 @@ def _gain_db(extent: torch.Tensor) -> float:
     """How far the noise of rounding falls: steps were as wide as the largest channel needs, in all channels."""
     mean = float(extent.square().mean())
     return 10 * math.log10(float(extent.max()) ** 2 / mean) if mean else 0.0
-
-
-def _axis(layer: Node) -> int:
-    return layer.meta["val"].dim() - 1 if layer.target == torch.ops.aten.linear.default else 1
 
 
 def _divide(graph: GraphModule, layer: Node, factors: torch.Tensor) -> None:
@@ -85,7 +81,7 @@ def _divide(graph: GraphModule, layer: Node, factors: torch.Tensor) -> None:
 
 def _multiply_behind(graph: GraphModule, layer: Node, factors: torch.Tensor) -> None:
     shape = [1] * layer.meta["val"].dim()
-    shape[_axis(layer)] = -1
+    shape[channel_axis(layer)] = -1
     behind = layer.next
     scale = new_constant(graph, behind, factors.float().reshape(shape))
     product = call(graph, behind, torch.ops.aten.mul.Tensor, layer, scale)

@@ -59,12 +59,15 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions:
-    """What a person may set of a measurement; None leaves it to the target and the kind of device."""
+    """What a person may set of a measurement; None and () leave it to the target and the kind of device.
+
+    Of several ``threads`` each artifact gets what is fastest; of all that the device has, if none are given.
+    """
 
     artifacts: tuple[str, ...] = ()
     samples: int | None = None
     repeats: int | None = None
-    threads: int | None = None
+    threads: tuple[int, ...] = ()
 
 
 EVERYTHING = BenchOptions()

@@ -309,6 +309,15 @@ class OpTime:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ThreadsTried:
+    """A few runs of an artifact with one number of threads, in turn with its other numbers and artifacts: raw."""
+
+    threads: int
+    latencies_ns: tuple[int, ...]
+    rounds: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One artifact, measured once on one device: raw.
 
@@ -319,7 +328,8 @@ class Measurement:
     the device, ``correct`` those right among the ``labelled`` ones,
     ``agree_fp32`` those whose top-1 equals the fp32 twin's, and
     ``agreement_with_host`` those whose top-1 equals the host's for the same
-    artifact.
+    artifact. ``tried`` holds the runs that ``threads`` was chosen by; empty
+    where the number was set, or one is all there is.
     """
 
     schema: int = SCHEMA
@@ -345,6 +355,7 @@ class Measurement:
     total: int
     predictions: tuple[int, ...] = ()
     ops: tuple[OpTime, ...] = ()
+    tried: tuple[ThreadsTried, ...] = ()
     celsius: tuple[float | None, float | None] = (None, None)
     throttled: bool | None = None
     started_at: str
@@ -371,6 +382,14 @@ class Speedup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ThreadsRow:
+    """The median of the few runs with one number of threads."""
+
+    threads: int
+    p50_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportRow:
     """One artifact on one device, as a person reads it; ``device`` and ``timing`` are None when it was not measured.
 
@@ -378,7 +397,9 @@ class ReportRow:
     ``labelled``; agreements are shares of ``samples``. ``size_ratio`` is the
     fp32 twin's size over this one's. ``drop_pp`` is in percentage points
     and positive when the artifact is worse than its fp32 twin on the same
-    samples; ``drop_p_value`` is McNemar's, exact.
+    samples; ``drop_p_value`` is McNemar's, exact. ``threads`` is the number
+    that was fastest of ``threads_tried``. ``recommended`` marks the one
+    artifact of a device with a clock that :class:`Recommendation` names.
     """
 
     build: str
@@ -418,6 +439,8 @@ class ReportRow:
     partitions: int
     undelegated: tuple[Undelegated, ...]
     host: HostScore
+    threads_tried: tuple[ThreadsRow, ...] = ()
+    recommended: bool = False
     verdicts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -443,12 +466,34 @@ class OpenQuestion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """The fastest artifact on one device that nothing speaks against: runtime x precision x threads.
+
+    All fields but ``device``, ``timing``, ``of_target`` and ``reason`` are
+    None where nobody can tell, as on an emulated board. ``of_target`` says
+    whether the clock is the target's own; another's is named as such in
+    ``reason``, the evidence in a sentence. ``p50_ms`` is its median latency.
+    """
+
+    device: str
+    timing: Timing
+    of_target: bool
+    artifact: str | None
+    runtime: Literal["executorch", "onnxruntime"] | None
+    recipe: str | None
+    threads: int | None
+    p50_ms: float | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """What to ship, on what evidence, and what nobody knows yet: plain words over the rows."""
 
     headline: str
     evidence: tuple[str, ...]
     open_questions: tuple[OpenQuestion, ...]
+    recommendations: tuple[Recommendation, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     epilog=options.examples(
         "edgeq bench build/fashion-mnist/rpi4 --device ssh://pi@raspberrypi.local",
         "edgeq bench build/fashion-mnist/rpi4 --device board --samples 1000",
+        "edgeq bench build/fashion-mnist/rpi4 --device ssh://pi@raspberrypi.local --threads 1 --threads 2",
     )
 )
 @options.build_argument
@@ -38,18 +39,29 @@ def command(
     artifacts: tuple[str, ...],
     samples: int | None,
     repeats: int | None,
-    threads: int | None,
+    threads: tuple[int, ...],
 ) -> None:
     """Measure BUILD on the device it was deployed to: latency, memory, accuracy. Appends rows to its measurements.
 
-    On an emulated board no latency is taken: its time says nothing about a
-    board. Retired instructions are counted there instead.
+    All artifacts are timed in turn, each with the number of threads that is
+    fastest for it, so that int8 may be held against fp32. On an emulated
+    board no latency is taken: its time says nothing about a board. Retired
+    instructions are counted there instead. Exit 5 if a limit of the project
+    is missed on the device.
     """
     what = pipeline.read_build(build)
     settings = pipeline.BenchOptions(artifacts=artifacts, samples=samples, repeats=repeats, threads=threads)
     with terminal.progress() as progress, pipeline.connected(what, device, progress=progress) as transport:
         rows = pipeline.bench(what, transport, settings, device=device, progress=progress)
+    summary = pipeline.summary([build])
+    checks = [one for one in summary.checks if one.device == device]
+    recommended = [one for each in summary.builds for one in each.decision.recommendations if one.device == device]
     terminal.result(
-        {"measurements": [to_data(row) for row in rows]},
-        lambda: shown.renderable(pipeline.summary([build])),
+        {
+            "measurements": [to_data(row) for row in rows],
+            "recommendations": [to_data(one) for one in recommended],
+            "checks": [to_data(one) for one in checks],
+        },
+        lambda: shown.renderable(summary),
     )
+    pipeline.check(checks)

@@ -50,7 +50,7 @@ def command(
     max_drop_pp: float | None,
     samples: int | None,
     repeats: int | None,
-    threads: int | None,
+    threads: tuple[int, ...],
     jobs: int | None,
 ) -> None:
     """Build PROJECT, deploy it, measure it on the device, and write the report."""

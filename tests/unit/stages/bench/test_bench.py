@@ -37,7 +37,9 @@ class Setup:
         )
 
     def settings(self, **options: object) -> Settings:
-        return settings(sample_target(), self.deployment, **options)  # type: ignore[arg-type]
+        emulated = self.deployment.device_facts.emulated
+        threads = {} if emulated else {"threads": (4,)}
+        return settings(sample_target(), self.deployment, **{**threads, **options})  # type: ignore[arg-type]
 
     def emulate(self) -> None:
         self.deployment = replace(self.deployment, device_facts=sample_facts(emulated=True))
@@ -107,7 +109,7 @@ def test_an_emulated_board_counts_instructions_with_one_thread(setup: Setup) -> 
 
 
 def test_options_win_over_the_target(setup: Setup) -> None:
-    (row,) = setup.bench(artifacts=("tiny.int8-static.pte",), samples=2, repeats=7, threads=3)
+    (row,) = setup.bench(artifacts=("tiny.int8-static.pte",), samples=2, repeats=7, threads=(3,))
     assert (row.total, row.labelled, sum(row.rounds), row.threads) == (2, 2, 7, 3)
     assert row.agree_fp32 == 2  # compared with the fp32 outputs of the build machine
 

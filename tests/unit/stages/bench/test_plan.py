@@ -19,11 +19,27 @@ def test_the_kind_of_clock_follows_from_the_device() -> None:
     assert _settings(device="local").timing == "host"
 
 
-def test_no_more_threads_than_the_device_has_cores() -> None:
-    target = replace(sample_target(), bench=replace(sample_target().bench, threads=8))
+@pytest.mark.parametrize(("cores", "tried"), [(1, (1,)), (2, (1, 2)), (4, (1, 2, 4)), (6, (1, 2, 4, 6))])
+def test_threads_are_tried_up_to_the_cores_of_the_device(cores: int, tried: tuple[int, ...]) -> None:
     deployment = sample_deployment(sample_manifest())
-    assert settings(target, deployment).threads == 4
-    assert settings(target, deployment, threads=8).threads == 8
+    deployment = replace(deployment, device_facts=replace(deployment.device_facts, cores=cores))
+    assert settings(sample_target(), deployment).threads == tried
+
+
+def test_a_device_that_does_not_say_its_cores_is_taken_for_the_targets() -> None:
+    target = replace(sample_target(), bench=replace(sample_target().bench, threads=2))
+    deployment = sample_deployment(sample_manifest())
+    deployment = replace(deployment, device_facts=replace(deployment.device_facts, cores=None))
+    assert settings(target, deployment).threads == (1, 2)
+
+
+def test_threads_that_were_asked_for_are_tried_once_each() -> None:
+    deployment = sample_deployment(sample_manifest())
+    assert settings(sample_target(), deployment, threads=(8, 1, 8)).threads == (1, 8)
+
+
+def test_an_emulated_board_has_one_thread_as_its_instructions_are_counted() -> None:
+    assert _settings(emulated=True).threads == (1,)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def with_wrong(given: Any, device: str, *, fp32: set[int], int8: set[int], sampl
 
 def test_a_real_board_where_int8_is_faster_and_right_says_ship(given: Any) -> None:
     decision = decided(given.report("pi"))
-    assert decision.headline.startswith(f"Ship {INT8} on rpi4: 2.7")
+    assert decision.headline.startswith(f"Ship {INT8} on rpi4 with 4 threads: 2.7")
     assert decision.open_questions == ()
     assert any("p\u00a0=\u00a01.00" in sentence for sentence in decision.evidence)
 

@@ -2,7 +2,8 @@
 
 First every artifact is timed, in rounds: each round visits all of them in a
 random order, so that a device that warms up or slows down does so to all
-alike. Then each runs the evaluation set. A row is written as soon as an
+alike; a few short rounds before tell how many threads each of them gets.
+Then each runs the evaluation set. A row is written as soon as an
 artifact is finished; a device that dies costs the rest, not what was
 measured.
 """
@@ -24,7 +25,8 @@ from edgeq.stages.bench.accuracy import Answers, Scores, answer, count, host_pre
 from edgeq.stages.bench.place import Place, executable_of
 from edgeq.stages.bench.plan import Settings, settings
 from edgeq.stages.bench.rows import append, measurements_path, read_measurements, read_rows
-from edgeq.stages.bench.timing import Timed, time_all
+from edgeq.stages.bench.threads import Choice, choose_threads
+from edgeq.stages.bench.timing import Entrant, Timed, time_in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from edgeq.device.transport import Transport
     from edgeq.progress import Progress
-    from edgeq.records import Artifact, Deployment, Manifest
+    from edgeq.records import Artifact, Deployment, Manifest, ThreadsTried
 
 __all__ = ["Settings", "bench", "measurements_path", "read_measurements", "read_rows", "settings"]
 
@@ -65,18 +67,20 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
     _check_belongs_together(build, manifest, place, artifacts, progress=progress)
 
     health_before = read_health(transport)
-    timed = time_all(build, place, artifacts, progress=progress)
+    choices = choose_threads(build, place, artifacts, progress=progress)
+    timed = _time(build, place, artifacts, choices, progress=progress)
     health_after = read_health(transport)
 
     session = secrets.token_hex(8)
     rows: list[Measurement] = []
-    for artifact, scores in _score_all(place, manifest, artifacts, progress=progress):
+    for artifact, scores in _score_all(place, manifest, artifacts, choices, progress=progress):
         row = _row(
             artifact,
             deployment,
             how,
             timed[artifact.name],
             scores,
+            tried=choices[artifact.name].tried,
             session=session,
             health=(health_before, health_after),
         )
@@ -85,8 +89,29 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
     return tuple(rows)
 
 
+def _time(
+    build: Path, place: Place, artifacts: Sequence[Artifact], choices: Mapping[str, Choice], *, progress: Progress
+) -> dict[str, Timed]:
+    """Time every artifact with the threads chosen for it; by its name."""
+    timed = time_in_turn(
+        build,
+        place,
+        [Entrant(artifact=artifact, threads=choices[artifact.name].threads) for artifact in artifacts],
+        place.how.rounds,
+        warmup=place.how.warmup,
+        doing=f"timing {len(artifacts)} artifacts",
+        progress=progress,
+    )
+    return {artifact.name: one for artifact, one in zip(artifacts, timed, strict=True)}
+
+
 def _score_all(
-    place: Place, manifest: Manifest, artifacts: Sequence[Artifact], *, progress: Progress
+    place: Place,
+    manifest: Manifest,
+    artifacts: Sequence[Artifact],
+    choices: Mapping[str, Choice],
+    *,
+    progress: Progress,
 ) -> Iterator[tuple[Artifact, Scores]]:
     """The scores of one artifact after the other, the fp32 ones first, as the others are compared with them.
 
@@ -101,7 +126,8 @@ def _score_all(
             progress.step(f"{artifact.name}: the metric {manifest.evaluation.metric!r} is computed on the host only")
             yield artifact, Scores()
             continue
-        given = answer(place, artifact, order=order, budget_s=budget_s, progress=progress)
+        threads = choices[artifact.name].threads
+        given = answer(place, artifact, threads=threads, order=order, budget_s=budget_s, progress=progress)
         answers[artifact.name] = given
         order, budget_s = order[: len(given.indices)], None
         twin = _twins_answers(manifest, artifact, evaluation, answers, given.indices)
@@ -167,6 +193,7 @@ def _row(  # noqa: PLR0913  # what a row is made of
     timed: Timed,
     scores: Scores,
     *,
+    tried: tuple[ThreadsTried, ...],
     session: str,
     health: tuple[tuple[float | None, bool | None], tuple[float | None, bool | None]],
 ) -> Measurement:
@@ -194,6 +221,7 @@ def _row(  # noqa: PLR0913  # what a row is made of
         labelled=scores.labelled,
         total=scores.total,
         predictions=scores.predictions,
+        tried=tried,
         celsius=(celsius_before, celsius_after),
         throttled=any(told) if told else None,
         started_at=timed.started_at.astimezone(dt.UTC).isoformat(timespec="seconds"),

@@ -44,8 +44,14 @@ class Scores:
     agree_fp32: int | None = None
 
 
-def answer(
-    place: Place, artifact: Artifact, *, order: NDArray[np.int64], budget_s: float | None, progress: Progress
+def answer(  # noqa: PLR0913  # what is run, where, and how much of it
+    place: Place,
+    artifact: Artifact,
+    *,
+    threads: int,
+    order: NDArray[np.int64],
+    budget_s: float | None,
+    progress: Progress,
 ) -> Answers:
     """Run samples in this order, all of them or as many as ``budget_s`` allows.
 
@@ -73,7 +79,8 @@ def answer(
         budget.answered()
         progress.advance(len(predictions), len(order))
 
-    place.run(artifact, warmup=0, repeats=0, samples=place.samples(artifact, allowed()), on_outputs=take)
+    samples = place.samples(artifact, allowed())
+    place.run(artifact, threads=threads, warmup=0, repeats=0, samples=samples, on_outputs=take)
     ran = order[: len(predictions)]
     ascending = np.argsort(ran)
     return Answers(indices=ran[ascending], predictions=np.array(predictions, dtype=np.int64)[ascending])

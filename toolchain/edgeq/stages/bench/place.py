@@ -30,10 +30,11 @@ class Place:
     evaluation: EvaluationSet
     how: Settings
 
-    def run(
+    def run(  # noqa: PLR0913  # a visit has this many sides
         self,
         artifact: Artifact,
         *,
+        threads: int,
         warmup: int,
         repeats: int,
         samples: Iterable[bytes],
@@ -45,7 +46,7 @@ class Place:
             folder=self.deployment.root,
             executable=executable_of(self.deployment, artifact.requires.runtime),
             model=artifact.name,
-            threads=self.how.threads,
+            threads=threads,
             warmup=warmup,
             repeats=repeats,
             count_instructions=self.how.timing == "emulated",

@@ -24,11 +24,16 @@ _SILENCE_S: dict[Timing, float] = {"hardware": 120.0, "host": 120.0, "emulated":
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to measure. ``samples`` is None for as many as there are, or as ``budget_s`` (None: no bound) allows."""
+    """How to measure.
+
+    ``threads`` are the numbers among which each artifact gets its fastest.
+    ``samples`` is None for as many as there are, or as ``budget_s`` (None:
+    no bound) allows.
+    """
 
     timing: Timing
     artifacts: tuple[str, ...]
-    threads: int
+    threads: tuple[int, ...]
     warmup: int
     repeats: int
     samples: int | None
@@ -54,7 +59,7 @@ def settings(  # noqa: PLR0913  # the options of a command
     artifacts: Sequence[str] = (),
     samples: int | None = None,
     repeats: int | None = None,
-    threads: int | None = None,
+    threads: Sequence[int] = (),
 ) -> Settings:
     """The settings for a deployment; None and () leave a choice to the target and the kind of device."""
     emulated = deployment.device_facts.emulated
@@ -63,9 +68,14 @@ def settings(  # noqa: PLR0913  # the options of a command
     return Settings(
         timing=timing,
         artifacts=tuple(artifacts),
-        threads=threads or (1 if timing == "emulated" else min(target.bench.threads, cores)),
+        threads=tuple(sorted(set(threads))) or ((1,) if timing == "emulated" else _doubling(cores)),
         warmup=_EMULATED_WARMUP if timing == "emulated" else target.bench.warmup,
         repeats=repeats or (_EMULATED_REPEATS if timing == "emulated" else target.bench.repeats),
         samples=samples,
         budget_s=_EMULATED_BUDGET_S if timing == "emulated" and samples is None else None,
     )
+
+
+def _doubling(cores: int) -> tuple[int, ...]:
+    """1, 2, 4, ... and all cores."""
+    return (*(1 << power for power in range((cores - 1).bit_length())), cores)

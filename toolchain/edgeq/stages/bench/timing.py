@@ -13,6 +13,7 @@ import numpy as np
 from edgeq import stats
 from edgeq.errors import WrongOutputError
 from edgeq.integrity import read_golden
+from edgeq.records import Artifact
 from edgeq.stages.bench.place import bytes_of
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.progress import Progress
-    from edgeq.records import Artifact
     from edgeq.runner import Execution
     from edgeq.stages.bench.place import Place
 
@@ -31,13 +31,18 @@ Another core rounds differently, which leaves more than 25 dB between the
 int8 outputs of two machines; a kernel that is wrong leaves none.
 """
 
-_PROBING_S = 2.0
-"""How long samples are tried beside the timing, to see how long one takes from here."""
+
+@dataclass(frozen=True, kw_only=True)
+class Entrant:
+    """What takes its turn in each round: an artifact with so many threads."""
+
+    artifact: Artifact
+    threads: int
 
 
 @dataclass(kw_only=True)
 class Timed:
-    """What the rounds gave for one artifact so far."""
+    """What the rounds gave for one entrant so far."""
 
     started_at: dt.datetime
     threads: int = 0
@@ -62,38 +67,49 @@ class Timed:
         self.planned_bytes = seen.planned_bytes
 
 
-def time_all(build: Path, place: Place, artifacts: Sequence[Artifact], *, progress: Progress) -> dict[str, Timed]:
-    """Time every artifact on its golden input; by name.
+def time_in_turn(  # noqa: PLR0913  # a measurement has this many sides
+    build: Path,
+    place: Place,
+    entrants: Sequence[Entrant],
+    rounds: Sequence[int],
+    *,
+    warmup: int,
+    doing: str,
+    progress: Progress,
+) -> list[Timed]:
+    """Time each entrant on its artifact's golden input, ``rounds[i]`` runs in round i; in the order of ``entrants``.
 
-    Raises WrongOutputError when what one computes for it has nothing to do
-    with what it computed on the build machine.
+    Raises WrongOutputError when what an artifact computes for it has nothing
+    to do with what it computed on the build machine.
     """
-    how = place.how
-    order = random.Random(how.seed)  # noqa: S311  # nobody gains from guessing it
-    golden = {artifact.name: read_golden(build, artifact) for artifact in artifacts}
-    timed = {artifact.name: Timed(started_at=dt.datetime.now(dt.UTC)) for artifact in artifacts}
-    for number, repeats in enumerate(how.rounds, start=1):
-        progress.step(f"timing {len(artifacts)} artifacts, round {number} of {len(how.rounds)}")
-        for done, artifact in enumerate(order.sample(list(artifacts), k=len(artifacts))):
-            progress.advance(done, len(artifacts))
-            visit = _Visit(place, artifact, golden[artifact.name])
-            timed[artifact.name].add(visit.run(repeats))
+    order = random.Random(place.how.seed)  # noqa: S311  # nobody gains from guessing it
+    golden = {one.artifact.name: read_golden(build, one.artifact) for one in entrants}
+    timed = [Timed(started_at=dt.datetime.now(dt.UTC)) for _ in entrants]
+    for number, repeats in enumerate(rounds, start=1):
+        progress.step(f"{doing}, round {number} of {len(rounds)}")
+        for done, index in enumerate(order.sample(range(len(entrants)), k=len(entrants))):
+            progress.advance(done, len(entrants))
+            entrant = entrants[index]
+            visit = _Visit(place, entrant, golden[entrant.artifact.name])
+            timed[index].add(visit.run(warmup, repeats))
     return timed
 
 
 class _Visit:
     """One process of the runner that times the golden input."""
 
-    def __init__(self, place: Place, artifact: Artifact, golden: tuple[bytes, bytes]) -> None:
+    def __init__(self, place: Place, entrant: Entrant, golden: tuple[bytes, bytes]) -> None:
         self._place = place
-        self._artifact = artifact
+        self._artifact = entrant.artifact
+        self._threads = entrant.threads
         self._golden_input, self._golden_output = golden
 
-    def run(self, repeats: int) -> Execution:
+    def run(self, warmup: int, repeats: int) -> Execution:
         """Visit the device once."""
         return self._place.run(
             self._artifact,
-            warmup=self._place.how.warmup,
+            threads=self._threads,
+            warmup=warmup,
             repeats=repeats,
             samples=(self._golden_input,),
             on_outputs=self._take,

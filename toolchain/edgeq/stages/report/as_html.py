@@ -45,6 +45,7 @@ class BuildSection:
     headline_tone: str
     cards: tuple[Card, ...]
     charts: tuple[Chart, ...]
+    recommended: Table
     limits: Table | None
     devices: tuple[DeviceSection, ...]
     tables: tuple[Table, ...]
@@ -90,6 +91,7 @@ def _section(report: Report, build: ReportedBuild) -> BuildSection:
         headline_tone=_tone(build.decision.headline),
         cards=_cards(rows, build.target),
         charts=_charts(groups),
+        recommended=tables.recommendations(build.decision.recommendations),
         limits=tables.limits(checks) if checks else None,
         devices=tuple(_device(device, group, build) for device, group in groups),
         tables=tuple(table for table in more if table.rows),

@@ -43,8 +43,8 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[str]:
         if question.commands:
             yield from ("```sh", *(printable(command) for command in question.commands), "```", "")
     checks = [check for check in report.checks if check.build == build.build]
-    if checks:
-        yield from _table(tables.limits(checks))
+    for table in (tables.recommendations(build.decision.recommendations), tables.limits(checks)):
+        yield from _table(table) if table.rows else ()
     groups = tables.by_device(report, build)
     for device, rows in groups:
         yield from (f"### {_safe(tables.device_heading(device))}", "")

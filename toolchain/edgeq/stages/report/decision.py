@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal
 from edgeq.records import Decision, OpenQuestion, ReportRow
 from edgeq.stages.report import figures
 from edgeq.stages.report.evidence import FP32, latency_ratio, tells_time
-from edgeq.stages.report.limits import CHANCE
+from edgeq.stages.report.limits import CHANCE, NEVER_SLOWER
+from edgeq.stages.report.recommendation import recommend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edgeq.records import Check, Manifest, Measurement
+    from edgeq.records import Check, Manifest, Measurement, Recommendation
     from edgeq.stages.report.evidence import Evidence
 
 ASSUMED_DROP_PP = 1.0
@@ -41,6 +42,14 @@ class Candidate:
     speed: Speed
     missed: tuple[str, ...]
 
+    @property
+    def unfit(self) -> str:
+        """Why it is not to be used however fast it is, in words that follow its name; empty if nothing is wrong."""
+        missed = [name for name in self.missed if name != NEVER_SLOWER]
+        if missed:
+            return f"misses {figures.listed(missed)}"
+        return "loses accuracy" if self.accuracy == "lost" else ""
+
 
 def decide(
     build: str, manifest: Manifest, rows: Sequence[ReportRow], checks: Sequence[Check], evidence: Sequence[Evidence]
@@ -52,10 +61,13 @@ def decide(
         for artifact in manifest.artifacts
         if artifact.recipe != FP32
     ]
+    unfit = {one.row.artifact: one.unfit for one in candidates if one.unfit}
+    recommended = recommend(manifest, rows, evidence, unfit)
     return Decision(
-        headline=_headline(candidates, manifest.target),
+        headline=_headline(candidates, manifest.target, recommended),
         evidence=tuple(_evidence(candidates, manifest, evidence)),
         open_questions=tuple(_open_questions(build, manifest, candidates, tolerance)),
+        recommendations=recommended,
     )
 
 
@@ -89,7 +101,7 @@ def _candidate(
     )
 
 
-def _headline(candidates: Sequence[Candidate], target: str) -> str:
+def _headline(candidates: Sequence[Candidate], target: str, recommended: Sequence[Recommendation]) -> str:
     """The decision in one or two sentences; the strongest that the evidence allows, never more."""
     if not candidates:
         return "Nothing to decide: only fp32 artifacts were built."
@@ -101,14 +113,22 @@ def _headline(candidates: Sequence[Candidate], target: str) -> str:
         return "Keep fp32: every quantized artifact " + (
             f"misses a limit ({', '.join(why)})." if why else "loses accuracy."
         )
-    timed = [one for one in fit if tells_time(one.row.timing, target)]
-    kept = [one for one in timed if one.accuracy == "kept"]
-    gains = [one for one in kept if one.speed in {"faster", "same"}]
-    if gains:
-        return _ship(min(gains, key=lambda one: one.row.p50_ms or math.inf), target)
-    if kept and all(one.speed == "slower" for one in kept):
-        return f"Keep fp32 where time matters: int8 keeps its accuracy on {target}, and is slower there."
+    fastest = next((one for one in recommended if one.of_target and one.artifact is not None), None)
+    if fastest is not None:
+        best = next((one for one in fit if one.row.artifact == fastest.artifact), None)
+        if best is None:
+            return _keep(fastest, fit, target)
+        if best.accuracy == "kept" and best.speed in {"faster", "same"}:
+            return _ship(best, target)
     return _not_yet(fit, target)
+
+
+def _keep(fastest: Recommendation, fit: Sequence[Candidate], target: str) -> str:
+    """An fp32 file is the fastest of all."""
+    if all(one.speed == "slower" for one in fit):
+        accuracy = "int8 keeps its accuracy on" if all(one.accuracy == "kept" for one in fit) else "int8 is no gain on"
+        return f"Keep fp32 where time matters: {accuracy} {target}, and is slower there."
+    return f"Keep fp32 where time matters: {fastest.artifact} is faster on {target} than every int8 artifact."
 
 
 def _ship(best: Candidate, target: str) -> str:
@@ -119,7 +139,8 @@ def _ship(best: Candidate, target: str) -> str:
         if best.speed == "faster" and speed.ratio is not None
         else "as fast as its fp32 twin"
     )
-    return f"Ship {row.artifact} on {target}: {gain}{_smaller(row.size_ratio)}, and its accuracy holds."
+    threads = f" with {figures.some(row.threads, 'thread')}" if row.threads else ""
+    return f"Ship {row.artifact} on {target}{threads}: {gain}{_smaller(row.size_ratio)}, and its accuracy holds."
 
 
 def _not_yet(fit: Sequence[Candidate], target: str) -> str:
@@ -152,7 +173,7 @@ def _evidence(candidates: Sequence[Candidate], manifest: Manifest, evidence: Seq
             yield (
                 f"{names[0]} is {against.verdict if against.verdict != 'same' else 'as fast'} "
                 f"{'as' if against.verdict == 'same' else 'than'} {slower} there: "
-                f"{figures.ratio(against.ratio)}{_reach(against.low, against.high)}."
+                f"{figures.ratio(against.ratio)}{figures.reach(against.low, against.high)}."
             )
     assumed = manifest.limits is None or manifest.limits.max_drop_pp is None
     if assumed and any(one.scored.drop_pp is not None for one in candidates):
@@ -178,17 +199,14 @@ def _facts(one: Candidate, target: str) -> Iterator[str]:
         yield f"fp32's answer on {same} ({figures.percent(scored.fp32_agreement, scored.samples)})"
     if tells_time(row.timing, target) and row.speedup_vs_fp32.ratio is not None:
         speed = row.speedup_vs_fp32
-        yield f"{figures.ratio(speed.ratio or 0)} as fast as fp32{_reach(speed.low, speed.high)}: {speed.verdict}"
+        reach = figures.reach(speed.low, speed.high)
+        yield f"{figures.ratio(speed.ratio or 0)} as fast as fp32{reach}: {speed.verdict}"
     if row.size_ratio is not None:
         yield figures.megabytes(row.size_bytes) + _smaller(row.size_ratio, " than fp32")
 
 
 def _smaller(size_ratio: float | None, than: str = "") -> str:
     return f", {figures.ratio(size_ratio)} smaller{than}" if size_ratio is not None and size_ratio > 1 else ""
-
-
-def _reach(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" (95 %: {figures.ratio(low)} to {figures.ratio(high)})"
 
 
 def _open_questions(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FP32 = "fp32"
 """The recipe that every other one is compared with."""
 
+WITHOUT_A_BOARD = "cannot tell without a board"
+
 BENCH_TOGETHER = "measure both in one run of edgeq bench"
 
 
@@ -108,12 +110,15 @@ def speedup(what: Evidence) -> Speedup:
 
 
 def latency_ratio(reference: Measurement, candidate: Measurement) -> Speedup:
-    """Latency of ``reference`` over that of ``candidate``; "cannot tell" unless both were measured alike, in turn."""
+    """Latency of ``reference`` over that of ``candidate``; "cannot tell" unless both were measured alike, in turn.
+
+    Both have one number of threads, or each the one of those it was tried with that is its fastest.
+    """
     if "emulated" in (reference.timing, candidate.timing) or reference.timing != candidate.timing:
         return _cannot_tell(f"clocks of different kinds: {reference.timing} and {candidate.timing}")
     if (reference.device, reference.session) != (candidate.device, candidate.session):
         return _cannot_tell(f"measured in different sessions; {BENCH_TOGETHER}")
-    if reference.threads != candidate.threads:
+    if reference.threads != candidate.threads and not (reference.tried and candidate.tried):
         return _cannot_tell(f"measured with {reference.threads} and {candidate.threads} threads")
     if len(reference.rounds) != len(candidate.rounds) or not reference.rounds:
         return _cannot_tell(f"not measured in turn; {BENCH_TOGETHER}")

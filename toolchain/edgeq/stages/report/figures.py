@@ -67,6 +67,11 @@ def ratio(value: float) -> str:
     return f"{significant(value)}\u00d7"
 
 
+def reach(low: float | None, high: float | None) -> str:
+    """The interval of a ratio in parentheses, after a space; nothing where there is none."""
+    return "" if low is None or high is None else f" (95 %: {ratio(low)} to {ratio(high)})"
+
+
 def megabytes(size_bytes: int) -> str:
     """4.91 MB, millions of bytes; 44.5 kB; 8.32 GB."""
     if size_bytes >= 1000 * MILLION:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from edgeq.records import Check
 from edgeq.stages.report import figures
-from edgeq.stages.report.evidence import FP32, tells_time
+from edgeq.stages.report.evidence import FP32, WITHOUT_A_BOARD, tells_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from edgeq.records import Limits, Outcome, ReportRow
+
+NEVER_SLOWER = "never_slower"
 
 CHANCE = 0.05
 """A drop whose p-value is above this may be chance, and misses no limit."""
@@ -53,7 +55,7 @@ def _on_the_device(row: ReportRow, limits: Limits, target: str) -> Iterator[Chec
     if limits.max_drop_pp is not None:
         yield _check(row, "max_drop_pp", *_drop(row, limits.max_drop_pp), device=row.device)
     if limits.never_slower:
-        yield _check(row, "never_slower", *_slower(row, target), device=row.device)
+        yield _check(row, NEVER_SLOWER, *_slower(row, target), device=row.device)
 
 
 def _drop(row: ReportRow, most: float) -> tuple[Outcome, str]:
@@ -76,13 +78,13 @@ def _drop(row: ReportRow, most: float) -> tuple[Outcome, str]:
 
 def _slower(row: ReportRow, target: str) -> tuple[Outcome, str]:
     speed = row.speedup_vs_fp32
-    if row.timing == "host" and not tells_time(row.timing, target):
-        return "cannot tell", f"measured on this machine, whose clock says nothing about {target}"
+    if row.timing == "emulated":
+        return "cannot tell", f"{WITHOUT_A_BOARD}: {speed.reason}"
     if speed.verdict == "cannot tell" or speed.ratio is None:
         return "cannot tell", speed.reason
-    text = f"{speed.verdict}: fp32 takes {figures.ratio(speed.ratio)} its time"
-    if speed.low is not None and speed.high is not None:
-        text += f" (95 %: {figures.ratio(speed.low)} to {figures.ratio(speed.high)})"
+    text = f"{speed.verdict}: fp32 takes {figures.ratio(speed.ratio)} its time{figures.reach(speed.low, speed.high)}"
+    if not tells_time(row.timing, target):
+        return "cannot tell", f"{WITHOUT_A_BOARD}; on this machine, which is no {target}, {text}"
     return ("missed" if speed.verdict == "slower" else "met"), text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,7 +12,17 @@ import numpy as np
 
 from edgeq import stats
 from edgeq.evaluation import UNLABELLED
-from edgeq.records import FORMATS, Check, Manifest, Measurement, Report, ReportedBuild, ReportedDevice, ReportRow
+from edgeq.records import (
+    FORMATS,
+    Check,
+    Manifest,
+    Measurement,
+    Report,
+    ReportedBuild,
+    ReportedDevice,
+    ReportRow,
+    ThreadsRow,
+)
 from edgeq.stages.report import decision, figures, limits, searches
 from edgeq.stages.report.evidence import FP32, Drop, Evidence, Gathered, Labels, drop, gather, speedup, tells_time
 
@@ -53,6 +64,7 @@ def summarise(builds: Sequence[Measured]) -> Report:
         held = limits.held_against(own, manifest.limits, manifest.target)
         own = [_with_verdicts(row, held) for row in own]
         decided = decision.decide(build, manifest, own, held, gathered.evidence)
+        own = [_with_mark(row, decided) for row in own]
         reported.append(_reported(build, manifest, gathered, decided))
         rows += own
         checks += (*held, *searches.checks(build, manifest))
@@ -203,6 +215,9 @@ def _with_latencies(row: ReportRow, measured: Measurement) -> ReportRow:
         ci95_ms=None if interval is None else (interval[0] / 1e6, interval[1] / 1e6),
         load_ms=_ms(measured.load_ns),
         first_ms=_ms(measured.first_ns),
+        threads_tried=tuple(
+            ThreadsRow(threads=one.threads, p50_ms=statistics.median(one.latencies_ns) / 1e6) for one in measured.tried
+        ),
     )
 
 
@@ -219,8 +234,18 @@ def _row_notes(what: Evidence, measured: Measurement, dropped: Drop) -> Iterator
 
 
 def _with_verdicts(row: ReportRow, held: Sequence[Check]) -> ReportRow:
+    """Each limit's outcome; a loser is marked whether or not there is a limit."""
     mine = [check for check in held if check.artifact == row.artifact and check.device in {None, row.device}]
-    return dataclasses.replace(row, verdicts=tuple(f"{one.limit}: {one.outcome}: {one.text}" for one in mine))
+    verdicts = [f"{one.limit}: {one.outcome}: {one.text}" for one in mine]
+    if row.speedup_vs_fp32.verdict == "slower":
+        verdicts.insert(0, "slower than its fp32 twin")
+    return dataclasses.replace(row, verdicts=tuple(verdicts))
+
+
+def _with_mark(row: ReportRow, decided: Decision) -> ReportRow:
+    """The row with its mark, if it is what is recommended on its device."""
+    named = {(one.device, one.artifact) for one in decided.recommendations}
+    return dataclasses.replace(row, recommended=(row.device, row.artifact) in named)
 
 
 def _in_order(rows: list[ReportRow], target: str) -> list[ReportRow]:

@@ -11,7 +11,16 @@ from edgeq.stages.report.evidence import FP32, tells_time
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.records import Check, CrossCheck, Report, ReportedBuild, ReportedDevice, ReportRow, Undelegated
+    from edgeq.records import (
+        Check,
+        CrossCheck,
+        Recommendation,
+        Report,
+        ReportedBuild,
+        ReportedDevice,
+        ReportRow,
+        Undelegated,
+    )
 
 Tone = Literal["", "good", "bad", "open", "dim"]
 
@@ -120,12 +129,36 @@ def time(rows: Sequence[ReportRow], target: str) -> Table | None:
     if any(row.timing in {"emulated", None} for row in rows):
         return None
     foreign = any(not tells_time(row.timing, target) for row in rows)
-    names = ("Median latency", "p90", "p99", "Speed against fp32", "Load", "First inference")
+    names = ("Threads", "Median latency", "p90", "p99", "Speed against fp32", "Load", "First inference")
     return Table(
         title="Time",
         columns=(Column(name="Artifact", numeric=False), *(Column(name=name) for name in names)),
-        rows=tuple((artifact(row), *_latencies(row), _ms(row.load_ms), _ms(row.first_ms)) for row in rows),
+        rows=tuple(
+            (artifact(row), _threads(row), *_latencies(row), _ms(row.load_ms), _ms(row.first_ms)) for row in rows
+        ),
         note=f"Times of this machine. They say nothing about {target}." if foreign else "",
+    )
+
+
+def threads(rows: Sequence[ReportRow]) -> Table | None:
+    """The median with each number of threads that was tried; None where there was no choice."""
+    numbers = sorted({one.threads for row in rows for one in row.threads_tried})
+    if not numbers:
+        return None
+    body = []
+    for row in rows:
+        tried = {one.threads: one.p50_ms for one in row.threads_tried}
+        cells = (_tried(tried.get(number), chosen=number == row.threads) for number in numbers)
+        body.append((artifact(row), *cells))
+    return Table(
+        title="Threads",
+        columns=(
+            Column(name="Artifact", numeric=False),
+            *(Column(name=figures.some(number, "thread")) for number in numbers),
+        ),
+        rows=tuple(body),
+        note="Medians of a few runs, in turn, before the measurement: the fewest threads that are as good as the best "
+        "were taken.",
     )
 
 
@@ -133,13 +166,14 @@ def at_a_glance(rows: Sequence[ReportRow]) -> Table:
     """One line for each artifact of one device: what a terminal has room for."""
     emulated = any(row.timing == "emulated" for row in rows)
     measured = any(row.device is not None for row in rows)
-    spent = ("Instructions",) if emulated else ("Median", "Speed")
+    spent = ("Instructions",) if emulated else ("Threads", "Median", "Speed")
     names = ("File size", *(("Accuracy", "Against fp32", "Same answer", *spent) if measured else ()))
     body = []
     for row in rows:
-        took = (_instructions(row),) if emulated else (_latencies(row)[0], speed_cell(row))
+        took = (_instructions(row),) if emulated else (_threads(row), _latencies(row)[0], speed_cell(row))
         scores = (accuracy_cell(row), change_cell(row), agreement_cell(row, twin=True), *took)
-        cells = (Cell(text=row.artifact), size_cell(row), *(scores if measured else ()))
+        name = Cell(text=row.artifact, tone="good" if row.recommended else "")
+        cells = (name, size_cell(row), *(scores if measured else ()))
         body.append(tuple(replace(cell, small="") for cell in cells))
     return Table(
         title="At a glance",
@@ -269,7 +303,7 @@ def of_device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: R
     """The tables of one device: no table holds two clocks, or a clock and a counter."""
     if device is None:
         return (cost(rows),)
-    found = (accuracy(rows, samples_sentence(build, rows)), time(rows, build.target), cost(rows))
+    found = (accuracy(rows, samples_sentence(build, rows)), time(rows, build.target), threads(rows), cost(rows))
     return tuple(table for table in found if table is not None)
 
 
@@ -284,9 +318,35 @@ def by_device(report: Report, build: ReportedBuild) -> list[tuple[ReportedDevice
 
 
 def artifact(row: ReportRow) -> Cell:
-    """Recipe and runtime, and the file's name."""
+    """Recipe and runtime, and the file's name; green is the one that is recommended on its device."""
     runtime = figures.RUNTIMES["executorch" if row.format == "pte" else "onnxruntime"]
-    return Cell(text=f"{row.recipe}, {runtime}", small=row.artifact)
+    tone: Tone = "good" if row.recommended else ""
+    return Cell(text=f"{row.recipe}, {runtime}", small=row.artifact, tone=tone)
+
+
+def recommendations(found: Sequence[Recommendation]) -> Table:
+    """The fastest artifact on each device, or why nobody can tell."""
+    body = []
+    for one in found:
+        named = _NOTHING
+        if one.artifact is not None and one.runtime is not None:
+            threads = figures.some(one.threads or 1, "thread")
+            named = Cell(text=f"{one.recipe}, {figures.RUNTIMES[one.runtime]}, {threads}", small=one.artifact)
+        clock = {"hardware": "", "host": "", "emulated": "emulated"}[one.timing]
+        if one.timing != "emulated" and not one.of_target:
+            clock = "not the target"
+        median = _NOTHING if one.p50_ms is None else Cell(text=figures.ms(one.p50_ms))
+        body.append((Cell(text=one.device, small=clock), named, median, Cell(text=one.reason)))
+    return Table(
+        title="Recommended",
+        columns=(
+            Column(name="Device", numeric=False),
+            Column(name="Artifact", numeric=False),
+            Column(name="Median"),
+            Column(name="Evidence", numeric=False),
+        ),
+        rows=tuple(body),
+    )
 
 
 def _once(rows: Sequence[ReportRow]) -> list[ReportRow]:
@@ -334,6 +394,14 @@ def size_cell(row: ReportRow) -> Cell:
     """The file's size, and how large its twin is beside it."""
     twin = "" if row.size_ratio is None else f"fp32 is {figures.ratio(row.size_ratio)} as large"
     return Cell(text=figures.megabytes(row.size_bytes), small=twin)
+
+
+def _threads(row: ReportRow) -> Cell:
+    return _NOTHING if row.threads is None else Cell(text=figures.count(row.threads))
+
+
+def _tried(p50_ms: float | None, *, chosen: bool) -> Cell:
+    return _NOTHING if p50_ms is None else Cell(text=figures.ms(p50_ms), tone="good" if chosen else "")
 
 
 def _instructions(row: ReportRow) -> Cell:

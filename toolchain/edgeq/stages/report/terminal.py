@@ -44,6 +44,11 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[RenderableType]:
         if any(row.timing == "emulated" for row in rows):
             yield _indented("instructions per inference are a cost, not a time: an emulator's clock tells none", "dim")
         yield from (_indented(f"{row.artifact}: {note}", "dim") for row in rows for note in row.notes)
+    recommended = tables.recommendations(build.decision.recommendations)
+    if recommended.rows:
+        yield Text()
+        yield Text(recommended.title, style="bold")
+        yield _drawn(recommended)
     for record in build.searches:
         yield Text()
         yield search(record)

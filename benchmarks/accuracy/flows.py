@@ -24,7 +24,7 @@ from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
     get_symmetric_quantization_config,
 )
 from executorch.exir import to_edge_transform_and_lower
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -107,15 +107,22 @@ def stock(case: Case, folder: Path) -> list[Built]:
     return [Built(path=path, form="pte", time=elapsed, int8_share=pte_int8_share(lowered))]
 
 
-def onnx_runtime(method: CalibrationMethod, case: Case, folder: Path) -> list[Built]:
-    """``quantize_static`` behind ``quant_pre_process``: QDQ, S8 activations and weights (its default), per channel."""
+def onnx_runtime(
+    method: CalibrationMethod, case: Case, folder: Path, *, activations: QuantType = QuantType.QInt8
+) -> list[Built]:
+    """``quantize_static`` behind ``quant_pre_process``: QDQ, per channel; S8 for both is its default."""
     clock = stopwatch()
     with silence():
         plain = exported_onnx(case, folder / "plain.onnx")
         quant_pre_process(plain, folder / "prepared.onnx")
-        path = folder / f"onnxruntime-{method.name}.onnx"
+        path = folder / f"onnxruntime-{method.name}-{activations.name}.onnx"
         quantize_static(
-            folder / "prepared.onnx", path, Samples(case.calibration), per_channel=True, calibrate_method=method
+            folder / "prepared.onnx",
+            path,
+            Samples(case.calibration),
+            per_channel=True,
+            activation_type=activations,
+            calibrate_method=method,
         )
     elapsed = clock()
     return [Built(path=path, form="onnx", time=elapsed, int8_share=onnx_int8_share(path))]

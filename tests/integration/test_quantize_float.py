@@ -15,6 +15,7 @@ from edgeq.model import Dataset, Model
 from edgeq.progress import Silent
 from edgeq.quantize import FloatGraph, quantize
 from edgeq.quantize.histogram import Histogram
+from edgeq.quantize.source import source_of
 from edgeq.recipe import named
 
 if TYPE_CHECKING:
@@ -230,3 +231,10 @@ def test_the_range_of_least_error_is_the_one_that_rounding_confirms() -> None:
 
     assert error(low, high) < 1.05 * best
     assert error(low, high) < error(float(values.min()), float(values.max()))
+
+
+def test_a_layer_that_only_torchs_own_code_calls_is_named_by_its_class() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Hardswish()))
+    exported = torch.export.export(network.eval(), (torch.randn(1, 3, 8, 8),))
+    sources = [source_of(node) for node in exported.graph.nodes if node.op == "call_function"]
+    assert sources == ["0 (Conv2d)", "1.0 (Hardswish)"]

@@ -16,21 +16,33 @@ _NOT_THE_USERS = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), "
 
 
 def source_of(node: Node) -> str:
-    """``module.path (file.py:LINE: code)`` of the innermost user frame that made ``node``; empty if unknown."""
+    """``module.path (file.py:LINE: code)`` of the innermost user frame that made ``node``; empty if unknown.
+
+    A module that only torch's own code calls, as ``nn.Sequential`` does, is named by its class: ``0.2 (Hardswish)``.
+    """
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    users = [frame for frame in frames if not frame[0].startswith(_NOT_THE_USERS)] or frames[:1]
+    users = [frame for frame in frames if not frame[0].startswith(_NOT_THE_USERS)]
     where = module_of(node)
-    if not users:
-        return where
-    file, line, code = users[-1]
-    place = f"{Path(file).name}:{line}: {code.strip()}"
-    return f"{where} ({place})" if where else place
+    if users:
+        file, line, code = users[-1]
+        place = f"{Path(file).name}:{line}: {code.strip()}"
+    else:
+        place = _class_of(node)
+    return f"{where} ({place})" if where and place else where or place
 
 
 def module_of(node: Node) -> str:
     """The path of the innermost module whose forward made ``node`` (``features.0.conv``); empty if unknown."""
     modules = [name for name, _ in (node.meta.get("nn_module_stack") or {}).values()]
     return modules[-1] if modules else ""
+
+
+def _class_of(node: Node) -> str:
+    """The class of the innermost module whose forward made ``node``, without the modules it is defined in."""
+    classes = [kind for _, kind in (node.meta.get("nn_module_stack") or {}).values()]
+    if not classes:
+        return ""
+    return str(getattr(classes[-1], "__name__", classes[-1])).rsplit(".", 1)[-1]
 
 
 def user_line(error: BaseException) -> str:

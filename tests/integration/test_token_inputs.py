@@ -13,7 +13,8 @@ from edgeq.host import HostRuntime
 from edgeq.model import load_dataset
 from edgeq.progress import Silent
 from edgeq.project import load_project
-from edgeq.stages.build import build, plan
+from edgeq.stages.build import build
+from edgeq.stages.planning import plan
 from edgeq.target import load_target
 
 if TYPE_CHECKING:

@@ -32,6 +32,7 @@ from edgeq.stages import advice as advice_stage
 from edgeq.stages import bench as bench_stage
 from edgeq.stages import deploy as deploy_stage
 from edgeq.stages import explain as explain_stage
+from edgeq.stages import planning, reuse
 from edgeq.stages import report as report_stage
 from edgeq.target import Target, load_target
 
@@ -51,6 +52,10 @@ class Build:
     path: Path
     manifest: Manifest
     target: Target
+    reused: bool = False
+    """Whether it was there already and nothing that it depends on has changed."""
+    rebuilt_because: str = ""
+    """What has changed since the build that was there before, or why nobody can tell."""
 
     def checks(self) -> tuple[Check, ...]:
         """The project's limits as far as no device is needed to judge them."""
@@ -95,17 +100,23 @@ def build(  # noqa: PLR0913  # the options of a command
     out: Path | None = None,
     max_drop_pp: float | None = None,
     threads: int = 1,
+    rebuild: bool = False,
     progress: Progress = SILENT,
 ) -> Build:
-    """Quantize and lower a project for a target."""
+    """Quantize and lower a project for a target; a build that is there and up to date is taken unless ``rebuild``."""
     read = _with_budget(load_project(project), max_drop_pp)
     facts = load_target(target or read.build.target)
+    plan = planning.plan(read, facts, recipes=recipes, formats=formats, threads=threads)
+    folder = out or Path("build") / read.model.name / facts.name
+    there = reuse.Reuse(manifest=None) if rebuild else reuse.unchanged(plan, folder)
+    if there.manifest is not None:
+        return Build(path=folder, manifest=there.manifest, target=facts, reused=True)
+    if there.why_not:
+        progress.step(f"building anew: {there.why_not}")
     from edgeq.stages import build as build_stage  # noqa: PLC0415  # brings torch, which no other command needs
 
-    plan = build_stage.plan(read, facts, recipes=recipes, formats=formats, threads=threads)
-    folder = out or Path("build") / read.model.name / facts.name
     manifest = build_stage.build(plan, folder, progress=progress)
-    return Build(path=folder, manifest=manifest, target=facts)
+    return Build(path=folder, manifest=manifest, target=facts, rebuilt_because=there.why_not)
 
 
 def explain_recipe(  # noqa: PLR0913  # the options of a command

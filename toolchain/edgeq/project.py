@@ -41,6 +41,8 @@ class DataSection:
     """``[data]``: the functions that yield the samples, and ``train``: (module, steps) -> None.
 
     With ``converge``, calibration stops when the ranges no longer move; without it, every sample is read.
+    ``files`` are names and patterns (``photos/**``), from the project's folder, of what the functions read through
+    libraries that edgeq cannot watch.
     """
 
     evaluation: str
@@ -48,6 +50,7 @@ class DataSection:
     converge: bool = True
     train: str = ""
     metric: Literal["top1"] = "top1"
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ record                                    where
 :class:`Measurement`                      BUILD/measurements.jsonl
 :class:`Report` of :class:`ReportRow`     BUILD/report.json
 :class:`Numerics`                         BUILD/numerics/RECIPE.json
+:class:`Inputs`                           BUILD/inputs.json
 ========================================  ==========================
 
 Raw samples and counts are stored; medians, percentages and intervals are
@@ -598,3 +599,55 @@ class Numerics:
     answers_changed: int
     layers: tuple[LayerNumerics, ...]
     findings: tuple[NumericFinding, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFact:
+    """A file and its content. Only while all four numbers are what they were may the content be taken as unread."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """All that a build depended on, so that the next one can tell whether any of it has changed.
+
+    ``request`` is what was asked for and ``machine`` what it was made with,
+    as fingerprints by name. ``variables`` are the environment variables that
+    counted, each a fingerprint of its value, None where it was not set;
+    with ``every_variable`` all others count as well. ``files`` were read and
+    ``code`` was loaded from installed packages (names by folder, fingerprint
+    of their sizes, times and inodes). ``listings`` are fingerprints of
+    folders that were listed, ``kinds`` what was found where the user's code
+    asked for it ("absent", "directory", "file SIZE"), ``patterns`` the files
+    that each pattern of ``[data] files`` named. ``lookups`` are the names of
+    modules that were looked for, by folder ("" for where Python looks
+    anyway), ``folders`` other places to look, ``found`` what was there.
+    ``cwd`` is the folder the build ran in, where that counted. ``outputs``
+    are the build's own files, relative to it. ``unseen`` says in sentences
+    why the build cannot be taken over all the same.
+    """
+
+    schema: int = SCHEMA
+    recorded_at_ns: int
+    request: dict[str, str]
+    machine: dict[str, str]
+    variables: dict[str, str | None]
+    every_variable: bool
+    files: tuple[FileFact, ...]
+    code: dict[str, tuple[str, ...]]
+    code_sha256: str
+    listings: dict[str, str]
+    kinds: dict[str, str]
+    patterns: dict[str, tuple[str, ...]]
+    folders: tuple[str, ...]
+    lookups: dict[str, tuple[str, ...]]
+    found: dict[str, tuple[str, ...]]
+    cwd: str | None
+    outputs: tuple[FileFact, ...]
+    unseen: tuple[str, ...]

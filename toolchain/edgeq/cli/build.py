@@ -47,6 +47,7 @@ def default_jobs() -> int:
 @click.option(
     "--explain-recipe", is_flag=True, help="Build nothing: say which recipe suits model, data and target, and why."
 )
+@click.option("--rebuild", is_flag=True, help="Build anew even if nothing has changed since the build that is there.")
 @options.shows
 def command(
     terminal: Terminal,
@@ -59,11 +60,13 @@ def command(
     max_drop_pp: float | None,
     jobs: int | None,
     explain_recipe: bool,
+    rebuild: bool,
 ) -> None:
     """Quantize and lower PROJECT; score every artifact in its own runtime here.
 
     The fp32 twin is always built along: int8 is compared with it. Writes
-    build/MODEL/TARGET with the artifacts and manifest.json.
+    build/MODEL/TARGET with the artifacts and manifest.json. Where that was
+    built before and nothing it depends on has changed, it stays as it is.
     """
     threads = jobs or default_jobs()
     if explain_recipe:
@@ -82,18 +85,30 @@ def command(
             out=out,
             max_drop_pp=max_drop_pp,
             threads=threads,
+            rebuild=rebuild,
             progress=progress,
         )
     checks = built.checks()
     terminal.result(
-        {"build": str(built.path), **to_data(built.manifest), "checks": to_data(checks)},
+        {
+            "build": str(built.path),
+            **to_data(built.manifest),
+            "checks": to_data(checks),
+            "reused": built.reused,
+            "rebuilt_because": built.rebuilt_because,
+        },
         lambda: _tables(built.manifest),
     )
     if not terminal.as_json:
         for one in checks:
             if one.outcome == "cannot tell":
                 terminal.out.write(f"\ncannot tell whether {one.artifact} keeps {one.limit}: {one.text}\n")
-        terminal.out.write(f"\nwritten to {built.path}; next: edgeq deploy {built.path} --device board\n")
+        state = (
+            f"nothing has changed since {built.manifest.created_at}: {built.path} is as it was (or --rebuild)"
+            if built.reused
+            else f"written to {built.path}"
+        )
+        terminal.out.write(f"\n{state}; next: edgeq deploy {built.path} --device board\n")
     pipeline.check(checks)
 
 

@@ -5,7 +5,6 @@ A build is written beside its place and takes it when it is whole.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import hashlib
 import importlib.metadata
@@ -14,34 +13,36 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from edgeq import records
-from edgeq.errors import ConfigError, NotReplaceableError
+from edgeq.errors import NotReplaceableError
 from edgeq.files import atomic_folder, sha256_file, try_folder_lock, write_text
 from edgeq.lower import lower
 from edgeq.model import load_dataset, load_model, load_training
-from edgeq.project import Project
 from edgeq.quantize import FloatGraph, quantize
 from edgeq.quantize.explain import numerics_of, sums_saturate
 from edgeq.quantize.qat import train_quantization_aware
-from edgeq.recipe import Recipe, named
 from edgeq.schema import to_json
+from edgeq.stages import reuse
 from edgeq.stages.explain import write_numerics
 from edgeq.stages.journal import Journal
 from edgeq.stages.report.decision import ASSUMED_DROP_PP
 from edgeq.stages.scoring import Scorer, keep_evaluation
 from edgeq.stages.search import SearchGround, search
-from edgeq.target import Target
+from edgeq.tracing import recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from edgeq.model import Dataset, Model, Training
     from edgeq.progress import Progress
     from edgeq.quantize import QuantizedProgram, Settled
+    from edgeq.recipe import Recipe
+    from edgeq.stages.planning import Plan
+    from edgeq.tracing import Trace
 
 _MADE_ANEW = frozenset(
     {
-        "manifest.json", "target.json", "evaluation", "golden", "numerics",
+        "manifest.json", "target.json", reuse.INPUTS, "evaluation", "golden", "numerics",
         "report.md", "report.html", "report.json", "junit.xml",
     }
 )  # fmt: skip
@@ -49,37 +50,6 @@ _MADE_ANEW = frozenset(
 views of what the older one held. Rows of measurements name the sha256 of what they measured, and are kept."""
 
 _TOOLS = ("edgeq", "torch", "torchao", "executorch", "onnx", "onnxruntime")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What to build: decided before anything heavy is done."""
-
-    project: Project
-    target: Target
-    recipes: tuple[Recipe, ...]
-    formats: tuple[records.Format, ...]
-    threads: int
-
-
-def plan(
-    project: Project, target: Target, *, recipes: Sequence[str], formats: Sequence[records.Format], threads: int
-) -> Plan:
-    """Resolve names; the fp32 twin always comes first, as every other recipe is compared with it."""
-    own = project.own_recipes()
-    chosen = [named(name, own) for name in dict.fromkeys(("fp32", *(recipes or project.build.recipes)))]
-    if any(recipe.needs_calibration for recipe in chosen) and not project.data.calibration:
-        raise ConfigError(
-            f"{project.root}: [data] calibration is missing",
-            hint='static quantization observes real inputs: calibration = "data.py:calibration"',
-        )
-    return Plan(
-        project=project,
-        target=target,
-        recipes=tuple(chosen),
-        formats=tuple(dict.fromkeys(formats or project.build.formats)),
-        threads=threads,
-    )
 
 
 def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
@@ -90,6 +60,11 @@ def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
     """
     if out.exists() and not (out / "manifest.json").is_file() and not _is_empty_folder(out):
         raise NotReplaceableError(out)
+    with recording(out) as trace:
+        return _build(what, out, trace, progress)
+
+
+def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.Manifest:
     progress.step(f"loading {what.project.model.name}")
     sources = _Sources(what, progress)
     evaluation = load_dataset(what.project, what.project.data.evaluation, labelled=True)
@@ -118,8 +93,14 @@ def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
         )
         write_text(folder / "manifest.json", to_json(manifest, indent=2) + "\n")
         write_text(folder / "target.json", to_json(what.target, indent=2) + "\n")
+        reuse.keep_inputs(what, trace, folder, unrepeatable=(*sources.findings(), *_unrepeatable(evaluation)))
         _take_over(out, folder, manifest.model)
     return manifest
+
+
+def _unrepeatable(evaluation: Dataset) -> Iterator[str]:
+    if not evaluation.repeatable:
+        yield f"{evaluation.where} gives other samples each time it is called"
 
 
 class _Sources:

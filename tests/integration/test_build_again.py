@@ -1,0 +1,213 @@
+"""A second build: nothing is done where nothing has changed, and everything where anything has."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from edgeq import world
+from edgeq.project import load_project
+from edgeq.stages import reuse
+from edgeq.stages.planning import plan
+from edgeq.target import load_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edgeq.stages.planning import Plan
+
+MODEL = """
+import torch
+from pathlib import Path
+
+def load():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 4))
+    model.load_state_dict(torch.load(Path(__file__).parent / "weights.pt"))
+    return model.eval()
+
+def calibration():
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(8):
+        yield (torch.rand(1, 1, 8, 8, generator=generator),)
+
+def evaluation():
+    for index, (sample,) in enumerate(calibration()):
+        yield (sample,), index % 4
+"""
+WEIGHTS = """
+import sys, torch
+torch.manual_seed(int(sys.argv[2]))
+model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 4))
+torch.save(model.state_dict(), sys.argv[1])
+"""
+SETTINGS = """
+[model]
+name = "small"
+factory = "model.py:load"
+inputs = [{ shape = [1, 1, 8, 8] }]
+[data]
+calibration = "model.py:calibration"
+evaluation = "model.py:evaluation"
+[build]
+formats = ["onnx"]
+"""
+
+
+def _python(*arguments: object) -> str:
+    done = subprocess.run([sys.executable, *map(str, arguments)], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def _build(project: Path, out: Path, *options: str) -> dict[str, Any]:
+    command = ("-m", "edgeq", "build", project, "--out", out, "--json", "--jobs", "1", *options)
+    answer: dict[str, Any] = json.loads(_python(*command))
+    return answer
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "model.py").write_text(MODEL)
+    (folder / "edgeq.toml").write_text(SETTINGS)
+    _python("-c", WEIGHTS, folder / "weights.pt", 1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("builds") / "small"
+    assert not _build(project, out)["reused"]
+    return out
+
+
+def _plan(
+    project: Path, *, recipes: Sequence[str] = (), formats: Sequence[Any] = (), target: str = "rpi4", threads: int = 1
+) -> Plan:
+    return plan(load_project(project), load_target(target), recipes=recipes, formats=formats, threads=threads)
+
+
+def test_nothing_is_done_again_and_torch_is_not_even_imported(project: Path, built: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from edgeq import pipeline;"
+        "built = pipeline.build(Path(sys.argv[1]), out=Path(sys.argv[2]));"
+        "print(built.reused, 'torch' in sys.modules)"
+    )
+    before = (built / "manifest.json").stat()
+    assert _python("-c", script, project, built).split() == ["True", "False"]
+    assert (built / "manifest.json").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_build_that_was_moved_is_still_the_same(project: Path, built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built, tmp_path / "elsewhere")
+    assert reuse.unchanged(_plan(project), tmp_path / "elsewhere").manifest
+
+
+def test_the_same_recipes_given_by_name_are_the_same_request(project: Path, built: Path) -> None:
+    assert reuse.unchanged(_plan(project, recipes=["int8-static"], formats=["onnx"]), built).manifest
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"target": "rpi5"}, "the target is another one"),
+        ({"recipes": ["int8-dynamic"]}, "the set of recipes is another one"),
+        ({"formats": ["pte"]}, "the set of formats is another one"),
+        ({"threads": 2}, "the number of threads is another one"),
+    ],
+)
+def test_another_request_is_built(asked: dict[str, Any], why: str, project: Path, built: Path) -> None:
+    assert reuse.unchanged(_plan(project, **asked), built).why_not == why
+
+
+def test_another_limit_is_another_request(project: Path, built: Path) -> None:
+    asked = _plan(project)
+    stricter = replace(asked.project, limits=replace(asked.project.limits, max_drop_pp=1.0))
+    assert reuse.unchanged(replace(asked, project=stricter), built).why_not
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["small.fp32.onnx", "evaluation/labels.npy", "manifest.json", "target.json"])
+@pytest.mark.parametrize("damage", [_cut, _flip, Path.unlink])
+def test_a_damaged_build_is_made_anew(
+    damage: Callable[[Path], object], name: str, project: Path, built: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    damage(copy / name)
+    assert reuse.unchanged(_plan(project), copy).manifest is None
+
+
+def test_a_cut_record_is_no_record(project: Path, built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built, tmp_path / "copy")
+    _cut(tmp_path / "copy" / "inputs.json")
+    (tmp_path / "copy" / "inputs.json").write_text("{")
+    assert reuse.unchanged(_plan(project), tmp_path / "copy").manifest is None
+
+
+@pytest.mark.parametrize("part", ["edgeq", "Python", "the set of installed packages", "the processor"])
+def test_other_tools_make_another_build(part: str, project: Path, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = {**world.machine(), part: "another"}
+    monkeypatch.setattr(world, "machine", lambda: now)
+    assert reuse.unchanged(_plan(project), built).why_not == f"{part} has changed"
+
+
+def test_files_that_were_touched_are_read_once_and_then_trusted_again(
+    project: Path, built: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    before = (copy / "inputs.json").read_bytes()
+    assert reuse.unchanged(_plan(project), copy).manifest
+    assert (copy / "inputs.json").read_bytes() != before
+    assert reuse.unchanged(_plan(project), copy).manifest
+
+
+def test_other_weights_are_built_and_a_kill_leaves_the_old_build_with_the_old_record(
+    project: Path, tmp_path: Path
+) -> None:
+    own, out = tmp_path / "project", tmp_path / "build"
+    shutil.copytree(project, own)
+    first = _build(own, out)
+    _python("-c", WEIGHTS, own / "weights.pt", 2)
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgeq", "build", str(own), "--out", str(out), "--jobs", "1"],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("lowering"):
+                os.kill(process.pid, signal.SIGKILL)
+                break
+    assert said[0].startswith("building anew: ")
+    assert "weights.pt has changed" in said[0]
+
+    left = json.loads((out / "manifest.json").read_bytes())
+    assert left["artifacts"] == first["artifacts"]
+    assert "weights.pt has changed" in reuse.unchanged(_plan(own), out).why_not
+    second = _build(own, out)
+    assert not second["reused"]
+    assert second["artifacts"][0]["sha256"] != first["artifacts"][0]["sha256"]
+    assert _build(own, out)["reused"]
+    assert not _build(own, out, "--rebuild")["reused"]

@@ -1,0 +1,44 @@
+"""What a build is to hold: decided before anything heavy is done or imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.errors import ConfigError
+from edgeq.project import Project
+from edgeq.recipe import Recipe, named
+from edgeq.records import Format
+from edgeq.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to build: all that the command line, the project's file and the target's file say of it."""
+
+    project: Project
+    target: Target
+    recipes: tuple[Recipe, ...]
+    formats: tuple[Format, ...]
+    threads: int
+
+
+def plan(project: Project, target: Target, *, recipes: Sequence[str], formats: Sequence[Format], threads: int) -> Plan:
+    """Resolve names; the fp32 twin always comes first, as every other recipe is compared with it."""
+    own = project.own_recipes()
+    chosen = [named(name, own) for name in dict.fromkeys(("fp32", *(recipes or project.build.recipes)))]
+    if any(recipe.needs_calibration for recipe in chosen) and not project.data.calibration:
+        raise ConfigError(
+            f"{project.root}: [data] calibration is missing",
+            hint='static quantization observes real inputs: calibration = "data.py:calibration"',
+        )
+    return Plan(
+        project=project,
+        target=target,
+        recipes=tuple(chosen),
+        formats=tuple(dict.fromkeys(formats or project.build.formats)),
+        threads=threads,
+    )

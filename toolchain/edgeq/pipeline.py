@@ -56,6 +56,8 @@ class Build:
     """Whether it was there already and nothing that it depends on has changed."""
     rebuilt_because: str = ""
     """What has changed since the build that was there before, or why nobody can tell."""
+    unseen: tuple[str, ...] = ()
+    """Sentences that say why the next build has to begin anew even if nothing has changed."""
 
     def checks(self) -> tuple[Check, ...]:
         """The project's limits as far as no device is needed to judge them."""
@@ -116,7 +118,9 @@ def build(  # noqa: PLR0913  # the options of a command
     from edgeq.stages import build as build_stage  # noqa: PLC0415  # brings torch, which no other command needs
 
     manifest = build_stage.build(plan, folder, progress=progress)
-    return Build(path=folder, manifest=manifest, target=facts, rebuilt_because=there.why_not)
+    return Build(
+        path=folder, manifest=manifest, target=facts, rebuilt_because=there.why_not, unseen=reuse.unseen(folder)
+    )
 
 
 def explain_recipe(  # noqa: PLR0913  # the options of a command

@@ -96,6 +96,7 @@ def command(
             "checks": to_data(checks),
             "reused": built.reused,
             "rebuilt_because": built.rebuilt_because,
+            "unseen": built.unseen,
         },
         lambda: _tables(built.manifest),
     )
@@ -103,6 +104,8 @@ def command(
         for one in checks:
             if one.outcome == "cannot tell":
                 terminal.out.write(f"\ncannot tell whether {one.artifact} keeps {one.limit}: {one.text}\n")
+        for sentence in built.unseen[:1]:
+            terminal.out.write(f"\nthe next build will begin anew: {sentence} (name such files in [data] files)\n")
         state = (
             f"nothing has changed since {built.manifest.created_at}: {built.path} is as it was (or --rebuild)"
             if built.reused

@@ -62,6 +62,12 @@ def unchanged(plan: Plan, build: Path) -> Reuse:
     return Reuse(manifest=manifest)
 
 
+def unseen(build: Path) -> tuple[str, ...]:
+    """Why nobody can tell whether a build that was just made is still up to date; empty if one can."""
+    path = build / INPUTS
+    return from_json(Inputs, path.read_bytes(), where=str(path)).unseen
+
+
 def request(plan: Plan) -> dict[str, str]:
     """Fingerprints of what was asked for, by a name for messages."""
     project = dataclasses.replace(plan.project, build=BuildSection())  # the plan holds what became of it

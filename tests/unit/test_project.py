@@ -76,6 +76,11 @@ def test_a_limit_that_nothing_can_be_held_to_is_refused_with_its_range(tmp_path:
         load_project(_written(tmp_path, f"{MINIMAL}\n[limits]\n{limit} = {value}\n"))
 
 
+def test_a_limit_of_no_partition_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[limits\]: max_partitions is 0$"):
+        load_project(_written(tmp_path, f"{MINIMAL}\n[limits]\nmax_partitions = 0\n"))
+
+
 def test_limits_at_the_ends_of_their_ranges_are_taken(tmp_path: Path) -> None:
     text = "[limits]\nmax_drop_pp = 0\nmin_int8_mac_share = 1\nmin_delegated_mac_share = 0.0\n"
     assert load_project(_written(tmp_path, f"{MINIMAL}\n{text}")).limits.min_int8_mac_share == 1

@@ -167,7 +167,10 @@ def _check(project: Project, file: Path) -> None:
 
 
 def check_limits(limits: Limits, *, where: str) -> None:
-    """LimitRangeError for what nothing can be held to: NaN, infinity, a share beyond 0 to 1, points beyond 0 to 100."""
+    """LimitRangeError for what nothing can be held to: NaN, infinity, a share beyond 0 to 1, points beyond 0 to 100.
+
+    ConfigError for no partition.
+    """
     for name, value, most in (
         ("max_drop_pp", limits.max_drop_pp, 100.0),
         ("min_int8_mac_share", limits.min_int8_mac_share, 1.0),
@@ -175,6 +178,11 @@ def check_limits(limits: Limits, *, where: str) -> None:
     ):
         if value is not None and not 0 <= value <= most:  # NaN compares as neither
             raise LimitRangeError(where, name, value, most)
+    if limits.max_partitions is not None and limits.max_partitions < 1:
+        raise ConfigError(
+            f"{where}: max_partitions is {limits.max_partitions}",
+            hint="write 1 or more: a .pte has a partition for each stretch of its graph that runs in XNNPACK",
+        )
 
 
 def _check_recipes(project: Project, file: Path) -> None:

@@ -255,11 +255,12 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a build or a measurement must meet; None is no limit."""
+    """What a build or a measurement must meet; None is no limit. ``max_partitions`` is for .pte files alone."""
 
     max_drop_pp: float | None = None
     min_int8_mac_share: float | None = None
     min_delegated_mac_share: float | None = None
+    max_partitions: int | None = None
     never_slower: bool = False
 
 

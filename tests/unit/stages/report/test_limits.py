@@ -43,6 +43,15 @@ def test_shares_are_held_against_the_file_once(given: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(("most", "outcome"), [(1, "missed"), (2, "met")])
+def test_partitions_are_held_against_the_pte_alone(given: Any, most: int, outcome: str) -> None:
+    manifest = given.manifest(limits=Limits(max_partitions=most))
+    artifacts = tuple(dataclasses.replace(one, partitions=2) for one in manifest.artifacts)
+    found = given.report(of=dataclasses.replace(manifest, artifacts=artifacts)).checks
+    assert [(one.artifact, one.limit, one.outcome) for one in found] == [(INT8, "max_partitions", outcome)]
+    assert found[0].text == f"2 partitions; the limit is at most {most}"
+
+
 @pytest.mark.parametrize(
     ("int8", "most", "outcome"),
     [

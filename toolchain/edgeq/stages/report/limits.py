@@ -48,6 +48,10 @@ def _of_the_file(row: ReportRow, limits: Limits) -> Iterator[Check]:
             outcome: Outcome = "met" if share >= least else "missed"
             text = f"{figures.percent(share)} of the MACs are {what}; the limit is at least {figures.percent(least)}"
             yield _check(row, name, outcome, text, device=None)
+    if limits.max_partitions is not None and row.format == "pte":  # ONNX Runtime runs a file as a whole
+        outcome = "met" if row.partitions <= limits.max_partitions else "missed"
+        text = f"{figures.some(row.partitions, 'partition')}; the limit is at most {limits.max_partitions}"
+        yield _check(row, "max_partitions", outcome, text, device=None)
 
 
 def _on_the_device(row: ReportRow, limits: Limits, target: str) -> Iterator[Check]:

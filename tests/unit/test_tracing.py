@@ -81,9 +81,15 @@ def project(tmp_path: Path) -> Iterator[Path]:
         "in_a_thread.txt": "read in a thread",
     }.items():
         (folder / name).write_text(text)
+    _forget_modules_of_tests(tmp_path.parent)
     yield folder
+    _forget_modules_of_tests(tmp_path.parent)
+
+
+def _forget_modules_of_tests(folder: Path) -> None:
+    """Modules of other tests' projects stay loaded, and are facts of a trace in the same process."""
     for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
+        if str(getattr(module, "__dict__", {}).get("__file__", "")).startswith(str(folder)):
             del sys.modules[name]
 
 

@@ -61,6 +61,10 @@ RunArguments ParseRun(const std::vector<std::string>& words) {
       run.load.count_instructions = true;
       continue;
     }
+    if (option == "--profile") {
+      run.load.profile = true;
+      continue;
+    }
     if (option != "--model" && option != "--threads" && option != "--warmup" && option != "--repeats" &&
         option != "--sample-bytes" && option != "--shapes") {
       throw Failure(Code::kBadArguments, "run does not know '" + option + "'");

@@ -14,17 +14,19 @@ int main() {
   CHECK(ParseArguments({"hash", "a", "b"}).files.size() == 2);
 
   const Arguments run = ParseArguments({"run", "--model", "m.pte", "--threads", "4", "--warmup", "2", "--repeats", "10",
-                                        "--instructions", "--sample-bytes", "12", "--shapes", "1x3,scalar"});
+                                        "--instructions", "--profile", "--sample-bytes", "12", "--shapes",
+                                        "1x3,scalar"});
   CHECK(run.command == Arguments::Command::kRun);
   CHECK(run.run.load.path == "m.pte");
   CHECK(run.run.load.threads == 4);
   CHECK(run.run.load.count_instructions);
+  CHECK(run.run.load.profile);
   CHECK(run.run.warmup == 2 && run.run.repeats == 10);
   CHECK(run.run.sample_bytes == 12u);
   CHECK((run.run.load.shapes == std::vector<Shape>{{1, 3}, {}}));
 
   const Arguments plain = ParseArguments({"run", "--model", "m"});
-  CHECK(plain.run.load.threads == 1 && plain.run.repeats == 0 && !plain.run.sample_bytes);
+  CHECK(plain.run.load.threads == 1 && plain.run.repeats == 0 && !plain.run.sample_bytes && !plain.run.load.profile);
 
   CHECK_FAILS(ParseArguments({}), Code::kBadArguments);
   CHECK_FAILS(ParseArguments({"walk"}), Code::kBadArguments);

@@ -19,8 +19,16 @@ struct LoadOptions {
   int threads = 1;
   // Idle threads sleep instead of spinning, so that only work is counted.
   bool count_instructions = false;
+  // Each operator of each execution is timed, which takes time itself.
+  bool profile = false;
   // One for each input, where the model leaves a size open; empty otherwise.
   std::vector<Shape> shapes;
+};
+
+// What an engine knows of the operators of its executions; README.md says what each format holds.
+struct Profile {
+  const char* format;
+  std::string json;
 };
 
 class Engine {
@@ -43,6 +51,8 @@ class Engine {
   virtual void Execute() = 0;
   // The outputs of the last execution in C order, one after the other, and their shapes.
   virtual void Outputs(std::vector<std::byte>& bytes, std::vector<Shape>& shapes) = 0;
+  // The profile of all executions so far; of a model that was loaded to be profiled, once. Later ones are not profiled.
+  virtual Profile TakeProfile() = 0;
 };
 
 // Opens the runtime's library and starts it: what happens once in a process, whatever the model.

@@ -9,6 +9,7 @@
 #include <executorch/extension/data_loader/mmap_data_loader.h>
 #include <executorch/extension/memory_allocator/malloc_memory_allocator.h>
 #include <executorch/runtime/backend/interface.h>
+#include <executorch/runtime/core/event_tracer.h>
 #include <executorch/runtime/core/exec_aten/exec_aten.h>
 #include <executorch/runtime/core/exec_aten/util/dim_order_util.h>
 #include <executorch/runtime/core/exec_aten/util/scalar_type_util.h>
@@ -22,6 +23,7 @@
 #include "engine.h"
 #include "error_log.h"
 #include "failure.h"
+#include "operator_times.h"
 
 // The wheel ships the library of this class without its header (extension/threadpool/threadpool.h). Only these two
 // functions of it are called, never a constructor, so its fields do not matter here.
@@ -111,6 +113,80 @@ const char* DtypeName(executorch::aten::ScalarType type) {
   }
 }
 
+std::int64_t Nanoseconds(et_timestamp_t ticks) {
+  static const et_tick_ratio_t ratio = et::pal_ticks_to_ns_multiplier();
+  return static_cast<std::int64_t>(ticks * ratio.numerator / ratio.denominator);
+}
+
+// Keeps what each operator took. The runtime calls it around each instruction, with names of its own for the kinds;
+// what runs inside of a delegate is told after it ran, with XNNPACK's names.
+class Tracer : public et::EventTracer {
+ public:
+  OperatorTimes& times() { return times_; }
+
+  et::EventTracerEntry start_profiling(const char* name, et::ChainID chain, et::DebugHandle) override {
+    et::EventTracerEntry entry = {};
+    entry.chain_id = chain;
+    entry.event_id = kNotAnOperator;
+    const std::string_view said = name;
+    if (said == "OPERATOR_CALL" || said == "DELEGATE_CALL") {
+      entry.event_id = kInstruction;
+      kernel_.clear();
+    } else if (said.substr(0, kKernel.size()) == kKernel) {
+      kernel_ = said.substr(kKernel.size());
+    }
+    entry.start_time = et::pal_current_ticks();
+    return entry;
+  }
+
+  void end_profiling(et::EventTracerEntry entry) override {
+    if (entry.event_id == kInstruction) {
+      const et_timestamp_t now = et::pal_current_ticks();
+      // A delegate has no kernel: what it took beside its operators has its own entry.
+      times_.Add(kernel_.empty() ? "delegate" : kernel_, kernel_.empty() ? OperatorTimes::Kind::kDelegate
+                                                                         : OperatorTimes::Kind::kKernel,
+                 Nanoseconds(now - entry.start_time));
+    }
+  }
+
+  void log_profiling_delegate(const char* name, et::DelegateDebugIntId, et_timestamp_t start, et_timestamp_t end,
+                              const void*, std::size_t) override {
+    times_.Add(name, OperatorTimes::Kind::kDelegated, Nanoseconds(end - start));
+  }
+
+  et::EventTracerEntry start_profiling_delegate(const char*, et::DelegateDebugIntId) override { return {}; }
+  void end_profiling_delegate(et::EventTracerEntry, const void*, std::size_t) override {}
+  void create_event_block(const char*) override {}
+  void track_allocation(et::AllocatorID, std::size_t) override {}
+  et::AllocatorID track_allocator(const char*) override { return 0; }
+  et::Result<bool> log_evalue(const et::EValue&, et::LoggedEValueType) override { return false; }
+  et::Result<bool> log_intermediate_output_delegate(const char*, et::DelegateDebugIntId,
+                                                    const executorch::aten::Tensor&) override {
+    return false;
+  }
+  et::Result<bool> log_intermediate_output_delegate(const char*, et::DelegateDebugIntId,
+                                                    const et::ArrayRef<executorch::aten::Tensor>) override {
+    return false;
+  }
+  et::Result<bool> log_intermediate_output_delegate(const char*, et::DelegateDebugIntId, const int&) override {
+    return false;
+  }
+  et::Result<bool> log_intermediate_output_delegate(const char*, et::DelegateDebugIntId, const bool&) override {
+    return false;
+  }
+  et::Result<bool> log_intermediate_output_delegate(const char*, et::DelegateDebugIntId, const double&) override {
+    return false;
+  }
+  void set_delegation_intermediate_output_filter(et::EventTracerFilterBase*) override {}
+
+ private:
+  static constexpr std::string_view kKernel = "native_call_";
+  static constexpr std::int64_t kNotAnOperator = 0;
+  static constexpr std::int64_t kInstruction = 1;
+  OperatorTimes times_;
+  std::string kernel_;
+};
+
 struct Free {
   void operator()(void* memory) const { std::free(memory); }
 };
@@ -150,7 +226,10 @@ class ExecuTorchEngine : public Engine {
     PlanMemory(*meta);
     DescribeInputs(*meta, options.shapes);
     DescribeOutputs(*meta);
-    auto loaded = program_->load_method(method.c_str(), memory_manager_.get());
+    if (options.profile) {
+      tracer_ = std::make_unique<Tracer>();
+    }
+    auto loaded = program_->load_method(method.c_str(), memory_manager_.get(), tracer_.get());
     Check(loaded.error(), Code::kCannotLoad, "method '" + method + "' cannot be loaded");
     method_ = std::make_unique<et::Method>(std::move(*loaded));
     ProvideOutputs(*meta);
@@ -180,7 +259,14 @@ class ExecuTorchEngine : public Engine {
     }
   }
 
-  void Execute() override { Check(method_->execute(), Code::kExecutionFailed, "the model failed"); }
+  void Execute() override {
+    if (tracer_) {
+      tracer_->times().BeginExecution();
+    }
+    Check(method_->execute(), Code::kExecutionFailed, "the model failed");
+  }
+
+  Profile TakeProfile() override { return {"executorch", tracer_->times().TakeJson()}; }
 
   void Outputs(std::vector<std::byte>& bytes, std::vector<Shape>& shapes) override {
     bytes.clear();
@@ -384,6 +470,7 @@ class ExecuTorchEngine : public Engine {
   std::unique_ptr<et::MemoryManager> memory_manager_;
   std::unique_ptr<MmapDataLoader> loader_;
   std::unique_ptr<et::Program> program_;
+  std::unique_ptr<Tracer> tracer_;
   std::unique_ptr<et::Method> method_;
 };
 

@@ -5,7 +5,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <utility>
 
 #include <onnxruntime_c_api.h>
@@ -77,6 +80,42 @@ class Owned {
   }
   Release release_;
   Object* object_ = nullptr;
+};
+
+// A folder that is gone, with the file in it, when this is.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    const char* parent = std::getenv("TMPDIR");
+    path_ = std::string(parent != nullptr && *parent != '\0' ? parent : "/tmp") + "/edgeq-profile-XXXXXX";
+    if (mkdtemp(path_.data()) == nullptr) {
+      throw Failure(Code::kExecutionFailed, "a profile needs a temporary file, and " + path_ +
+                                                " cannot be made: " + std::strerror(errno));
+    }
+  }
+  ~TemporaryFolder() {
+    if (!file_.empty()) {
+      unlink(file_.c_str());
+    }
+    rmdir(path_.c_str());
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::string& path() const { return path_; }
+  // The content of the one file in it.
+  std::string Read(const std::string& file) {
+    file_ = file;
+    std::ifstream stream(file, std::ios::binary);
+    std::string content{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+    if (!stream) {
+      throw Failure(Code::kExecutionFailed, "the profile " + file + " cannot be read");
+    }
+    return content;
+  }
+
+ private:
+  std::string path_;
+  std::string file_;
 };
 
 struct Element {
@@ -202,6 +241,16 @@ class OnnxRuntimeEngine : public Engine {
     }
   }
 
+  Profile TakeProfile() override {
+    char* name = nullptr;
+    Check(api->SessionEndProfiling(session_.get(), allocator_, &name), Code::kExecutionFailed);
+    const std::string file = name;
+    Check(api->AllocatorFree(allocator_, name), Code::kExecutionFailed);
+    Profile profile = {"onnxruntime", profile_folder_->Read(file)};
+    profile_folder_.reset();
+    return profile;
+  }
+
  private:
   // The runtime makes the outputs anew in each execution.
   void ReleaseResults() {
@@ -225,6 +274,10 @@ class OnnxRuntimeEngine : public Engine {
       for (const char* key : {"session.intra_op.allow_spinning", "session.inter_op.allow_spinning"}) {
         Check(api->AddSessionConfigEntry(settings.get(), key, "0"), Code::kCannotLoad);
       }
+    }
+    if (options.profile) {
+      profile_folder_ = std::make_unique<TemporaryFolder>();
+      Check(api->EnableProfiling(settings.get(), (profile_folder_->path() + "/profile").c_str()), Code::kCannotLoad);
     }
     if (access(options.path.c_str(), R_OK) != 0) {
       throw Failure(Code::kCannotLoad, "the model file " + options.path + " cannot be opened: " +
@@ -308,6 +361,7 @@ class OnnxRuntimeEngine : public Engine {
   std::vector<Owned<OrtValue>> input_values_;
   std::vector<const OrtValue*> arguments_;
   std::vector<OrtValue*> results_;
+  std::unique_ptr<TemporaryFolder> profile_folder_;
 };
 
 }  // namespace

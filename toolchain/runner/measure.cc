@@ -75,11 +75,14 @@ Run Execute(Engine& engine, const std::byte* sample, const InstructionCounter* c
   return run;
 }
 
-const char* RunKind(std::size_t index, std::size_t warmup) {
+const char* RunKind(std::size_t index, const RunArguments& arguments) {
   if (index == 0) {
     return "first";
   }
-  return index <= warmup ? "warmup" : "timed";
+  if (index <= arguments.warmup) {
+    return "warmup";
+  }
+  return arguments.load.profile ? "profiled" : "timed";
 }
 
 // All runs of the first sample; they are written when the last is over, so that writing disturbs none.
@@ -97,9 +100,17 @@ void MeasureFirst(Engine& engine, const RunArguments& arguments, const std::byte
   }
   for (std::size_t i = 0; i < runs.size(); ++i) {
     events.Queue(Event("run")
-                     .Text("kind", RunKind(i, arguments.warmup))
+                     .Text("kind", RunKind(i, arguments))
                      .Number("ns", runs[i].ns)
                      .Number("instructions", runs[i].instructions));
+  }
+  if (arguments.load.profile) {
+    const Profile profile = engine.TakeProfile();
+    events.Queue(Event("profile")
+                     .Text("format", profile.format)
+                     .Number("bytes", static_cast<std::int64_t>(profile.json.size())));
+    events.Queue(profile.json.data(), profile.json.size());
+    events.Queue("\n", 1);
   }
 }
 

@@ -42,6 +42,7 @@ class AddOne : public edgeq::Engine {
     std::memcpy(bytes.data(), values_, size);
     shapes = {{static_cast<std::int64_t>(size)}};
   }
+  edgeq::Profile TakeProfile() override { return {"test", "{\"executions\":" + std::to_string(executions) + "}"}; }
 
   std::size_t size = 4;
   int inputs_set = 0;
@@ -123,6 +124,19 @@ int main() {
     CHECK(Count(text, "{\"event\":\"output\",\"index\":1,\"bytes\":4,\"shapes\":[[4]]}\ncccc\n") == 1);
     CHECK(Count(text, "{\"event\":\"output\",\"index\":2,\"bytes\":4,\"shapes\":[[4]]}\ndddd\n") == 1);
     CHECK(text.rfind("timed") < text.find("output"));
+  }
+  {
+    // A profiled run is never called a timed one.
+    AddOne engine;
+    edgeq::RunArguments arguments;
+    arguments.warmup = 1;
+    arguments.repeats = 2;
+    arguments.load.profile = true;
+    const std::string text = Run(engine, arguments, "aaaabbbb", &samples);
+    CHECK(Count(text, "\"kind\":\"profiled\"") == 2);
+    CHECK(Count(text, "\"kind\":\"timed\"") == 0);
+    CHECK(Count(text, "{\"event\":\"profile\",\"format\":\"test\",\"bytes\":16}\n{\"executions\":4}\n") == 1);
+    CHECK(text.find("profile\"") < text.find("output"));
   }
   {
     AddOne engine;

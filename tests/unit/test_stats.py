@@ -255,3 +255,16 @@ def test_quantiles_of_student_t_match_the_tables(freedom: int, expected: float) 
 def test_as_few_samples_as_can_show_a_drop_lose_six_and_gain_none(drop_pp: float, samples: int | None) -> None:
     assert stats.mcnemar_p_value(5, 0) > 0.05 >= stats.mcnemar_p_value(6, 0)
     assert stats.samples_to_show(drop_pp) == samples
+
+
+@pytest.mark.parametrize(
+    ("samples", "mean"),
+    [([5], 5), ([1, 3], 2), ([0, 1, 2, 1000], 1.5), ([0, 0, 1, 1, 1, 1, 2, 900], 1), ([3, 1, 2], 2)],
+)
+def test_the_middle_half_of_samples_has_a_mean(samples: list[int], mean: float) -> None:
+    assert stats.interquartile_mean(samples) == pytest.approx(mean)
+
+
+def test_the_mean_of_no_samples_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no sample"):
+        stats.interquartile_mean([])

@@ -75,6 +75,7 @@ class BenchOptions:
     samples: int | None = None
     repeats: int | None = None
     threads: tuple[int, ...] = ()
+    profile: bool = False
 
 
 EVERYTHING = BenchOptions()
@@ -180,6 +181,7 @@ def bench(
         samples=options.samples,
         repeats=options.repeats,
         threads=options.threads,
+        profile=options.profile,
     )
     return bench_stage.bench(what.path, what.manifest, deployment, transport, settings, progress=progress)
 

@@ -9,6 +9,7 @@ record                                    where
 :class:`Report` of :class:`ReportRow`     BUILD/report.json
 :class:`Numerics`                         BUILD/numerics/RECIPE.json
 :class:`Inputs`                           BUILD/inputs.json
+:class:`OperatorMap`                      BUILD/operators/ARTIFACT.json
 ========================================  ==========================
 
 Raw samples and counts are stored; medians, percentages and intervals are
@@ -302,12 +303,60 @@ class Deployment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileOperator:
+    """One operator of an artifact's file, and what it was made of.
+
+    In an .onnx ``name`` is the node's and ``outputs`` the names of its
+    values. In a .pte ``name`` is the operator's (``mean.out``) or, in the
+    ``partition`` of that number, the type of the XNNPACK node. ``node`` is
+    the one of the simplified float graph that it was made of, empty for what
+    a lowering added of its own; ``module`` and ``source`` are where that is
+    in the user's model. ``op`` is the type of the node, of both formats
+    "QuantizeLinear" or "DequantizeLinear" for a conversion. The ``node`` of
+    one of an .onnx is what gives the floats, or the first that reads them.
+    ``elements`` are the result's, 0 where not known.
+    """
+
+    name: str
+    op: str
+    elements: int = 0
+    outputs: tuple[str, ...] = ()
+    partition: int | None = None
+    node: str = ""
+    module: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorMap:
+    """The operators of one artifact in the order of its file, to tell a profile of it in the user's words."""
+
+    schema: int = SCHEMA
+    artifact: str
+    operators: tuple[FileOperator, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class OpTime:
-    """Time spent in one operator over one inference."""
+    """Time spent in one operator over one inference, in order of execution.
+
+    ``name`` is the operator's own, ``kernel`` the runtime's name of what
+    computed it. ``delegated`` says whether it ran in the runtime's
+    accelerated kernels: for a .pte inside of a delegate. ``ns`` is the
+    interquartile mean over the profiled inferences. ``node``, ``module`` and
+    ``source`` are those of :class:`FileOperator`, empty where not known.
+    What no operator took is one with ``kind`` "unattributed", what a
+    delegate's call took beside its operators one with "delegate call".
+    """
 
     name: str
     ns: int
     delegated: bool
+    kernel: str = ""
+    kind: Literal["operator", "delegate call", "unattributed"] = "operator"
+    node: str = ""
+    module: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,7 +380,9 @@ class Measurement:
     ``agree_fp32`` those whose top-1 equals the fp32 twin's, and
     ``agreement_with_host`` those whose top-1 equals the host's for the same
     artifact. ``tried`` holds the runs that ``threads`` was chosen by; empty
-    where the number was set, or one is all there is.
+    where the number was set, or one is all there is. ``ops`` and ``profiled_ns``, the time of each profiled
+    inference, come from runs apart from those of ``latencies_ns``: to be
+    profiled takes time itself.
     """
 
     schema: int = SCHEMA
@@ -358,6 +409,7 @@ class Measurement:
     predictions: tuple[int, ...] = ()
     ops: tuple[OpTime, ...] = ()
     tried: tuple[ThreadsTried, ...] = ()
+    profiled_ns: tuple[int, ...] = ()
     celsius: tuple[float | None, float | None] = (None, None)
     throttled: bool | None = None
     started_at: str

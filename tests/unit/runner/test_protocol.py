@@ -14,6 +14,7 @@ from edgeq.runner.protocol import (
     Hello,
     Loaded,
     Output,
+    Profile,
     Run,
     StreamError,
 )
@@ -49,6 +50,17 @@ def test_a_whole_stream_is_understood_however_it_is_cut(chunk: int | None) -> No
     assert alive == Alive()
     assert output == Output(index=0, shapes=((5,),), data=b'\n{"\n\x00')
     assert done == Done(samples=1, peak_rss_bytes=9)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 7])
+def test_a_profile_is_a_frame_of_json(chunk: int | None) -> None:
+    line = b'{"event":"profile","format":"executorch","bytes":16}\n{"operators":[]}\n'
+
+    assert _read(HELLO + line + DONE, chunk=chunk)[1] == Profile(format="executorch", json=b'{"operators":[]}')
+    with pytest.raises(StreamError, match="the profile is cut short"):
+        _read(HELLO + line[:-5])
+    with pytest.raises(StreamError, match="the profile is longer"):
+        _read(HELLO + line.replace(b"16", b"9") + DONE)
 
 
 def test_a_login_message_before_hello_is_skipped() -> None:

@@ -247,3 +247,16 @@ def test_hashes_of_other_files_are_refused() -> None:
 
     with pytest.raises(RunnerProtocolError):
         hash_files(device, folder="d", executable="runner", names=["a"])
+
+
+def test_a_profile_is_asked_for_and_has_to_come() -> None:
+    profile = '{"event":"profile","format":"executorch","bytes":2}\n{}\n'
+    device = Device(HELLO + LOADED + RUNS.replace("timed", "profiled") + profile + OUTPUTS + DONE)
+    done, _ = _execute(device, profile=True)
+
+    assert "--profile" in device.argv
+    assert [run.ns for run in done.runs] == [6, 7]
+    assert done.profile is not None
+    assert done.profile.json == b"{}"
+    with pytest.raises(RunnerProtocolError, match="no profile"):
+        _execute(Device(WHOLE), profile=True)

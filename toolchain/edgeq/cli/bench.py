@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         "edgeq bench build/fashion-mnist/rpi4 --device ssh://pi@raspberrypi.local",
         "edgeq bench build/fashion-mnist/rpi4 --device board --samples 1000",
         "edgeq bench build/fashion-mnist/rpi4 --device ssh://pi@raspberrypi.local --threads 1 --threads 2",
+        "edgeq bench build/fashion-mnist/rpi4 --device pi --profile",
     )
 )
 @options.build_argument
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @options.samples_option
 @options.repeats_option
 @options.threads_option
+@click.option("--profile", is_flag=True, help="Also time each operator, in runs of their own.")
 @options.shows
 def command(
     terminal: Terminal,
@@ -40,17 +42,21 @@ def command(
     samples: int | None,
     repeats: int | None,
     threads: tuple[int, ...],
+    profile: bool,
 ) -> None:
     """Measure BUILD on the device it was deployed to: latency, memory, accuracy. Appends rows to its measurements.
 
     All artifacts are timed in turn, each with the number of threads that is
     fastest for it, so that int8 may be held against fp32. On an emulated
     board no latency is taken: its time says nothing about a board. Retired
-    instructions are counted there instead. Exit 5 if a limit of the project
-    is missed on the device.
+    instructions are counted there instead. With --profile the rows also hold
+    what each operator took. Exit 5 if a limit of the project is missed on
+    the device.
     """
     what = pipeline.read_build(build)
-    settings = pipeline.BenchOptions(artifacts=artifacts, samples=samples, repeats=repeats, threads=threads)
+    settings = pipeline.BenchOptions(
+        artifacts=artifacts, samples=samples, repeats=repeats, threads=threads, profile=profile
+    )
     with terminal.progress() as progress, pipeline.connected(what, device, progress=progress) as transport:
         rows = pipeline.bench(what, transport, settings, device=device, progress=progress)
     summary = pipeline.summary([build])

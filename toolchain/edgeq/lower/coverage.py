@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.records import Requires, TensorSpec, Undelegated
+from edgeq.records import FileOperator, Requires, TensorSpec, Undelegated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +22,7 @@ class Coverage:
     accelerated kernels, float ones included. Each format's module says how
     it knows. Both are 1 for a model without any MAC. ``undelegated`` lists
     what runs elsewhere or, in a quantized artifact, in float.
+    ``operators`` are those of the file, in its order.
     """
 
     macs: int
@@ -32,6 +33,7 @@ class Coverage:
     requires: Requires
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    operators: tuple[FileOperator, ...] = ()
 
 
 def share(part: int, whole: int) -> float:

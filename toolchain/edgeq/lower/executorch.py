@@ -11,10 +11,12 @@ import contextlib
 import importlib.metadata
 import logging
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgeq.files import write_bytes
 from edgeq.lower.coverage import Coverage, grouped, share
+from edgeq.lower.origins import operators_of_pte
 from edgeq.lower.refusal import RefusedError
 from edgeq.lower.shortcuts import shortcuts
 from edgeq.lower.xnnpack import (
@@ -28,6 +30,7 @@ from edgeq.lower.xnnpack import (
     partitioner,
     to_edge_transform_and_lower,
 )
+from edgeq.lower.xnnpack_graphs import seen_graphs
 from edgeq.lower.xnnpack_reads import read_apart
 from edgeq.quantize.macs import macs, operator_name, total_macs
 from edgeq.quantize.source import source_of
@@ -49,7 +52,7 @@ def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
     """Write ``program`` to ``path`` as a .pte; RefusedError if ExecuTorch refuses it."""
     refusals: dict[str, str] = {}
     try:
-        with _quiet(), _collected(refusals), shortcuts():
+        with _quiet(), _collected(refusals), shortcuts(), seen_graphs() as graphs:
             edge = to_edge_transform_and_lower(
                 program.copy_to_lower(), transform_passes=[read_apart], partitioner=[partitioner()]
             )
@@ -65,7 +68,7 @@ def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
         ops=tuple(sorted(f"{op.name}.{op.overload}" if op.overload else op.name for op in plan.operators)),
         backends=tuple(sorted({delegate.id for delegate in plan.delegates})),
     )
-    return _coverage(program, lowered, refusals, requires)
+    return replace(_coverage(program, lowered, refusals, requires), operators=tuple(operators_of_pte(lowered, graphs)))
 
 
 def _coverage(

@@ -15,6 +15,7 @@ import importlib.metadata
 import io
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from edgeq.lower.onnx_graph import producer
 from edgeq.lower.onnx_integer_layers import integer_layers, integer_macs, read_floats
 from edgeq.lower.onnx_recurrent import DOMAIN, RECURRENT, quantize_recurrent_layers
 from edgeq.lower.onnx_weight_only import multiply_few_bits
+from edgeq.lower.origins import operators_of_onnx
 from edgeq.lower.refusal import RefusedError
 from edgeq.quantize.macs import einsum_macs, total_macs
 from edgeq.quantize.source import source_of
@@ -42,6 +44,8 @@ from edgeq.records import Requires, TensorSpec, Undelegated
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
+
+    from torch.fx import Node
 
     from edgeq.quantize import QuantizedProgram
     from edgeq.recipe import Method
@@ -68,7 +72,7 @@ def lower_onnx(
     target's processor has dot products of bytes.
     """
     try:
-        model, sources = _export(program)
+        model, sources, made_of = _export(program)
         _rewrite(model, program.recipe.method, activations=activations, dot_product=dot_product)
         proto = ir.to_proto(model)
         onnx.checker.check_model(proto, full_check=True)
@@ -78,11 +82,14 @@ def lower_onnx(
         raise RefusedError from error
     write_bytes(path, data)
     products = _INTEGER_PRODUCTS | {"MatMulNBits"} if dot_product else _INTEGER_PRODUCTS
-    return _coverage(program, model, optimized, sources, products)
+    return replace(
+        _coverage(program, model, optimized, sources, products),
+        operators=tuple(operators_of_onnx(model.graph, made_of)),
+    )
 
 
-def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str]]:
-    """The exporter's graph, and the user's source line for each of its nodes."""
+def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str], dict[str, Node]]:
+    """The exporter's graph; for each of its nodes the user's source line, and the exported node it was made of."""
     noise = io.StringIO()  # the exporter prints its progress
     with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise), quietly():
         copied = program.copy_to_lower(looped=True)
@@ -94,11 +101,16 @@ def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str]]:
         raise RuntimeError("torch.onnx.export gave nothing")
     model = exported.model
     rewrites.compute_each_call(model.graph)
-    sources = {}
+    decomposed = exported.exported_program or copied
+    exported_nodes = {node.name: node for node in decomposed.graph.nodes}
+    sources, made_of = {}, {}
     for node in model.graph:
+        name = node.name or ""
         fx_node = node.metadata_props.get("pkg.torch.onnx.fx_node", "").removeprefix("%").split(" ", 1)[0]
-        sources[node.name or ""] = by_name.get(fx_node, "")
-    return model, sources
+        sources[name] = by_name.get(fx_node, "")
+        if fx_node in exported_nodes:
+            made_of[name] = exported_nodes[fx_node]
+    return model, sources, made_of
 
 
 def _rewrite(model: ir.Model, method: Method, *, activations: Literal["int8", "uint8"], dot_product: bool) -> None:

@@ -13,6 +13,7 @@ from edgeq.quantize.fingerprint import graph_sha256
 from edgeq.quantize.plan import plan_int8
 from edgeq.quantize.program import QuantizedProgram
 from edgeq.quantize.rewrite import simplify
+from edgeq.quantize.source import mark_origins
 from edgeq.quantize.threads import torch_threads
 from edgeq.quiet import quietly
 
@@ -55,6 +56,7 @@ class FloatGraph:
             progress.step(f"exporting {model.name}")
             self.graph = capture(model.name, model.module, self.example_inputs)
             simplify(self.graph)
+            mark_origins(self.graph.graph)
         self._statistics: Statistics | None = None
 
     def copy(self) -> GraphModule:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch.fx import Node
+    from torch.fx import Graph, Node
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in \w+\n\s*(.*)')
+_ORIGIN = "edgeq_origin"
 _NOT_THE_USERS = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), "<")
 
 
@@ -29,6 +30,22 @@ def source_of(node: Node) -> str:
     else:
         place = _class_of(node)
     return f"{where} ({place})" if where and place else where or place
+
+
+def mark_origins(graph: Graph) -> None:
+    """Let every node of a float graph, and whatever is made of it later, say which one it was (:func:`origin_of`).
+
+    torch.export, PT2E and both exporters keep ``meta["custom"]`` and hand it
+    on to what they make of a node.
+    """
+    for node in graph.nodes:
+        if node.op == "call_function":
+            node.meta["custom"] = {**node.meta.get("custom", {}), _ORIGIN: node.name}
+
+
+def origin_of(node: Node) -> str:
+    """The name of the node in the simplified float graph that ``node`` was made of; empty if of none."""
+    return str((node.meta.get("custom") or {}).get(_ORIGIN, ""))
 
 
 def module_of(node: Node) -> str:

@@ -6,7 +6,18 @@
 from __future__ import annotations
 
 from edgeq.runner.build import Engine, RunnerBundle, bundle
+from edgeq.runner.profile import OperatorTimes, operator_times
 from edgeq.runner.protocol import Run
 from edgeq.runner.session import Execution, execute, hash_files
 
-__all__ = ["Engine", "Execution", "Run", "RunnerBundle", "bundle", "execute", "hash_files"]
+__all__ = [
+    "Engine",
+    "Execution",
+    "OperatorTimes",
+    "Run",
+    "RunnerBundle",
+    "bundle",
+    "execute",
+    "hash_files",
+    "operator_times",
+]

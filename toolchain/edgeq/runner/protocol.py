@@ -63,7 +63,7 @@ class Loaded(_Event, frozen=True, tag="loaded"):
 class Run(_Event, frozen=True, tag="run"):
     """One execution of the first sample: nanoseconds, and retired user-space instructions if they were counted."""
 
-    kind: Literal["first", "warmup", "timed"]
+    kind: Literal["first", "warmup", "timed", "profiled"]
     ns: _Count
     instructions: _Count | None
 
@@ -78,6 +78,13 @@ class OutputLine(_Event, frozen=True, tag="output"):
     index: _Count
     bytes: Annotated[int, msgspec.Meta(ge=0, le=_MOST_FRAME)]
     shapes: tuple[tuple[int, ...], ...]
+
+
+class ProfileLine(_Event, frozen=True, tag="profile"):
+    """The line before a frame of ``bytes`` bytes of JSON and a line feed; ``format`` says what the JSON holds."""
+
+    format: str
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=_MOST_FRAME)]
 
 
 class File(_Event, frozen=True, tag="file"):
@@ -111,9 +118,17 @@ class Output:
     data: bytes
 
 
-Event = Hello | Loaded | Run | Alive | Output | File | Failed | Done
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What the runtime says of the operators of every execution of the first sample, in a ``format`` of its own."""
 
-_Line = Hello | Loaded | Run | Alive | OutputLine | File | Failed | Done
+    format: str
+    json: bytes
+
+
+Event = Hello | Loaded | Run | Alive | Profile | Output | File | Failed | Done
+
+_Line = Hello | Loaded | Run | Alive | ProfileLine | OutputLine | File | Failed | Done
 
 _DECODER: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
 
@@ -130,7 +145,7 @@ class EventReader:
         self._buffer = bytearray()
         self._greeted = False
         self._skipped = 0
-        self._frame: OutputLine | None = None
+        self._frame: ProfileLine | OutputLine | None = None
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events that ``chunk`` completes. Raises StreamError."""
@@ -139,7 +154,7 @@ class EventReader:
             event = self._next()
             if event is None:
                 return
-            if isinstance(event, OutputLine):
+            if isinstance(event, ProfileLine | OutputLine):
                 self._frame = event
             else:
                 yield event
@@ -147,11 +162,11 @@ class EventReader:
     def end(self) -> None:
         """Say that the stream has ended; StreamError if it did so inside a line or a frame."""
         if self._frame is not None:
-            raise StreamError(f"the output of sample {self._frame.index} is cut short")
+            raise StreamError(f"{_what(self._frame)} is cut short")
         if self._greeted and self._buffer:
             raise StreamError(f"the last line is cut short: {_shown(self._buffer)}")
 
-    def _next(self) -> Event | OutputLine | None:
+    def _next(self) -> Event | ProfileLine | OutputLine | None:
         if self._frame is not None:
             return self._read_frame(self._frame)
         while (end := self._buffer.find(b"\n")) >= 0:
@@ -182,15 +197,22 @@ class EventReader:
             self._greeted = True
         return event
 
-    def _read_frame(self, line: OutputLine) -> Output | None:
+    def _read_frame(self, line: ProfileLine | OutputLine) -> Profile | Output | None:
         if len(self._buffer) <= line.bytes:
             return None
         if self._buffer[line.bytes] != ord("\n"):
-            raise StreamError(f"the output of sample {line.index} is longer than its line says")
+            raise StreamError(f"{_what(line)} is longer than its line says")
         data = bytes(self._buffer[: line.bytes])
         del self._buffer[: line.bytes + 1]
         self._frame = None
+        if isinstance(line, ProfileLine):
+            return Profile(format=line.format, json=data)
         return Output(index=line.index, shapes=line.shapes, data=data)
+
+
+def _what(line: ProfileLine | OutputLine) -> str:
+    """What follows a line, as a person calls it."""
+    return "the profile" if isinstance(line, ProfileLine) else f"the output of sample {line.index}"
 
 
 def _shown(data: bytes | bytearray) -> str:

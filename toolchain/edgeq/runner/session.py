@@ -19,6 +19,7 @@ from edgeq.runner.protocol import (
     Hello,
     Loaded,
     Output,
+    Profile,
     Run,
     StreamError,
     Tensor,
@@ -42,7 +43,11 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\n\t\x20-\x7e\xa0-\U0010ffff
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """What a runner did with one model. ``build`` is the hash of its sources and pins."""
+    """What a runner did with one model. ``build`` is the hash of its sources and pins.
+
+    ``runs`` are the timed ones, or the profiled ones of a model that was
+    loaded to be profiled; ``profile`` is None of any other.
+    """
 
     engine: str
     build: str
@@ -57,6 +62,7 @@ class Execution:
     runs: tuple[Run, ...]
     peak_rss_bytes: int | None
     samples: int
+    profile: Profile | None = None
 
 
 def execute(  # noqa: PLR0913  # a measurement has this many sides
@@ -72,6 +78,7 @@ def execute(  # noqa: PLR0913  # a measurement has this many sides
     samples: Iterable[bytes],
     on_outputs: Callable[[int, bytes], None],
     shapes: Sequence[Sequence[int]] = (),
+    profile: bool = False,
     timeout_s: float,
 ) -> Execution:
     """Run ``model`` in the deployment ``folder`` on every sample.
@@ -80,7 +87,9 @@ def execute(  # noqa: PLR0913  # a measurement has this many sides
     the other; all samples are of one size. The first is executed once more
     than ``warmup`` and ``repeats`` together; each sample's outputs reach
     ``on_outputs(index, data)`` exactly once, in order. ``shapes`` is needed
-    where the model leaves a size open. ``timeout_s`` bounds the silence.
+    where the model leaves a size open. With ``profile`` the runtime times
+    each operator, which makes the whole slower. ``timeout_s`` bounds the
+    silence.
 
     Raises RunnerFailedError (the runner says what is wrong),
     RunnerCrashedError, RunnerProtocolError and what the transport raises.
@@ -93,10 +102,11 @@ def execute(  # noqa: PLR0913  # a measurement has this many sides
     argv += ["--threads", str(threads), "--warmup", str(warmup), "--repeats", str(repeats)]
     argv += ["--sample-bytes", str(len(first))]
     argv += ["--instructions"] if count_instructions else []
+    argv += ["--profile"] if profile else []
     argv += ["--shapes", ",".join("x".join(map(str, shape)) or "scalar" for shape in shapes)] if shapes else []
     heard = _Listener(transport.name, on_outputs)
     heard.run(transport, argv, stdin=_in_pieces(itertools.chain((first,), stream)), timeout_s=timeout_s)
-    return heard.execution(1 + warmup + repeats)
+    return heard.execution(1 + warmup + repeats, profiled=profile)
 
 
 def hash_files(
@@ -124,6 +134,7 @@ class _Listener:
         self._hello: Hello | None = None
         self._loaded: Loaded | None = None
         self._runs: list[Run] = []
+        self._profile: Profile | None = None
         self._outputs = 0
         self._failed: Failed | None = None
         self._done: Done | None = None
@@ -133,12 +144,14 @@ class _Listener:
         ended = transport.run(argv, stdin=stdin, on_stdout=self._hear, timeout_s=timeout_s)
         self._judge(ended, _plain(ended.stderr.decode("utf-8", "replace"))[-_STDERR_SHOWN:].strip())
 
-    def execution(self, expected_runs: int) -> Execution:
+    def execution(self, expected_runs: int, *, profiled: bool) -> Execution:
         """What was measured; RunnerProtocolError if a part of it is missing."""
         if self._hello is None or self._loaded is None or self._done is None:
             raise RunnerProtocolError(self._device, "it did not say that it loaded the model")
         if len(self._runs) != expected_runs or self._runs[0].kind != "first":
             raise RunnerProtocolError(self._device, f"it reported {len(self._runs)} of {expected_runs} runs")
+        if (self._profile is not None) != profiled:
+            raise RunnerProtocolError(self._device, f"it gave {'no' if profiled else 'a'} profile")
         if self._done.samples != self._outputs:
             raise RunnerProtocolError(self._device, f"it gave {self._outputs} outputs for {self._done.samples} samples")
         return Execution(
@@ -152,9 +165,10 @@ class _Listener:
             outputs=self._loaded.outputs,
             first=self._runs[0],
             warmup=tuple(run for run in self._runs if run.kind == "warmup"),
-            runs=tuple(run for run in self._runs if run.kind == "timed"),
+            runs=tuple(run for run in self._runs if run.kind == ("profiled" if profiled else "timed")),
             peak_rss_bytes=self._done.peak_rss_bytes,
             samples=self._outputs,
+            profile=self._profile,
         )
 
     def _hear(self, chunk: bytes) -> None:
@@ -169,7 +183,7 @@ class _Listener:
         except StreamError as error:
             self._error = str(error)
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event) -> None:  # noqa: C901  # one case for each event
         if self._failed is not None or self._done is not None:
             raise StreamError(f"{type(event).__name__.lower()} after the last event")
         match event:
@@ -179,6 +193,8 @@ class _Listener:
                 self._loaded = event
             case Run():
                 self._runs.append(event)
+            case Profile():
+                self._profile = event
             case Output():
                 self._take_output(event)
             case File():

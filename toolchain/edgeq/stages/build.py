@@ -22,6 +22,7 @@ from edgeq.quantize.explain import numerics_of, sums_saturate
 from edgeq.quantize.qat import train_quantization_aware
 from edgeq.schema import to_json
 from edgeq.stages import reuse
+from edgeq.stages.bench.profile import write_operators
 from edgeq.stages.explain import write_numerics
 from edgeq.stages.journal import Journal
 from edgeq.stages.report.decision import ASSUMED_DROP_PP
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 _MADE_ANEW = frozenset(
     {
-        "manifest.json", "target.json", reuse.INPUTS, "evaluation", "golden", "numerics",
+        "manifest.json", "target.json", reuse.INPUTS, "evaluation", "golden", "numerics", "operators",
         "report.md", "report.html", "report.json", "junit.xml",
     }
 )  # fmt: skip
@@ -214,6 +215,7 @@ class _Maker:
         path = self._folder / f"{program.model}.{recipe}.{form}"
         self._progress.step(f"lowering {path.name}")
         coverage = lower(program, form, self._what.target, path)
+        write_operators(self._folder, records.OperatorMap(artifact=path.name, operators=coverage.operators))
         twin = None if recipe == "fp32" else self._twin(form)
         return records.Artifact(
             name=path.name,

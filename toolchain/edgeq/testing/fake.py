@@ -166,8 +166,14 @@ class FakeTransport:
             planned_bytes=4096, backends=[], inputs=[], outputs=[],
         )  # fmt: skip
         for index in range(count):
-            kind = "first" if index == 0 else "warmup" if index <= int(options["--warmup"]) else "timed"
+            later = "profiled" if "--profile" in argv else "timed"
+            kind = "first" if index == 0 else "warmup" if index <= int(options["--warmup"]) else later
             yield _line(event="run", kind=kind, ns=1_000_000 + index, instructions=instructions)
+        if "--profile" in argv:
+            profile = json.dumps(
+                {"operators": [{"name": "relu.out", "kind": "kernel", "ns": [900_000] * count}]}
+            ).encode()
+            yield _line(event="profile", format="executorch", bytes=len(profile)) + profile + b"\n"
         index = -1
         for index, sample in enumerate(_pieces(stdin, size)):
             self._move(size, "the runner ran")

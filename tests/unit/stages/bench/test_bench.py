@@ -83,6 +83,23 @@ def test_a_row_holds_what_was_counted(setup: Setup) -> None:
     assert int8.started_at.endswith("+00:00")
 
 
+def test_operators_are_timed_in_runs_of_their_own(setup: Setup) -> None:
+    plain = setup.bench()
+    before = len(setup.device.ran)
+    rows = setup.bench(profile=True)
+    visits = [argv for argv in setup.device.ran[before:] if "--profile" in argv]
+
+    assert {row.ops for row in plain} == {()}
+    assert [row.latencies_ns for row in rows] == [row.latencies_ns for row in plain]
+    assert len(visits) == 2 * 5
+    for row in rows:
+        assert [(op.name, op.ns, op.kind) for op in row.ops] == [
+            ("relu.out", 900_000, "operator"),
+            ("", 100_008, "unattributed"),
+        ]
+        assert len(row.profiled_ns) == 50
+
+
 def test_artifacts_alternate_in_rounds_whose_order_changes(setup: Setup) -> None:
     setup.bench()
     visits = _visits(setup.device)

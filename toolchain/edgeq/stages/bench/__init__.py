@@ -24,6 +24,7 @@ from edgeq.runner import hash_files
 from edgeq.stages.bench.accuracy import Answers, Scores, answer, count, host_predictions
 from edgeq.stages.bench.place import Place, executable_of
 from edgeq.stages.bench.plan import Settings, settings
+from edgeq.stages.bench.profile import NOT_PROFILED, Profiled, profile_all
 from edgeq.stages.bench.rows import append, measurements_path, read_measurements, read_rows
 from edgeq.stages.bench.threads import Choice, choose_threads
 from edgeq.stages.bench.timing import Entrant, Timed, time_in_turn
@@ -69,6 +70,8 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
     health_before = read_health(transport)
     choices = choose_threads(build, place, artifacts, progress=progress)
     timed = _time(build, place, artifacts, choices, progress=progress)
+    threads = {name: choice.threads for name, choice in choices.items()}
+    profiled = profile_all(build, place, artifacts, threads, progress=progress) if how.profile else {}
     health_after = read_health(transport)
 
     session = secrets.token_hex(8)
@@ -81,6 +84,7 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
             timed[artifact.name],
             scores,
             tried=choices[artifact.name].tried,
+            profiled=profiled.get(artifact.name, NOT_PROFILED),
             session=session,
             health=(health_before, health_after),
         )
@@ -194,6 +198,7 @@ def _row(  # noqa: PLR0913  # what a row is made of
     scores: Scores,
     *,
     tried: tuple[ThreadsTried, ...],
+    profiled: Profiled,
     session: str,
     health: tuple[tuple[float | None, bool | None], tuple[float | None, bool | None]],
 ) -> Measurement:
@@ -222,6 +227,8 @@ def _row(  # noqa: PLR0913  # what a row is made of
         total=scores.total,
         predictions=scores.predictions,
         tried=tried,
+        ops=profiled.ops,
+        profiled_ns=profiled.latencies_ns,
         celsius=(celsius_before, celsius_after),
         throttled=any(told) if told else None,
         started_at=timed.started_at.astimezone(dt.UTC).isoformat(timespec="seconds"),

@@ -39,6 +39,7 @@ class Place:
         repeats: int,
         samples: Iterable[bytes],
         on_outputs: Callable[[int, bytes], None],
+        profile: bool = False,
     ) -> Execution:
         """One process of the runner there; what :func:`edgeq.runner.execute` says."""
         return execute(
@@ -52,6 +53,7 @@ class Place:
             count_instructions=self.how.timing == "emulated",
             samples=samples,
             on_outputs=on_outputs,
+            profile=profile,
             timeout_s=self.how.silence_s,
         )
 

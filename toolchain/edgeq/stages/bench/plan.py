@@ -38,6 +38,7 @@ class Settings:
     repeats: int
     samples: int | None
     budget_s: float | None
+    profile: bool = False
     seed: int = 0
 
     @property
@@ -60,6 +61,7 @@ def settings(  # noqa: PLR0913  # the options of a command
     samples: int | None = None,
     repeats: int | None = None,
     threads: Sequence[int] = (),
+    profile: bool = False,
 ) -> Settings:
     """The settings for a deployment; None and () leave a choice to the target and the kind of device."""
     emulated = deployment.device_facts.emulated
@@ -73,6 +75,7 @@ def settings(  # noqa: PLR0913  # the options of a command
         repeats=repeats or (_EMULATED_REPEATS if timing == "emulated" else target.bench.repeats),
         samples=samples,
         budget_s=_EMULATED_BUDGET_S if timing == "emulated" and samples is None else None,
+        profile=profile,
     )
 
 

@@ -40,7 +40,7 @@ def lower(program: QuantizedProgram, form: Format, target: Target, path: Path) -
 def _written(program: QuantizedProgram, form: Format, target: Target, path: Path) -> Coverage:
     with torch_threads(1):
         coverage = (
-            lower_executorch(program, path)
+            lower_executorch(program, path, float_filters=target.triple.startswith("x86_64"))
             if form == "pte"
             else lower_onnx(
                 program,

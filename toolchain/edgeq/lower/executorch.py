@@ -31,6 +31,7 @@ from edgeq.lower.xnnpack import (
     to_edge_transform_and_lower,
 )
 from edgeq.lower.xnnpack_graphs import seen_graphs
+from edgeq.lower.xnnpack_float import filter_in_float
 from edgeq.lower.xnnpack_reads import read_apart
 from edgeq.quantize.macs import macs, operator_name, total_macs
 from edgeq.quantize.source import source_of
@@ -48,14 +49,19 @@ if TYPE_CHECKING:
 _BOOKKEEPING = ("getitem", "executorch_call_delegate", "alloc")
 
 
-def lower_executorch(program: QuantizedProgram, path: Path) -> Coverage:
-    """Write ``program`` to ``path`` as a .pte; RefusedError if ExecuTorch refuses it."""
+def lower_executorch(program: QuantizedProgram, path: Path, *, float_filters: bool = False) -> Coverage:
+    """Write ``program`` to ``path`` as a .pte; RefusedError if ExecuTorch refuses it.
+
+    ``float_filters`` says whether large depthwise filters are faster in
+    float on the target's processor.
+    """
     refusals: dict[str, str] = {}
     try:
         with _quiet(), _collected(refusals), shortcuts(), seen_graphs() as graphs:
-            edge = to_edge_transform_and_lower(
-                program.copy_to_lower(), transform_passes=[read_apart], partitioner=[partitioner()]
-            )
+            copied = program.copy_to_lower()
+            if float_filters:
+                filter_in_float(copied)
+            edge = to_edge_transform_and_lower(copied, transform_passes=[read_apart], partitioner=[partitioner()])
             lowered = edge.exported_program()
             executable = edge.to_executorch()
     except Exception as error:  # the passes of ExecuTorch raise whatever they raise
@@ -160,6 +166,8 @@ def _stays_float(node: Node) -> bool:
 
 
 def _why_float(node: Node) -> str:
+    if operator_name(node) == "convolution" and is_dequant(node.args[0]) and not is_dequant(node.args[1]):
+        return "float-faster: XNNPACK computes large depthwise filters faster in float on this processor"
     if operator_name(node) in INT8_KERNELS:
         return "float-operands: an operand or the result is not int8, so XNNPACK computes it in float"
     return "float-kernel: XNNPACK computes it, in float only"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,8 +28,7 @@ def constant(graph: GraphModule, node: Node) -> torch.Tensor:
 
 def new_constant(graph: GraphModule, before: Node, value: torch.Tensor) -> Node:
     """Add ``value`` as a buffer and return a node, placed before ``before``, that reads it."""
-    index = sum(1 for name, _ in graph.named_buffers() if name.startswith("_folded_"))
-    name = f"_folded_{index}"
+    name = next(name for index in itertools.count() if not hasattr(graph, name := f"_folded_{index}"))
     graph.register_buffer(name, value.detach().clone().contiguous())
     with graph.graph.inserting_before(before):
         node = graph.graph.get_attr(name)

@@ -6,6 +6,7 @@ import pytest
 
 from edgeq.errors import ConfigError, LimitRangeError
 from edgeq.project import load_project
+from edgeq.records import Preprocess
 
 MINIMAL = """
 [model]
@@ -84,6 +85,49 @@ def test_a_limit_of_no_partition_is_refused(tmp_path: Path) -> None:
 def test_limits_at_the_ends_of_their_ranges_are_taken(tmp_path: Path) -> None:
     text = "[limits]\nmax_drop_pp = 0\nmin_int8_mac_share = 1\nmin_delegated_mac_share = 0.0\n"
     assert load_project(_written(tmp_path, f"{MINIMAL}\n{text}")).limits.min_int8_mac_share == 1
+
+
+PREPROCESS = """
+[preprocess]
+layout = "NHWC"
+mean = [127.0]
+std = [128.0]
+"""
+
+
+def test_preprocessing_is_the_apps_unless_it_is_folded(tmp_path: Path) -> None:
+    project = load_project(_written(tmp_path, MINIMAL + PREPROCESS))
+    assert project.pixels is None
+    assert project.left_to_the_app == Preprocess(layout="NHWC", mean=(127.0,), std=(128.0,))
+
+
+def test_folded_preprocessing_leaves_the_app_the_bytes_alone(tmp_path: Path) -> None:
+    project = load_project(_written(tmp_path, f"{MINIMAL}{PREPROCESS}folded = true\n"))
+    assert project.pixels is not None
+    assert project.pixels.shape == (1, 8, 8, 3)
+    assert (project.pixels.mean, project.pixels.std) == ((127.0,) * 3, (128.0,) * 3)
+    assert project.left_to_the_app == Preprocess(layout="NHWC", mean=(0.0,), std=(1.0,), folded=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("mean = [127.0]", "mean = [127.0, 3.0]", "mean has 2 numbers for 3 channels"),
+        ("std = [128.0]", "std = []", "std has 0 numbers for 3 channels"),
+        ("std = [128.0]", "std = [0.0]", "a std above 0"),
+        ("mean = [127.0]", "mean = [nan]", "cannot be computed with"),
+        ("[1, 3, 8, 8]", "[1, 8, 8, 3]", "float32 [1, 3, height, width]"),
+        ("[1, 3, 8, 8]", "[1, 8]", "this takes float32 [1, 8]"),
+        ("[1, 3, 8, 8] }", '[1, 3, 8, 8], dtype = "int32" }', "this takes int32"),
+        ("[1, 3, 8, 8] }", "[1, 3, 8, 8] }, { shape = [1, 4] }", "models of one image"),
+        ("folded", "foldet", "did you mean 'folded'"),
+    ],
+)
+def test_preprocessing_that_cannot_be_folded_is_named(tmp_path: Path, old: str, new: str, words: str) -> None:
+    text = f"{MINIMAL}{PREPROCESS}folded = true\n"
+    with pytest.raises(ConfigError) as caught:
+        load_project(_written(tmp_path, text.replace(old, new, 1)))
+    assert words in f"{caught.value.message} {caught.value.hint}"
 
 
 def test_a_project_has_recipes_of_its_own(tmp_path: Path) -> None:

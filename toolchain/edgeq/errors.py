@@ -193,6 +193,18 @@ class SampleError(ConfigError):
         )
 
 
+class NotBytesError(ConfigError):
+    """A sample that no image of bytes gives, where artifacts take bytes."""
+
+    def __init__(self, reference: str, index: int, value: float, pixel: float, *, channel: int) -> None:
+        super().__init__(
+            f"sample {index} of {reference} cannot be handed over as bytes: {value:.6g} in channel {channel} stands "
+            f"for a pixel of {pixel:.6g}, not for a whole number from 0 to 255",
+            hint="check mean and std under [preprocess] against the function; where it resizes in float, round pixels "
+            "to whole numbers before it normalises, as a camera gives them; or leave folded = true out",
+        )
+
+
 class ReadOnceError(ConfigError):
     """A data function whose second call gives nothing."""
 

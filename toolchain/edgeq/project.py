@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from edgeq.errors import ConfigError, LimitRangeError
+from edgeq.input_format import Layout, Pixels
 from edgeq.recipe import RECIPES, Recipe, named
 from edgeq.records import FORMATS, Format, Limits, Preprocess
 from edgeq.schema import from_data, read_toml
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "edgeq.toml"
+
+_CHANNELS = (1, 3)
 
 _RECIPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -91,6 +95,21 @@ class RecipeSection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PreprocessSection:
+    """``[preprocess]``: how the model's input is made from an image: subtract ``mean``, divide by ``std``.
+
+    An app does that, and brings the image to ``layout``; with ``folded`` the
+    artifacts do, and take the image's bytes as uint8 in ``layout``. A single
+    mean or std is meant for every channel.
+    """
+
+    layout: Layout
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Project:
     """The whole of ``edgeq.toml``; ``root`` is the folder it lies in."""
 
@@ -99,13 +118,43 @@ class Project:
     data: DataSection
     build: BuildSection = field(default_factory=BuildSection)
     qat: QatSection = field(default_factory=QatSection)
-    preprocess: Preprocess | None = None
+    preprocess: PreprocessSection | None = None
     limits: Limits = field(default_factory=Limits)
     recipes: dict[str, RecipeSection] = field(default_factory=dict)
 
     def own_recipes(self) -> dict[str, Recipe]:
         """The recipes of ``[recipes.NAME]``, by name."""
         return {name: _own_recipe(name, section) for name, section in self.recipes.items()}
+
+    @property
+    def pixels(self) -> Pixels | None:
+        """The bytes that the artifacts take, where the preprocessing is folded into them."""
+        section = self.preprocess
+        if section is None or not section.folded:
+            return None
+        batch, channels, height, width = self.model.inputs[0].shape
+        return Pixels(
+            layout=section.layout,
+            model_shape=(batch, channels, height, width),
+            mean=_each(section.mean, channels),
+            std=_each(section.std, channels),
+        )
+
+    @property
+    def left_to_the_app(self) -> Preprocess | None:
+        """What an app must do to an image before the artifacts: nothing but the layout where the rest is folded."""
+        section = self.preprocess
+        if section is None:
+            return None
+        if not section.folded:
+            return Preprocess(layout=section.layout, mean=section.mean, std=section.std)
+        return Preprocess(
+            layout=section.layout, mean=(0.0,) * len(section.mean), std=(1.0,) * len(section.std), folded=True
+        )
+
+
+def _each(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return values * channels if len(values) == 1 else values
 
 
 def _own_recipe(name: str, section: RecipeSection) -> Recipe:
@@ -162,8 +211,38 @@ def _check(project: Project, file: Path) -> None:
         raise ConfigError(
             f"{file}: qat.learning_rate is {project.qat.learning_rate}", hint="write a number between 0 and 1"
         )
+    _check_preprocess(project, f"{file}: [preprocess]")
     check_limits(project.limits, where=f"{file}: [limits]")
     _check_recipes(project, file)
+
+
+def _check_preprocess(project: Project, where: str) -> None:
+    """What can be divided by; and, where it is folded, one image that the numbers fit."""
+    section = project.preprocess
+    if section is None:
+        return
+    if not all(map(math.isfinite, (*section.mean, *section.std))) or min(section.std, default=1) <= 0:
+        raise ConfigError(
+            f"{where}: mean {list(section.mean)} and std {list(section.std)} cannot be computed with",
+            hint="write numbers, and a std above 0; both in the pixels' own units, from 0 to 255",
+        )
+    if not section.folded:
+        return
+    shapes = [(list(spec.shape), spec.dtype) for spec in project.model.inputs]
+    (shape, dtype), *others = shapes
+    if others or dtype != "float32" or len(shape) != 4 or shape[1] not in _CHANNELS:  # noqa: PLR2004  # (1, channels, height, width)
+        told = ", ".join(f"{kind} {sizes}" for sizes, kind in shapes)
+        raise ConfigError(
+            f"{where}: folded is for models of one image, float32 [1, 3, height, width], of 3 channels or 1; "
+            f"this takes {told}",
+            hint="leave folded = true out; the app then makes the model's input",
+        )
+    for name, values in (("mean", section.mean), ("std", section.std)):
+        if len(values) not in (1, shape[1]):
+            raise ConfigError(
+                f"{where}: {name} has {len(values)} numbers for {shape[1]} channels",
+                hint="write one for each channel, or a single one",
+            )
 
 
 def check_limits(limits: Limits, *, where: str) -> None:

@@ -100,11 +100,34 @@ class Golden:
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """What an app must do to its image before the model: subtract ``mean``, divide by ``std``, in ``layout``."""
+    """What an app must do to its image before the model: subtract ``mean``, divide by ``std``, in ``layout``.
+
+    Where that is ``folded`` into the artifact nothing is left: means are 0
+    and stds are 1, and the input is the image's bytes.
+    """
 
     layout: Literal["NCHW", "NHWC"]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldedInput:
+    """A normalisation that an artifact does itself: its input is uint8, and a byte stands for (byte - mean) / std.
+
+    ``form`` says what became of it. ``read``: one scale and zero point of the
+    read bytes hold it; nothing was added to the model. ``absorbed``: the
+    weights and biases of the first convolutions hold it. ``subtracted``: the
+    means are subtracted from the image, as those convolutions pad with
+    zeros; their weights hold the stds. ``computed``: the image is normalised
+    in float.
+    """
+
+    layout: Literal["NCHW", "NHWC"]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    form: Literal["read", "absorbed", "subtracted", "computed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +150,7 @@ class Artifact:
     preprocess: Preprocess | None
     requires: Requires
     golden: Golden
+    folded: FoldedInput | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

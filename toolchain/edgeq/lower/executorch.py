@@ -30,8 +30,8 @@ from edgeq.lower.xnnpack import (
     partitioner,
     to_edge_transform_and_lower,
 )
-from edgeq.lower.xnnpack_graphs import seen_graphs
 from edgeq.lower.xnnpack_float import filter_in_float
+from edgeq.lower.xnnpack_graphs import seen_graphs
 from edgeq.lower.xnnpack_reads import read_apart
 from edgeq.quantize.macs import macs, operator_name, total_macs
 from edgeq.quantize.source import source_of
@@ -89,7 +89,7 @@ def _coverage(
     total = delegated + total_macs(lowered.graph.nodes)
     in_int8 = sum(macs(node) for nodes in partitions for node in nodes if _runs_in_int8(node))
     undelegated = [
-        _undelegated(node, refusals.get(node.name) or "no-kernel: XNNPACK has no kernel for it", total)
+        _undelegated(node, _why_outside(node, refusals), total)
         for node in lowered.graph.nodes
         if node.op == "call_function" and operator_name(node) not in _BOOKKEEPING
     ]
@@ -123,6 +123,12 @@ def tensor_specs(program: QuantizedProgram, side: str) -> tuple[TensorSpec, ...]
         TensorSpec(name=label, shape=tuple(map(int, value.shape)), dtype=str(value.dtype).removeprefix("torch."))
         for label, value in zip(labels, values, strict=True)
     )
+
+
+def _why_outside(node: Node, refusals: dict[str, str]) -> str:
+    if is_dequant(node) and node.args[0].op == "placeholder":  # type: ignore[union-attr]  # it reads a node
+        return "uint8-input: XNNPACK takes no bytes; a kernel of ExecuTorch makes floats of the image in front of it"
+    return refusals.get(node.name) or "no-kernel: XNNPACK has no kernel for it"
 
 
 def _undelegated(node: Node, reason: str, total: int) -> Undelegated:

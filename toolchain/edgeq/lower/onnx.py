@@ -134,6 +134,7 @@ def _rewrite(model: ir.Model, method: Method, *, activations: Literal["int8", "u
     rewrites.quantize_biases(graph)
     if activations == "uint8":
         rewrites.use_unsigned_activations(graph)
+    rewrites.read_bytes_as_they_are(graph)
     ir.passes.common.RemoveUnusedNodesPass()(model)
     ir.passes.common.TopologicalSortPass()(model)
     model.producer_name, model.producer_version = "edgeq", importlib.metadata.version("edgeq")

@@ -308,6 +308,21 @@ def use_unsigned_activations(graph: ir.Graph) -> None:
                 clamp.replace_input_with(index, _raised(graph, bound))
 
 
+def read_bytes_as_they_are(graph: ir.Graph) -> None:
+    """Give an input of bytes to who reads the same integers: ``DQ -> Q`` at one scale and zero point is nothing."""
+    for quantize in [node for node in graph if node.op_type == "QuantizeLinear"]:
+        read = producer(quantize.inputs[0], "DequantizeLinear")
+        image = None if read is None else read.inputs[0]
+        if read is None or image is None or not image.is_graph_input():
+            continue
+        numbers = [[constant(value) for value in node.inputs[1:]] for node in (read, quantize)]
+        if all(
+            a is not None and b is not None and a.dtype == b.dtype and (a == b).all()
+            for a, b in zip(*numbers, strict=True)
+        ):
+            ir.convenience.replace_all_uses_with(quantize.outputs[0], image)
+
+
 def _raised(graph: ir.Graph, value: ir.Value) -> ir.Value:
     array = constant(value)
     assert array is not None  # noqa: S101  # the callers have checked it

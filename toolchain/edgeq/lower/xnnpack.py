@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from edgeq.quiet import quietly
 
 with quietly():
+    import executorch.kernels.quantized  # noqa: F401  # the dequantize that a file calls outside of a partition
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
     from executorch.backends.xnnpack.partition.config import generic_node_configs as generic
     from executorch.backends.xnnpack.partition.config.node_configs import MaxDimConfig

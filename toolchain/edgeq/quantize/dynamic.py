@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgeq.quantize.attributes import constant, new_constant
-from edgeq.quantize.capture import export
 from edgeq.quantize.integer_weights import (
     int8_by_channel,
     layers_of,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from edgeq.progress import Progress
     from edgeq.quantize.float_graph import FloatGraph
     from edgeq.recipe import Recipe
+    from edgeq.records import FoldedInput
 
 _ATEN = torch.ops.aten
 
@@ -53,21 +53,23 @@ def quantize_dynamic(source: FloatGraph, recipe: Recipe, *, progress: Progress) 
         if has_loops:
             looped = source.copy()
             _round_recurrent_layers(looped, recipe)
+        program, folded = _quantized(unrolled, source, recipe)
         return QuantizedProgram(
             model=source.model,
             recipe=recipe,
-            program=_quantized(unrolled, source, recipe),
-            looped=None if looped is None else _quantized(looped, source, recipe),
+            program=program,
+            looped=None if looped is None else _quantized(looped, source, recipe)[0],
             float_program=source.program,
-            example_inputs=source.example_inputs,
+            example_inputs=source.artifact_inputs,
             calibration=None,
+            folded=folded,
         )
 
 
-def _quantized(graph: GraphModule, source: FloatGraph, recipe: Recipe) -> ExportedProgram:
+def _quantized(graph: GraphModule, source: FloatGraph, recipe: Recipe) -> tuple[ExportedProgram, FoldedInput | None]:
     store_tables_as_int8(graph, recipe)
     use_integer_weights(graph, dynamic_layers(graph, recipe), int8_by_channel)
-    return export(graph, source.example_inputs)
+    return source.exported(graph)
 
 
 def _round_recurrent_layers(graph: GraphModule, recipe: Recipe) -> None:

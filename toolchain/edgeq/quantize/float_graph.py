@@ -10,6 +10,7 @@ from edgeq.errors import EmptyDatasetError
 from edgeq.quantize.calibrate import calibrate
 from edgeq.quantize.capture import capture, export
 from edgeq.quantize.fingerprint import graph_sha256
+from edgeq.quantize.fold_input import example_bytes, fold_input, range_of_bytes
 from edgeq.quantize.plan import plan_int8
 from edgeq.quantize.program import QuantizedProgram
 from edgeq.quantize.rewrite import simplify
@@ -18,13 +19,16 @@ from edgeq.quantize.threads import torch_threads
 from edgeq.quiet import quietly
 
 if TYPE_CHECKING:
+    import torch
     from torch.export import ExportedProgram
     from torch.fx import GraphModule
 
+    from edgeq.input_format import Pixels
     from edgeq.model import Dataset, Model
     from edgeq.progress import Progress
     from edgeq.quantize.statistics import Statistics
     from edgeq.recipe import Recipe
+    from edgeq.records import FoldedInput
 
 
 class FloatGraph:
@@ -33,20 +37,22 @@ class FloatGraph:
     The module in ``model`` is not changed. ExportError if it cannot be
     exported. ``graph`` is never changed either: a recipe works on a
     :meth:`copy`. With ``converge``, calibration stops when the ranges no
-    longer move.
+    longer move. With ``pixels``, what is exported takes their bytes, and the
+    int8 input holds each of them as it is where a range can say so.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a project says of it
         self,
         model: Model,
         calibration: Dataset | None,
         *,
         threads: int = 1,
         converge: bool = True,
+        pixels: Pixels | None = None,
         progress: Progress,
     ) -> None:
         self.model = model.name
-        self.learned = model.learned
+        self.pixels = pixels
         self.converge = converge
         self.threads = threads
         self.calibration = calibration
@@ -57,12 +63,18 @@ class FloatGraph:
             self.graph = capture(model.name, model.module, self.example_inputs)
             simplify(self.graph)
             mark_origins(self.graph.graph)
+        self.learned = {**model.learned, **self._ranges_of_input()}
         self._statistics: Statistics | None = None
 
     def copy(self) -> GraphModule:
         """The graph with tensors of its own."""
         with quietly():
             return copy.deepcopy(self.graph)
+
+    def _ranges_of_input(self) -> dict[str, tuple[float, float]]:
+        ends = None if self.pixels is None else range_of_bytes(self.pixels)
+        inputs = [node.name for node in self.graph.graph.nodes if node.op == "placeholder"]
+        return {} if ends is None else dict.fromkeys(inputs, ends)
 
     @cached_property
     def sha256(self) -> str:
@@ -71,8 +83,18 @@ class FloatGraph:
 
     @cached_property
     def program(self) -> ExportedProgram:
-        """The float graph as an exported program."""
+        """The float graph as an exported program, which takes what the user's module takes."""
         return export(self.graph, self.example_inputs)
+
+    @property
+    def artifact_inputs(self) -> tuple[torch.Tensor, ...]:
+        """Example inputs of what is lowered."""
+        return self.example_inputs if self.pixels is None else (example_bytes(self.pixels),)
+
+    def exported(self, graph: GraphModule) -> tuple[ExportedProgram, FoldedInput | None]:
+        """A copy of the graph, quantized or not, as the program that is lowered; it is consumed."""
+        folded = None if self.pixels is None else fold_input(graph, self.pixels)
+        return export(graph, self.artifact_inputs), folded
 
     def statistics(self, *, progress: Progress) -> Statistics:
         """What one pass over the calibration samples shows of every tensor that may become int8.
@@ -102,11 +124,13 @@ class FloatGraph:
 
     def float_twin(self, recipe: Recipe) -> QuantizedProgram:
         """The program of a ``recipe`` that quantizes nothing."""
+        program, folded = (self.program, None) if self.pixels is None else self.exported(self.copy())
         return QuantizedProgram(
             model=self.model,
             recipe=recipe,
-            program=self.program,
+            program=program,
             float_program=self.program,
-            example_inputs=self.example_inputs,
+            example_inputs=self.artifact_inputs,
             calibration=None,
+            folded=folded,
         )

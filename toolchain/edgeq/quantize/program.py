@@ -9,7 +9,7 @@ import torch
 from torch.export import ExportedProgram
 
 from edgeq.recipe import Recipe
-from edgeq.records import CalibrationData
+from edgeq.records import CalibrationData, FoldedInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,9 @@ class QuantizedProgram:
     ``looped`` is ``program`` with its recurrent layers whole and float, on
     the values that their integer weights stand for, where ``program`` has
     them step by step; None where both would be the same. ``notes`` say in
-    sentences what became other than the recipe names.
+    sentences what became other than the recipe names. ``folded`` is what
+    the programs make of an image's bytes, which they take then; it is None
+    where they take what the user's module takes, as ``float_program`` does.
     """
 
     model: str
@@ -35,6 +37,7 @@ class QuantizedProgram:
     calibration: CalibrationData | None
     looped: ExportedProgram | None = None
     notes: tuple[str, ...] = ()
+    folded: FoldedInput | None = None
 
     @property
     def quantizes_at_run_time(self) -> bool:

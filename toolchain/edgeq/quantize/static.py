@@ -9,7 +9,6 @@ from torch.fx import GraphModule
 
 from edgeq.quantize.adaround import round_adaptively
 from edgeq.quantize.bias import correct_biases
-from edgeq.quantize.capture import export
 from edgeq.quantize.emit import emit
 from edgeq.quantize.equalize import equalize
 from edgeq.quantize.even_results import even_results
@@ -63,14 +62,15 @@ def quantize_static(
         if look is not None:
             look(found)
         progress.step("converting to int8")
-        program = export(emit(found.graph, found.scheme), source.example_inputs)
+        program, folded = source.exported(emit(found.graph, found.scheme))
     return QuantizedProgram(
         model=source.model,
         recipe=recipe,
         program=program,
         float_program=source.program,
-        example_inputs=source.example_inputs,
+        example_inputs=source.artifact_inputs,
         calibration=found.statistics.data,
+        folded=folded,
     )
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeq.errors import RecipeError
-from edgeq.quantize.capture import export
 from edgeq.quantize.integer_weights import (
     int4_by_group,
     int8_by_channel,
@@ -65,14 +64,16 @@ def quantize_weight_only(source: FloatGraph, recipe: Recipe, *, progress: Progre
         layers = [layer for layer in layers_of(graph, recipe) if _is_linear(layer)]
         notes = tuple(_not_int4(layers, recipe)) if recipe.weights == "int4" else ()
         use_integer_weights(graph, layers, rounding)
+        program, folded = source.exported(graph)
         return QuantizedProgram(
             model=source.model,
             recipe=recipe,
-            program=export(graph, source.example_inputs),
+            program=program,
             float_program=source.program,
-            example_inputs=source.example_inputs,
+            example_inputs=source.artifact_inputs,
             calibration=None,
             notes=notes,
+            folded=folded,
         )
 
 

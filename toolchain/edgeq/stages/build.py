@@ -147,6 +147,7 @@ class _Sources:
             self._calibration,
             threads=self._what.threads,
             converge=self._what.project.data.converge,
+            pixels=self._what.project.pixels,
             progress=self._progress,
         )
 
@@ -231,9 +232,10 @@ class _Maker:
             host=self._scorer.score(path, form, twin=twin, progress=self._progress),
             inputs=coverage.inputs,
             outputs=coverage.outputs,
-            preprocess=self._what.project.preprocess,
+            preprocess=self._what.project.left_to_the_app,
             requires=coverage.requires,
             golden=self._scorer.golden(path, form),
+            folded=program.folded,
         )
 
     def _twin(self, form: records.Format) -> str:

@@ -31,21 +31,29 @@ if TYPE_CHECKING:
 def keep_evaluation(
     evaluation: Dataset, folder: Path, project: Project, *, progress: Progress
 ) -> records.EvaluationData:
-    """Copy the evaluation set into the build at ``folder``, one sample at a time; UnlabelledError without a label."""
+    """Copy the evaluation set, as the artifacts take it, into the build at ``folder``, one sample at a time.
+
+    UnlabelledError without a label, NotBytesError for a sample that is no
+    image of bytes where the artifacts take bytes.
+    """
     progress.step("reading the evaluation set")
-    specs = project.model.inputs
+    pixels = project.pixels
+    specs = [(spec.shape, spec.dtype) for spec in project.model.inputs] if pixels is None else [(pixels.shape, "uint8")]
     names = tuple(f"evaluation/input{index}.npy" for index in range(len(specs)))
     labelled = 0
     with ExitStack() as stack:
         arrays = [
-            stack.enter_context(GrowingArray(folder / name, spec.shape[1:], spec.dtype))
-            for name, spec in zip(names, specs, strict=True)
+            stack.enter_context(GrowingArray(folder / name, shape[1:], dtype))
+            for name, (shape, dtype) in zip(names, specs, strict=True)
         ]
         labels = stack.enter_context(GrowingArray(folder / "evaluation/labels.npy", (), "int64"))
         count = 0
         for sample in evaluation:
-            for array, tensor in zip(arrays, sample.inputs, strict=True):
-                array.append(tensor.numpy()[0])
+            rows = [tensor.numpy() for tensor in sample.inputs]
+            if pixels is not None:
+                rows = [pixels.to_bytes(row, where=evaluation.where, index=count) for row in rows]
+            for array, row in zip(arrays, rows, strict=True):
+                array.append(row[0])
             labels.append(np.asarray(UNLABELLED if sample.label is None else sample.label))
             labelled += sample.label is not None
             count += 1

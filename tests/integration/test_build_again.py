@@ -91,9 +91,9 @@ def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _plan(
-    project: Path, *, recipes: Sequence[str] = (), formats: Sequence[Any] = (), target: str = "rpi4", threads: int = 1
+    project: Path, *, recipes: Sequence[str] = (), formats: Sequence[Any] = (), target: str = "rpi4", jobs: int = 1
 ) -> Plan:
-    return plan(load_project(project), load_target(target), recipes=recipes, formats=formats, threads=threads)
+    return plan(load_project(project), load_target(target), recipes=recipes, formats=formats, jobs=jobs)
 
 
 def test_nothing_is_done_again_and_torch_is_not_even_imported(project: Path, built: Path) -> None:
@@ -122,7 +122,7 @@ def test_the_same_recipes_given_by_name_are_the_same_request(project: Path, buil
         ({"target": "rpi5"}, "the target is another one"),
         ({"recipes": ["int8-dynamic"]}, "the set of recipes is another one"),
         ({"formats": ["pte"]}, "the set of formats is another one"),
-        ({"threads": 2}, "the number of threads is another one"),
+        ({"jobs": 3}, "the number of threads is another one"),
     ],
 )
 def test_another_request_is_built(asked: dict[str, Any], why: str, project: Path, built: Path) -> None:

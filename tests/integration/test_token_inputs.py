@@ -67,7 +67,7 @@ def _project(folder: Path, dtype: str) -> Path:
 @pytest.mark.parametrize("dtype", ["int64", "int32"])
 def test_a_model_of_token_ids_is_built_and_scored_in_both_formats(dtype: str, tmp_path: Path) -> None:
     project = load_project(_project(tmp_path, dtype))
-    what = plan(project, load_target("rpi4"), recipes=(), formats=(), threads=1)
+    what = plan(project, load_target("rpi4"), recipes=(), formats=(), jobs=1)
 
     manifest = build(what, tmp_path / "build", progress=Silent())
 

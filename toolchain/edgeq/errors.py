@@ -102,6 +102,17 @@ class DiskFullError(ConfigError):
         )
 
 
+class ScoringStoppedError(HostToolError):
+    """The process that runs artifacts beside a build ended before it had answered."""
+
+    def __init__(self, artifact: str, status: int) -> None:
+        super().__init__(
+            f"the process that runs {artifact} on this machine "
+            + (f"was ended by signal {-status}" if status < 0 else f"stopped with status {status}"),
+            hint="signal 9 is most often the kernel's, for want of memory: --jobs 1 needs less, in one process",
+        )
+
+
 class LimitRangeError(ConfigError):
     """A limit that no number, or no share, can be held to."""
 

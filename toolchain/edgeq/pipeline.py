@@ -102,14 +102,14 @@ def build(  # noqa: PLR0913  # the options of a command
     formats: Sequence[Format] = (),
     out: Path | None = None,
     max_drop_pp: float | None = None,
-    threads: int = 1,
+    jobs: int = 1,
     rebuild: bool = False,
     progress: Progress = SILENT,
 ) -> Build:
     """Quantize and lower a project for a target; a build that is there and up to date is taken unless ``rebuild``."""
     read = _with_budget(load_project(project), max_drop_pp)
     facts = load_target(target or read.build.target)
-    plan = planning.plan(read, facts, recipes=recipes, formats=formats, threads=threads)
+    plan = planning.plan(read, facts, recipes=recipes, formats=formats, jobs=jobs)
     folder = out or Path("build") / read.model.name / facts.name
     there = reuse.Reuse(manifest=None) if rebuild else reuse.unchanged(plan, folder)
     if there.manifest is not None:
@@ -130,13 +130,13 @@ def explain_recipe(  # noqa: PLR0913  # the options of a command
     target: str | None = None,
     recipes: Sequence[str] = (),
     max_drop_pp: float | None = None,
-    threads: int = 1,
+    jobs: int = 1,
     progress: Progress = SILENT,
 ) -> advice_stage.Advice:
     """Which recipe suits a project on a target, and why; nothing is built."""
     read = _with_budget(load_project(project), max_drop_pp)
     board = load_target(target or read.build.target)
-    facts = advice_stage.gather(read, board, recipes=recipes, threads=threads, progress=progress)
+    facts = advice_stage.gather(read, board, recipes=recipes, threads=planning.threads_for(jobs), progress=progress)
     return advice_stage.advise(facts)
 
 
@@ -222,7 +222,7 @@ def run(  # noqa: PLR0913  # the options of a command
     formats: Sequence[Format] = (),
     out: Path | None = None,
     max_drop_pp: float | None = None,
-    build_threads: int = 1,
+    build_jobs: int = 1,
     device: str | None = None,
     settings: BenchOptions = EVERYTHING,
     progress: Progress = SILENT,
@@ -242,7 +242,7 @@ def run(  # noqa: PLR0913  # the options of a command
         formats=formats,
         out=out,
         max_drop_pp=max_drop_pp,
-        threads=build_threads,
+        jobs=build_jobs,
         progress=progress,
     )
     with connected(what, device, progress=progress) as transport:

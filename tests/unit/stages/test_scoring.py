@@ -10,7 +10,7 @@ import pytest
 from edgeq import errors, records
 from edgeq.evaluation import GrowingArray
 from edgeq.progress import SILENT
-from edgeq.stages import scoring
+from edgeq.stages import running, scoring
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ class Runtime:
 
 @pytest.fixture
 def scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> scoring.Scorer:
-    monkeypatch.setattr(scoring, "HostRuntime", Runtime)
+    monkeypatch.setattr(running, "HostRuntime", Runtime)
     for name, shape, dtype in (("input0", (3,), "float32"), ("labels", (), "int64")):
         with GrowingArray(tmp_path / "evaluation" / f"{name}.npy", shape, dtype) as rows:
             for index in range(SAMPLES):
@@ -43,14 +43,15 @@ def scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> scoring.Scorer:
         labels="evaluation/labels.npy",
         host_outputs={},
     )
-    return scoring.Scorer(tmp_path, data, 1)
+    return scoring.Scorer(tmp_path, data, 1, running.Here(), SILENT)
 
 
 def _scored(scorer: scoring.Scorer, folder: Path, outputs: np.ndarray, *, twin: str | None) -> records.HostScore:
     path = folder / ("int8.onnx" if twin else "fp32.onnx")
     with path.open("wb") as file:
         np.save(file, outputs.astype(np.float32))
-    return scorer.score(path, "onnx", twin=twin, progress=SILENT)
+    scorer.begin(path, "onnx", golden=False)
+    return scorer.score(path.name, twin=twin)
 
 
 @pytest.mark.parametrize(

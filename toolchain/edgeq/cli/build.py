@@ -22,12 +22,10 @@ if TYPE_CHECKING:
     from edgeq.records import Format, Manifest
     from edgeq.stages.advice import Advice
 
-_MOST_THREADS = 4
-
 
 def default_jobs() -> int:
-    """All cores but one, at most four: more threads than free cores cost far more than they bring."""
-    return max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0)) - 1))
+    """All cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 @click.command(
@@ -68,11 +66,11 @@ def command(
     build/MODEL/TARGET with the artifacts and manifest.json. Where that was
     built before and nothing it depends on has changed, it stays as it is.
     """
-    threads = jobs or default_jobs()
+    jobs = jobs or default_jobs()
     if explain_recipe:
         with terminal.progress() as progress:
             advice = pipeline.explain_recipe(
-                project, target=target, recipes=recipes, max_drop_pp=max_drop_pp, threads=threads, progress=progress
+                project, target=target, recipes=recipes, max_drop_pp=max_drop_pp, jobs=jobs, progress=progress
             )
         terminal.result(to_data(advice), _lines(advice))
         return
@@ -84,7 +82,7 @@ def command(
             formats=formats,
             out=out,
             max_drop_pp=max_drop_pp,
-            threads=threads,
+            jobs=jobs,
             rebuild=rebuild,
             progress=progress,
         )

@@ -81,7 +81,7 @@ max_drop_option = click.option(
     help="Accuracy that int8 may lose against fp32, in percentage points; exit 5 beyond.",
 )
 jobs_option = click.option(
-    "--jobs", type=click.IntRange(min=1), help="CPU threads to use here; all cores but one, at most 4, if not given."
+    "--jobs", type=click.IntRange(min=1), help="Cores to use here; all if not given, 1 does everything in one process."
 )
 DEVICE_HELP = (
     "`local`, `board` (the target's emulated board), `ssh://[user@]host[:port]`, "

@@ -62,7 +62,7 @@ def command(
             formats=formats,
             out=out,
             max_drop_pp=max_drop_pp,
-            build_threads=jobs or default_jobs(),
+            build_jobs=jobs or default_jobs(),
             device=device,
             settings=pipeline.BenchOptions(samples=samples, repeats=repeats, threads=threads),
             progress=progress,

@@ -5,17 +5,20 @@ A build is written beside its place and takes it when it is whole.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import importlib.metadata
 import shutil
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq import records
 from edgeq.errors import NotReplaceableError
 from edgeq.files import atomic_folder, sha256_file, try_folder_lock, write_text
 from edgeq.lower import lower
+from edgeq.lower.coverage import Coverage
 from edgeq.model import load_dataset, load_model, load_training
 from edgeq.quantize import FloatGraph, quantize
 from edgeq.quantize.explain import numerics_of, sums_saturate
@@ -26,13 +29,13 @@ from edgeq.stages.bench.profile import write_operators
 from edgeq.stages.explain import write_numerics
 from edgeq.stages.journal import Journal
 from edgeq.stages.report.decision import ASSUMED_DROP_PP
+from edgeq.stages.running import runner
 from edgeq.stages.scoring import Scorer, keep_evaluation
 from edgeq.stages.search import SearchGround, search
 from edgeq.tracing import recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from edgeq.model import Dataset, Model, Training
     from edgeq.progress import Progress
@@ -73,9 +76,9 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
     with try_folder_lock(out) as free:
         if not free:
             progress.step(f"another edgeq is writing {out}; waiting for it")
-    with atomic_folder(out) as folder:
+    with atomic_folder(out) as folder, runner(what.jobs) as running:
         data = keep_evaluation(evaluation, folder, what.project, progress=progress)
-        scorer = Scorer(folder, data, what.threads)
+        scorer = Scorer(folder, data, what.threads, running, progress)
         made = _Maker(what, folder, sources, scorer, progress)
         for recipe in what.recipes:
             made.add(recipe)
@@ -85,8 +88,8 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
             created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             tools={tool: importlib.metadata.version(tool) for tool in _TOOLS},
             calibration=made.calibration,
+            artifacts=made.artifacts,
             evaluation=scorer.data(),
-            artifacts=tuple(made.artifacts),
             cross_checks=scorer.cross_checks(made.artifacts),
             findings=tuple(made.findings()),
             limits=what.project.limits,
@@ -160,6 +163,17 @@ class _Sources:
             )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Lowered:
+    """A file that was made and may still be running on the evaluation set."""
+
+    path: Path
+    form: records.Format
+    recipe: str
+    coverage: Coverage
+    folded: records.FoldedInput | None
+
+
 class _Maker:
     """Makes the artifacts of one build, recipe by recipe."""
 
@@ -170,7 +184,7 @@ class _Maker:
         self._scorer = scorer
         self._progress = progress
         self._notes: list[str] = []
-        self.artifacts: list[records.Artifact] = []
+        self._lowered: list[_Lowered] = []
         self.searches: list[records.Search] = []
         self.calibration: records.CalibrationData | None = None
 
@@ -187,7 +201,12 @@ class _Maker:
         self._notes += program.notes
         self.calibration = self.calibration or program.calibration
         for form in self._what.formats:
-            self.artifacts.append(self._artifact(program, form))
+            self._lower(program, form)
+
+    @cached_property
+    def artifacts(self) -> tuple[records.Artifact, ...]:
+        """Everything that was made, scored: when all of it has been added."""
+        return tuple(self._artifact(one) for one in self._lowered)
 
     def findings(self) -> Iterator[str]:
         """What a person should know of the files before they are measured."""
@@ -211,17 +230,21 @@ class _Maker:
         write_numerics(self._folder, numerics)
         self._notes += found.notes
 
-    def _artifact(self, program: QuantizedProgram, form: records.Format) -> records.Artifact:
+    def _lower(self, program: QuantizedProgram, form: records.Format) -> None:
         recipe = program.recipe.name
         path = self._folder / f"{program.model}.{recipe}.{form}"
         self._progress.step(f"lowering {path.name}")
         coverage = lower(program, form, self._what.target, path)
         write_operators(self._folder, records.OperatorMap(artifact=path.name, operators=coverage.operators))
-        twin = None if recipe == "fp32" else self._twin(form)
+        self._scorer.begin(path, form, golden=True)
+        self._lowered.append(_Lowered(path=path, form=form, recipe=recipe, coverage=coverage, folded=program.folded))
+
+    def _artifact(self, made: _Lowered) -> records.Artifact:
+        path, coverage = made.path, made.coverage
         return records.Artifact(
             name=path.name,
-            format=form,
-            recipe=recipe,
+            format=made.form,
+            recipe=made.recipe,
             sha256=sha256_file(path),
             size_bytes=path.stat().st_size,
             macs=coverage.macs,
@@ -229,13 +252,13 @@ class _Maker:
             delegated_mac_share=coverage.delegated_mac_share,
             partitions=coverage.partitions,
             undelegated=coverage.undelegated,
-            host=self._scorer.score(path, form, twin=twin, progress=self._progress),
+            host=self._scorer.score(path.name, twin=None if made.recipe == "fp32" else self._twin(made.form)),
             inputs=coverage.inputs,
             outputs=coverage.outputs,
             preprocess=self._what.project.left_to_the_app,
             requires=coverage.requires,
-            golden=self._scorer.golden(path, form),
-            folded=program.folded,
+            golden=self._scorer.golden(path.name),
+            folded=made.folded,
         )
 
     def _twin(self, form: records.Format) -> str:

@@ -15,18 +15,31 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_MOST_THREADS = 4
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to build: all that the command line, the project's file and the target's file say of it."""
+    """What to build: all that the command line, the project's file and the target's file say of it.
+
+    ``threads`` is what torch and the runtimes compute with. With two ``jobs``
+    or more, artifacts are scored in a process beside the one that makes them.
+    """
 
     project: Project
     target: Target
     recipes: tuple[Recipe, ...]
     formats: tuple[Format, ...]
     threads: int
+    jobs: int
 
 
-def plan(project: Project, target: Target, *, recipes: Sequence[str], formats: Sequence[Format], threads: int) -> Plan:
+def threads_for(jobs: int) -> int:
+    """Threads to compute with: one core is left for the process that scores, and more than four gain little."""
+    return max(1, min(_MOST_THREADS, jobs - 1))
+
+
+def plan(project: Project, target: Target, *, recipes: Sequence[str], formats: Sequence[Format], jobs: int) -> Plan:
     """Resolve names; the fp32 twin always comes first, as every other recipe is compared with it."""
     own = project.own_recipes()
     chosen = [named(name, own) for name in dict.fromkeys(("fp32", *(recipes or project.build.recipes)))]
@@ -40,5 +53,6 @@ def plan(project: Project, target: Target, *, recipes: Sequence[str], formats: S
         target=target,
         recipes=tuple(chosen),
         formats=tuple(dict.fromkeys(formats or project.build.formats)),
-        threads=threads,
+        threads=threads_for(jobs),
+        jobs=jobs,
     )

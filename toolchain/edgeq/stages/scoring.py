@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq import records, stats
-from edgeq.errors import NoClassesError, UnlabelledError
+from edgeq.errors import UnlabelledError
 from edgeq.evaluation import UNLABELLED, EvaluationSet, GrowingArray
-from edgeq.files import sha256_file, write_bytes
-from edgeq.host import HostRuntime
+from edgeq.files import sha256_file
+from edgeq.stages.running import Job, outputs_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgeq.model import Dataset
     from edgeq.progress import Progress
     from edgeq.project import Project
+    from edgeq.stages.running import Runner
 
 
 def keep_evaluation(
@@ -73,20 +74,39 @@ def keep_evaluation(
 class Scorer:
     """Runs artifacts on one evaluation set and remembers their outputs for the comparisons.
 
-    ``folder`` is the build that holds the set; ``data`` describes it.
+    ``folder`` is the build that holds the set; ``data`` describes it. An
+    artifact is begun, and asked for when its outputs are needed: until then
+    a ``runner`` beside this process may be at it.
     """
 
-    def __init__(self, folder: Path, data: records.EvaluationData, threads: int) -> None:
+    def __init__(
+        self, folder: Path, data: records.EvaluationData, threads: int, runner: Runner, progress: Progress
+    ) -> None:
         self._folder = folder
         self._data = data
         self._set = EvaluationSet(folder, data)
         self._threads = threads
+        self._runner = runner
+        self._progress = progress
+        self._begun: list[str] = []
+        self._golden: dict[str, records.Golden] = {}
         self._host_outputs: dict[str, str] = {}
 
-    def score(self, path: Path, form: records.Format, *, twin: str | None, progress: Progress) -> records.HostScore:
-        """Run the artifact at ``path`` on every sample, and compare it with the fp32 ``twin`` scored before."""
-        name = path.name
-        self._run(HostRuntime(path, form, threads=self._threads), name, progress=progress)
+    def begin(self, path: Path, form: records.Format, *, golden: bool) -> None:
+        """Begin to run the artifact at ``path`` on every sample; with ``golden``, keep the first and its outputs."""
+        job = Job(
+            build=str(self._folder),
+            name=path.name,
+            format=form,
+            threads=self._threads,
+            evaluation=self._data,
+            golden=golden,
+        )
+        self._runner.begin(job, self._progress)
+        self._begun.append(path.name)
+
+    def score(self, name: str, *, twin: str | None) -> records.HostScore:
+        """What an artifact that was begun gave, compared with the fp32 ``twin`` that was begun before."""
         outputs = self._outputs(name)
         reference = None if twin is None else self._outputs(twin)
         sqnr_db = None if reference is None else stats.sqnr_db(reference, outputs)
@@ -102,7 +122,7 @@ class Scorer:
         )
 
     def right(self, name: str) -> NDArray[np.bool_]:
-        """Whether the top-1 of a scored artifact is the label, for each labelled sample."""
+        """Whether the top-1 of an artifact that was begun is the label, for each labelled sample."""
         labels, labelled = self._set.labels, self._labelled
         assert labels is not None  # noqa: S101  # a build keeps none without labels
         found: NDArray[np.bool_] = stats.top1(self._outputs(name))[labelled] == labels[labelled]
@@ -111,16 +131,11 @@ class Scorer:
     def forget(self, name: str) -> None:
         """Drop the outputs of an artifact that does not become part of the build, as far as it has any."""
         self._host_outputs.pop(name, None)
-        (self._folder / _outputs_file(name)).unlink(missing_ok=True)
+        (self._folder / outputs_file(name)).unlink(missing_ok=True)
 
-    def golden(self, path: Path, form: records.Format) -> records.Golden:
-        """The first sample and the artifact's output for it, kept in the build."""
-        inputs = self._set.sample(0)
-        outputs = HostRuntime(path, form, threads=self._threads).run(inputs)
-        return records.Golden(
-            input_sha256=self._kept(b"".join(np.ascontiguousarray(array).tobytes() for array in inputs)),
-            output_sha256=self._kept(b"".join(np.ascontiguousarray(array).tobytes() for array in outputs)),
-        )
+    def golden(self, name: str) -> records.Golden:
+        """The first sample and the output for it of an artifact that was begun with ``golden`` and scored."""
+        return self._golden[name]
 
     def data(self) -> records.EvaluationData:
         """The evaluation set with the outputs of every artifact scored so far."""
@@ -158,35 +173,15 @@ class Scorer:
         labelled: NDArray[np.bool_] = np.asarray(self._set.labels) != UNLABELLED
         return labelled
 
-    def _run(self, runtime: HostRuntime, name: str, *, progress: Progress) -> None:
-        """Run every sample and keep the first output of each as a row of a .npy file."""
-        progress.step(f"scoring {name} on this machine")
-        file = _outputs_file(name)
-        with ExitStack() as stack:
-            rows: GrowingArray | None = None
-            for index, inputs in enumerate(self._set):
-                batch = runtime.run(inputs)[0]
-                if not batch.ndim or (batch.ndim == 1 and len(batch) > 1):
-                    raise NoClassesError(name, batch.shape)
-                output = batch[0]
-                if rows is None:
-                    rows = stack.enter_context(GrowingArray(self._folder / file, output.shape, "float32"))
-                rows.append(output)
-                progress.advance(index + 1, self._data.samples)
-        self._host_outputs[name] = file
-
     def _outputs(self, name: str) -> np.ndarray:
+        while name not in self._host_outputs:
+            ended = self._begun.pop(0)
+            golden = self._runner.result(self._progress)
+            self._host_outputs[ended] = outputs_file(ended)
+            if golden is not None:
+                self._golden[ended] = golden
         outputs: np.ndarray = np.load(self._folder / self._host_outputs[name], mmap_mode="r")
         return outputs
-
-    def _kept(self, data: bytes) -> str:
-        digest = hashlib.sha256(data).hexdigest()
-        write_bytes(self._folder / "golden" / f"{digest}.bin", data)
-        return digest
-
-
-def _outputs_file(name: str) -> str:
-    return f"evaluation/host/{name}.npy"
 
 
 def _finite(sqnr_db: float | None) -> float | None:

@@ -291,7 +291,8 @@ class _Climb:
         ground, started = self._ground, time.monotonic()
         program = quantize(ground.source_of(recipe), recipe, progress=self._progress)
         coverage = lower(program, ground.form, ground.target, path)
-        host = ground.scorer.score(path, ground.form, twin=ground.twin, progress=self._progress)
+        ground.scorer.begin(path, ground.form, golden=False)
+        host = ground.scorer.score(path.name, twin=ground.twin)
         drop = stats.paired_drop(self._twin_right, ground.scorer.right(path.name))
         return records.Trial(
             recipe=recipe.name,

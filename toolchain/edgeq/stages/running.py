@@ -153,7 +153,7 @@ class Here:
 class Beside:
     """Runs jobs in one other process while this one goes on."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._begun: list[Job] = []
 
@@ -163,8 +163,7 @@ class Beside:
         assert self._process.stdin is not None  # noqa: S101  # it was opened with a pipe
         self._begun.append(job)
         try:
-            self._process.stdin.write(to_json(job) + "\n")
-            self._process.stdin.flush()
+            self._process.stdin.write(f"{to_json(job)}\n".encode())
         except BrokenPipeError:
             raise errors.ScoringStoppedError(job.name, self._process.wait()) from None
 
@@ -190,8 +189,9 @@ def runner(jobs: int) -> Iterator[Runner]:
     if jobs == 1:
         yield Here()
         return
+    # Nothing is buffered: what a dead process did not take must not fail once more when its pipe is closed.
     with subprocess.Popen(
-        [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     ) as process:
         try:
             yield Beside(process)

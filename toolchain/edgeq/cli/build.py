@@ -9,6 +9,7 @@ import click
 
 from edgeq import pipeline
 from edgeq.cli import options
+from edgeq.device.inventory import default_device
 from edgeq.schema import to_data
 from edgeq.stages.report import terminal as shown
 
@@ -109,7 +110,8 @@ def command(
             if built.reused
             else f"written to {built.path}"
         )
-        terminal.out.write(f"\n{state}; next: edgeq deploy {built.path} --device board\n")
+        device = default_device(built.target)
+        terminal.out.write(f"\n{state}; next: edgeq deploy {built.path} --device {device}\n")
     pipeline.check(checks)
 
 

@@ -129,10 +129,10 @@ def test_another_request_is_built(asked: dict[str, Any], why: str, project: Path
     assert reuse.unchanged(_plan(project, **asked), built).why_not == why
 
 
-def test_another_limit_is_another_request(project: Path, built: Path) -> None:
-    asked = _plan(project)
+def test_another_budget_is_another_request_to_a_search(project: Path) -> None:
+    asked = _plan(project, recipes=["auto"])
     stricter = replace(asked.project, limits=replace(asked.project.limits, max_drop_pp=1.0))
-    assert reuse.unchanged(replace(asked, project=stricter), built).why_not
+    assert reuse.request(replace(asked, project=stricter)) != reuse.request(asked)
 
 
 def _cut(path: Path) -> None:
@@ -211,3 +211,37 @@ def test_other_weights_are_built_and_a_kill_leaves_the_old_build_with_the_old_re
     assert second["artifacts"][0]["sha256"] != first["artifacts"][0]["sha256"]
     assert _build(own, out)["reused"]
     assert not _build(own, out, "--rebuild")["reused"]
+
+
+def test_other_limits_are_written_into_the_build_that_is_there(project: Path, built: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    asked = _plan(project)
+    asked = replace(asked, project=replace(asked.project, limits=replace(asked.project.limits, max_drop_pp=1.5)))
+    found = reuse.unchanged(asked, copy)
+    assert found.manifest is not None
+    assert found.manifest.limits == asked.project.limits
+    assert json.loads((copy / "manifest.json").read_bytes())["limits"]["max_drop_pp"] == 1.5
+    assert reuse.unchanged(asked, copy).manifest == found.manifest
+    assert reuse.unchanged(_plan(project), copy).manifest
+
+
+def test_a_build_for_another_folder_is_copied_with_nothing_that_came_after_it(
+    project: Path, built: Path, tmp_path: Path
+) -> None:
+    (built / "measurements.jsonl").write_text("{}\n")
+    out = tmp_path / "elsewhere"
+    try:
+        found = reuse.copied(_plan(project), out)
+    finally:
+        (built / "measurements.jsonl").unlink()
+    assert found.manifest is not None
+    assert not (out / "measurements.jsonl").exists()
+    assert reuse.unchanged(_plan(project), out).manifest == found.manifest
+
+
+def test_what_is_no_build_is_not_replaced_by_a_copy(project: Path, built: Path, tmp_path: Path) -> None:
+    assert built.is_dir()
+    (tmp_path / "holiday.jpg").write_text("dear to somebody")
+    assert reuse.copied(_plan(project), tmp_path).manifest is None
+    assert (tmp_path / "holiday.jpg").exists()

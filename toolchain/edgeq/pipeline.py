@@ -112,8 +112,9 @@ def build(  # noqa: PLR0913  # the options of a command
     plan = planning.plan(read, facts, recipes=recipes, formats=formats, jobs=jobs)
     folder = out or Path("build") / read.model.name / facts.name
     there = reuse.Reuse(manifest=None) if rebuild else reuse.unchanged(plan, folder)
-    if there.manifest is not None:
-        return Build(path=folder, manifest=there.manifest, target=facts, reused=True)
+    taken = there if rebuild or there.manifest else reuse.copied(plan, folder)
+    if taken.manifest is not None:
+        return Build(path=folder, manifest=taken.manifest, target=facts, reused=True)
     if there.why_not:
         progress.step(f"building anew: {there.why_not}")
     from edgeq.stages import build as build_stage  # noqa: PLC0415  # brings torch, which no other command needs

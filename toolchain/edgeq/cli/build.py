@@ -106,7 +106,7 @@ def command(
         for sentence in built.unseen[:1]:
             terminal.out.write(f"\nthe next build will begin anew: {sentence} (name such files in [data] files)\n")
         state = (
-            f"nothing has changed since {built.manifest.created_at}: {built.path} is as it was (or --rebuild)"
+            f"nothing has changed since {built.manifest.created_at}: {built.path} holds that build (or --rebuild)"
             if built.reused
             else f"written to {built.path}"
         )

@@ -9,7 +9,6 @@ import dataclasses
 import datetime as dt
 import hashlib
 import importlib.metadata
-import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,15 +43,6 @@ if TYPE_CHECKING:
     from edgeq.stages.planning import Plan
     from edgeq.tracing import Trace
 
-_MADE_ANEW = frozenset(
-    {
-        "manifest.json", "target.json", reuse.INPUTS, "evaluation", "golden", "numerics", "operators",
-        "report.md", "report.html", "report.json", "junit.xml",
-    }
-)  # fmt: skip
-"""What a new build in the same place does not take over, beside the artifacts: it writes these itself, or they are
-views of what the older one held. Rows of measurements name the sha256 of what they measured, and are kept."""
-
 _TOOLS = ("edgeq", "torch", "torchao", "executorch", "onnx", "onnxruntime")
 
 
@@ -62,7 +52,7 @@ def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
     A build that is there already is replaced; anything else is not touched:
     NotReplaceableError.
     """
-    if out.exists() and not (out / "manifest.json").is_file() and not _is_empty_folder(out):
+    if not reuse.is_replaceable(out):
         raise NotReplaceableError(out)
     with recording(out) as trace:
         return _build(what, out, trace, progress)
@@ -95,10 +85,11 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
             limits=what.project.limits,
             searches=tuple(made.searches),
         )
-        write_text(folder / "manifest.json", to_json(manifest, indent=2) + "\n")
+        write_text(folder / reuse.MANIFEST, reuse.manifest_text(manifest))
         write_text(folder / "target.json", to_json(what.target, indent=2) + "\n")
         reuse.keep_inputs(what, trace, folder, unrepeatable=(*sources.findings(), *_unrepeatable(evaluation)))
-        _take_over(out, folder, manifest.model)
+        reuse.take_over(out, folder, manifest.model)
+    reuse.remember_place(what, out)
     return manifest
 
 
@@ -295,19 +286,3 @@ class _Maker:
         if recipe.method == "qat" and self._sources.training is not None:
             digest.update(self._sources.training.fingerprint.encode())
         return digest.hexdigest()
-
-
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and next(path.iterdir(), None) is None
-
-
-def _take_over(old: Path, new: Path, model: str) -> None:
-    """Copy what outlives a rebuild from an older build at the same place: measurements, and what a person put there."""
-    for item in old.iterdir() if old.is_dir() else ():
-        is_artifact = item.name.startswith(f"{model}.") and item.suffix.removeprefix(".") in records.FORMATS
-        if item.name in _MADE_ANEW or is_artifact:
-            continue
-        if item.is_dir():
-            shutil.copytree(item, new / item.name, symlinks=True)
-        else:
-            shutil.copy2(item, new / item.name, follow_symlinks=False)

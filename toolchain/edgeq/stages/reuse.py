@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq import world
-from edgeq.errors import ConfigError
-from edgeq.files import try_folder_lock, write_text
+from edgeq.errors import ConfigError, CorruptArtifactError
+from edgeq.files import atomic_folder, cache_dir, try_folder_lock, write_text
 from edgeq.project import BuildSection
-from edgeq.records import FileFact, Inputs, Manifest
+from edgeq.records import FORMATS, FileFact, Inputs, Limits, Manifest
 from edgeq.schema import from_json, to_json
 
 if TYPE_CHECKING:
@@ -31,7 +32,18 @@ if TYPE_CHECKING:
     from edgeq.tracing import Trace
 
 INPUTS = "inputs.json"
+MANIFEST = "manifest.json"
 _HASHING_THREADS = 2
+
+
+MADE_ANEW = frozenset(
+    {
+        MANIFEST, "target.json", INPUTS, "evaluation", "golden", "numerics", "operators",
+        "report.md", "report.html", "report.json", "junit.xml",
+    }
+)  # fmt: skip
+"""What a new build in the same place does not take over, beside the artifacts: it writes these itself, or they are
+views of what the older one held. Rows of measurements name the sha256 of what they measured, and are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +55,13 @@ class Reuse:
 
 
 def unchanged(plan: Plan, build: Path) -> Reuse:
-    """Look whether the build in that folder can be taken as it is."""
+    """Look whether the build in that folder can be taken as it is; other limits alone are written into it."""
     path = build / INPUTS
     started_ns = time.time_ns()
     try:
         text = path.read_bytes()
         then = from_json(Inputs, text, where=str(path))
-        manifest = from_json(Manifest, (build / "manifest.json").read_bytes(), where=str(build))
+        manifest = from_json(Manifest, (build / MANIFEST).read_bytes(), where=str(build))
     except (OSError, ConfigError):
         return Reuse(manifest=None)
     if then.unseen:
@@ -58,8 +70,63 @@ def unchanged(plan: Plan, build: Path) -> Reuse:
         return Reuse(manifest=None, why_not=change)
     if damaged := _damaged(then, build):
         return Reuse(manifest=None, why_not=f"{build / damaged} is not as it was built")
-    _remember(build, text, then, started_ns)
-    return Reuse(manifest=manifest)
+    limited = dataclasses.replace(manifest, limits=plan.project.limits)
+    if not _remember(build, text, then, started_ns, limited) and limited != manifest:
+        return Reuse(manifest=None, why_not=f"{build} cannot be given the new limits")
+    return Reuse(manifest=limited)
+
+
+def copied(plan: Plan, out: Path) -> Reuse:
+    """Take a build of the same that lies in another folder, if this machine remembers one and it is up to date.
+
+    A folder that is neither a build nor empty is left alone.
+    """
+    note = _note(plan)
+    try:
+        other = Path(note.read_text(encoding="utf-8"))
+    except OSError:
+        return Reuse(manifest=None)
+    if other == out.absolute() or not is_replaceable(out):
+        return Reuse(manifest=None)
+    found = unchanged(plan, other)
+    if found.manifest is None:
+        return Reuse(manifest=None)
+    with atomic_folder(out) as folder:
+        inputs = from_json(Inputs, (other / INPUTS).read_bytes(), where=str(other))
+        for name in (*(one.path for one in inputs.outputs), INPUTS):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(other / name, folder / name)
+        if damaged := _damaged(inputs, folder):  # another edgeq may have replaced it meanwhile
+            raise CorruptArtifactError(other / damaged, "changed while it was copied")
+        take_over(out, folder, found.manifest.model)
+    return found
+
+
+def is_replaceable(out: Path) -> bool:
+    """Whether a build may be put there: nothing is there yet, an empty folder, or a build."""
+    return not out.exists() or (out / MANIFEST).is_file() or (out.is_dir() and next(out.iterdir(), None) is None)
+
+
+def take_over(old: Path, new: Path, model: str) -> None:
+    """Copy what outlives a rebuild from an older build at the same place: measurements, and what a person put there."""
+    for item in old.iterdir() if old.is_dir() else ():
+        is_artifact = item.name.startswith(f"{model}.") and item.suffix.removeprefix(".") in FORMATS
+        if item.name in MADE_ANEW or is_artifact:
+            continue
+        if item.is_dir():
+            shutil.copytree(item, new / item.name, symlinks=True)
+        else:
+            shutil.copy2(item, new / item.name, follow_symlinks=False)
+
+
+def remember_place(plan: Plan, out: Path) -> None:
+    """Note where a build of this plan lies, for one that is to lie elsewhere."""
+    write_text(_note(plan), str(out.absolute()))
+
+
+def _note(plan: Plan) -> Path:
+    asked = {"root": plan.project.root, **request(plan)}
+    return cache_dir() / "builds" / hashlib.sha256(to_json(asked).encode()).hexdigest()
 
 
 def unseen(build: Path) -> tuple[str, ...]:
@@ -70,13 +137,16 @@ def unseen(build: Path) -> tuple[str, ...]:
 
 def request(plan: Plan) -> dict[str, str]:
     """Fingerprints of what was asked for, by a name for messages."""
-    project = dataclasses.replace(plan.project, build=BuildSection())  # the plan holds what became of it
+    # The plan holds what became of [build]; limits decide what a search chooses, and nothing else that is built.
+    project = dataclasses.replace(plan.project, build=BuildSection(), limits=Limits())
+    searches = any(recipe.method == "search" for recipe in plan.recipes)
     parts = {
         "the project's edgeq.toml": project,
         "the target": plan.target,
         "the set of recipes": plan.recipes,
         "the set of formats": plan.formats,
         "the number of threads": plan.threads,
+        "what a search must keep to": plan.project.limits if searches else None,
     }
     return {name: hashlib.sha256(to_json(part).encode()).hexdigest() for name, part in parts.items()}
 
@@ -111,16 +181,33 @@ def _damaged(then: Inputs, build: Path) -> str:
         return next((one.path for one, holds in zip(then.outputs, whole, strict=True) if not holds), "")
 
 
-def _remember(build: Path, text: bytes, then: Inputs, started_ns: int) -> None:
-    """Note the times that files have now that were read because those had changed, so that they are read but once."""
+def _remember(build: Path, text: bytes, then: Inputs, started_ns: int, manifest: Manifest) -> bool:
+    """Bring a build that was found up to date on the latest state, and say whether it is.
+
+    That is the manifest, whose limits may be new, and the times of files that
+    were read because those had changed, so that they are read but once.
+    """
     files = tuple(_renewed(one, then.recorded_at_ns) for one in then.files)
     outputs = tuple(_renewed(one, then.recorded_at_ns, within=build) for one in then.outputs)
-    if (files, outputs) == (then.files, then.outputs):
-        return
-    renewed = dataclasses.replace(then, files=files, outputs=outputs, recorded_at_ns=started_ns)
+    path = build / MANIFEST
+    is_told = path.read_bytes() == manifest_text(manifest).encode()
+    if is_told and (files, outputs) == (then.files, then.outputs):
+        return True
     with try_folder_lock(build) as free, contextlib.suppress(OSError):  # a build that is only read stays as it is
         if free and (build / INPUTS).read_bytes() == text:
+            if not is_told:
+                write_text(path, manifest_text(manifest))
+                told = world.fact(path, within=build)
+                outputs = tuple(told if one.path == told.path else one for one in outputs)
+            renewed = dataclasses.replace(then, files=files, outputs=outputs, recorded_at_ns=started_ns)
             write_text(build / INPUTS, to_json(renewed) + "\n")
+            return True
+    return False
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """A manifest as it is written into a build."""
+    return to_json(manifest, indent=2) + "\n"
 
 
 def _renewed(then: FileFact, recorded_at_ns: int, *, within: Path | None = None) -> FileFact:

@@ -71,6 +71,7 @@ class Trace:
     loaded_before: frozenset[str] = frozenset()
     started_in: str = field(default_factory=os.getcwd)
     started_with: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    made_with: dict[str, str] = field(default_factory=world.machine)
     files: dict[str, tuple[os.stat_result, str]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     listings: dict[str, str] = field(default_factory=dict)
@@ -207,11 +208,13 @@ class Trace:
                 unseen[f"{name} was written while it was used"] = False
             files.append(now)
         lookups = _lookups(self.modules, folders)
-        code_sha256, _ = world.code_sha256(loaded.installed)
+        code_sha256, newest = world.code_sha256(loaded.installed)
+        if newest > _PROCESS_STARTED_NS - world.TICK_NS or self.made_with != world.machine():
+            unseen["an installed package, or edgeq itself, was written while it was used"] = False
         return Inputs(
             recorded_at_ns=recorded_at,
             request=dict(request),
-            machine=world.machine(),
+            machine=self.made_with,
             variables=world.variables(self.variables, self.started_with, every=self.every_variable),
             every_variable=self.every_variable,
             files=tuple(files),

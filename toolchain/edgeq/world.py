@@ -219,7 +219,6 @@ def machine() -> dict[str, str]:
     }
 
 
-@cache
 def _own_sha256() -> str:
     digest, root = hashlib.sha256(), Path(__file__).parent
     for path in sorted(root.rglob("*.py")):

@@ -125,7 +125,9 @@ def test_a_recurrent_layer_stays_float_and_its_macs_are_counted(tmp_path: Path) 
     for form in ("pte", "onnx"):
         coverage, runtime = lowered(program, form, tmp_path)
         assert coverage.macs == 3 * (4 * 32 + 8 * 32) + 16
-        assert coverage.int8_mac_share == pytest.approx(16 / coverage.macs)
+        of_the_file = coverage.macs - (8 * 32 if form == "pte" else 0)  # step by step, the first has no state to read
+        assert coverage.int8_mac_share == pytest.approx(16 / of_the_file)
+        assert coverage.partitions == 1
         assert sum(row.mac_share for row in coverage.undelegated) == pytest.approx(1 - coverage.int8_mac_share)
         assert sqnr_db(reference(module, given), outputs(runtime, given)) > 25.0
 

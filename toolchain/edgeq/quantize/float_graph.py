@@ -14,6 +14,7 @@ from edgeq.quantize.fold_input import example_bytes, fold_input, range_of_bytes
 from edgeq.quantize.plan import plan_int8
 from edgeq.quantize.program import QuantizedProgram
 from edgeq.quantize.rewrite import simplify
+from edgeq.quantize.rewrite.recurrent import step_by_step
 from edgeq.quantize.source import mark_origins
 from edgeq.quantize.threads import torch_threads
 from edgeq.quiet import quietly
@@ -124,11 +125,13 @@ class FloatGraph:
 
     def float_twin(self, recipe: Recipe) -> QuantizedProgram:
         """The program of a ``recipe`` that quantizes nothing."""
-        program, folded = (self.program, None) if self.pixels is None else self.exported(self.copy())
+        whole, folded = (self.program, None) if self.pixels is None else self.exported(self.copy())
+        unrolled = step_by_step(self.graph)
         return QuantizedProgram(
             model=self.model,
             recipe=recipe,
-            program=program,
+            program=whole if unrolled is None else self.exported(unrolled)[0],
+            looped=None if unrolled is None else whole,
             float_program=self.program,
             example_inputs=self.artifact_inputs,
             calibration=None,

@@ -21,7 +21,7 @@ class QuantizedProgram:
     ``float_program`` itself. ``float_program`` is the same graph before
     quantization: MACs are counted on it. Nodes of both carry the user's
     source lines. ``calibration`` is None where nothing was calibrated.
-    ``looped`` is ``program`` with its recurrent layers whole and float, on
+    ``looped`` is ``program`` with its recurrent layers whole, in float, on
     the values that their integer weights stand for, where ``program`` has
     them step by step; None where both would be the same. ``notes`` say in
     sentences what became other than the recipe names. ``folded`` is what

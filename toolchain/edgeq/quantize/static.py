@@ -15,6 +15,7 @@ from edgeq.quantize.even_results import even_results
 from edgeq.quantize.findings import uneven_channels
 from edgeq.quantize.plan import plan_int8
 from edgeq.quantize.program import QuantizedProgram
+from edgeq.quantize.rewrite.recurrent import step_by_step
 from edgeq.quantize.scheme import Scheme, settle
 from edgeq.quantize.selection import selected
 from edgeq.quantize.simulate import simulated_sqnr_db
@@ -62,11 +63,14 @@ def quantize_static(
         if look is not None:
             look(found)
         progress.step("converting to int8")
-        program, folded = source.exported(emit(found.graph, found.scheme))
+        emitted = emit(found.graph, found.scheme)
+        unrolled = step_by_step(emitted)
+        program, folded = source.exported(emitted)
     return QuantizedProgram(
         model=source.model,
         recipe=recipe,
-        program=program,
+        program=program if unrolled is None else source.exported(unrolled)[0],
+        looped=None if unrolled is None else program,
         float_program=source.program,
         example_inputs=source.artifact_inputs,
         calibration=found.statistics.data,

@@ -20,11 +20,12 @@ def fold_constants(graph: GraphModule) -> None:
     """Compute every node all of whose inputs are constants: weight norms, position tables, reshaped weights.
 
     Nodes without any tensor input (``zeros``, ``arange``) stay: they cost
-    nothing to keep and a file full of zeros to fold.
+    nothing to keep and a file full of zeros to fold. So do nodes that say
+    what the integers of a quantized weight stand for.
     """
     values: dict[Node, Any] = {}
     for node in list(graph.graph.nodes):
-        if node.op != "call_function" or not node.all_input_nodes or _is_random(node):
+        if node.op != "call_function" or not node.all_input_nodes or _is_random(node) or _reads_integers(node):
             continue
         if not all(source in values or is_constant(source) for source in node.all_input_nodes):
             continue
@@ -56,3 +57,7 @@ def make_constants_contiguous(graph: GraphModule) -> None:
 def _is_random(node: Node) -> bool:
     tags = getattr(node.target, "tags", ())
     return torch.Tag.nondeterministic_seeded in tags
+
+
+def _reads_integers(node: Node) -> bool:
+    return getattr(node.target, "namespace", "") == "quantized_decomposed"

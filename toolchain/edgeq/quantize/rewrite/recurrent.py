@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from torch.fx import Node
 from edgeq.quantize.attributes import constant, is_constant, new_constant
 from edgeq.quantize.rewrite.constants import fold_constants
 from edgeq.quantize.rewrite.editing import call, replace
+from edgeq.quiet import quietly
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -49,6 +51,20 @@ def unroll_recurrent_layers(graph: GraphModule) -> bool:
     graph.graph.lint()
     graph.recompile()
     return bool(found)
+
+
+def step_by_step(graph: GraphModule) -> GraphModule | None:
+    """A copy of ``graph`` with its recurrent layers unrolled; None if it has none that could be.
+
+    ExecuTorch unrolls those that are left, into operators that XNNPACK does
+    not take: two partitions for each time step.
+    """
+    if not any(is_unrollable(node) for node in graph.graph.nodes):
+        return None
+    with quietly():
+        copied = copy.deepcopy(graph)
+    unroll_recurrent_layers(copied)
+    return copied
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ record                                    where
 :class:`Numerics`                         BUILD/numerics/RECIPE.json
 :class:`Inputs`                           BUILD/inputs.json
 :class:`OperatorMap`                      BUILD/operators/ARTIFACT.json
+:class:`Nodes` of :class:`NodeFacts`      BUILD/nodes/ARTIFACT.json
 ========================================  ==========================
 
 Raw samples and counts are stored; medians, percentages and intervals are
@@ -728,3 +729,80 @@ class Inputs:
     cwd: str | None
     outputs: tuple[FileFact, ...]
     unseen: tuple[str, ...]
+
+
+Runs = Literal["int8", "float", "other", "moves"]
+"""What a node computes on: int8, float, or other numbers (int64, bool); or it only moves values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeFacts:
+    """One node of a lowered file, and what became of it in its runtime.
+
+    ``node`` is its name in the file, ``module`` the path in the user's
+    model and ``source`` the line that made it. ``kernel`` is what computes
+    it: its own or that of the neighbour it is fused into; empty where none
+    is left to run. ``delegated`` says whether it runs in the accelerated
+    kernels, and ``partition`` in which part of a .pte. ``code`` is empty
+    for what runs as well as the recipe asks for; else it names why not,
+    ``reason`` says it in a sentence and ``rewrite`` what would mend it,
+    where that is known.
+    """
+
+    node: str
+    op: str
+    module: str = ""
+    source: str = ""
+    runs: Runs
+    kernel: str
+    delegated: bool
+    partition: int | None = None
+    macs: int = 0
+    mac_share: float = 0.0
+    code: str = ""
+    reason: str = ""
+    rewrite: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """A part of a .pte that runs in XNNPACK in one piece: ``operators`` counts its nodes, bytes are what crosses in."""
+
+    index: int
+    operators: dict[str, int]
+    mac_share: float
+    bytes_in: int
+    bytes_out: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Movement:
+    """Work that computes nothing: values are turned, copied, or taken to int8 and back.
+
+    ``bytes`` are read and written by one inference. ``at`` says what stands
+    next to it; ``inserted`` that no line of the user's asked for it.
+    ``partition`` is None outside of all.
+    """
+
+    kind: Literal["quantize", "dequantize", "transpose", "copy"]
+    node: str
+    at: str
+    bytes: int
+    partition: int | None = None
+    inserted: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nodes:
+    """Every node of one artifact, as its runtime really runs it.
+
+    Quantize and dequantize nodes that runtimes fuse are notation and no
+    nodes; those that run stand among the ``movements``. ``notes`` say what
+    was assumed.
+    """
+
+    schema: int = SCHEMA
+    nodes: tuple[NodeFacts, ...]
+    partitions: tuple[Partition, ...] = ()
+    movements: tuple[Movement, ...] = ()
+    notes: tuple[str, ...] = ()

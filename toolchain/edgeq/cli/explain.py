@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 @click.command(
     epilog=options.examples(
         "edgeq explain build/fashion-mnist/rpi4",
+        "edgeq explain build/fashion-mnist/rpi4 fashion-mnist.int8-static.onnx --nodes",
         "edgeq explain build/fashion-mnist/rpi4 fashion-mnist.int8-static.pte --numerics",
         "edgeq explain build/fashion-mnist/rpi4 int8-static --plot layers.svg",
     )
 )
 @options.build_argument
 @click.argument("artifact", required=False, shell_complete=options.complete_artifacts)
+@click.option("--nodes", is_flag=True, help="List every node: its kernel, what it runs in, its share, your line.")
 @click.option("--numerics", is_flag=True, help="Which layers lose accuracy, how much, and what to do about it.")
 @click.option(
     "--plot",
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
     help="Draw the layers into this SVG file; implies --numerics. With several recipes, each gets a file of its own.",
 )
 @options.shows
-def command(terminal: Terminal, build: Path, artifact: str | None, *, numerics: bool, plot: Path | None) -> None:
+def command(
+    terminal: Terminal, build: Path, artifact: str | None, *, nodes: bool, numerics: bool, plot: Path | None
+) -> None:
     """Say what of a BUILD stayed in float or was not delegated, and why; or which layers lose accuracy.
 
     ARTIFACT is a file of the build or a recipe; all that are quantized, if not given.
@@ -48,10 +52,8 @@ def command(terminal: Terminal, build: Path, artifact: str | None, *, numerics: 
     drawn = _draw(explained.numerics, plot) if plot is not None else ()
     from edgeq.stages.explain import terminal as shown  # noqa: PLC0415  # --json does without rich
 
-    terminal.result(
-        {**to_data(explained), "files": [str(path) for path in drawn]},
-        lambda: shown.numerics(explained) if with_numerics else shown.coverage(explained),
-    )
+    view = shown.numerics if with_numerics else shown.all_nodes if nodes else shown.coverage
+    terminal.result({**to_data(explained), "files": [str(path) for path in drawn]}, lambda: view(explained))
     if drawn and not terminal.as_json:
         terminal.out.write("\n" + "\n".join(f"written to {path}" for path in drawn) + "\n")
 

@@ -48,6 +48,7 @@ def _written(program: QuantizedProgram, form: Format, target: Target, path: Path
                 activations=target.runtimes.onnxruntime.activations,
                 # On x86 AVX2 stands for it, which all have had since 2013; the target "host" promises less than that.
                 dot_product=target.triple.startswith("x86_64") or "asimddp" in target.features,
+                triple=target.triple,
             )
         )
     HostRuntime(path, form).run(tuple(tensor.numpy() for tensor in program.example_inputs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.records import FileOperator, Requires, TensorSpec, Undelegated
+from edgeq.records import FileOperator, NodeFacts, Nodes, Requires, TensorSpec, Undelegated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,8 +21,8 @@ class Coverage:
     ``delegated_mac_share`` is the part that runs in the runtime's
     accelerated kernels, float ones included. Each format's module says how
     it knows. Both are 1 for a model without any MAC. ``undelegated`` lists
-    what runs elsewhere or, in a quantized artifact, in float.
-    ``operators`` are those of the file, in its order.
+    what runs elsewhere or, in a quantized artifact, in float; ``nodes`` has
+    all. ``operators`` are those of the file, in its order.
     """
 
     macs: int
@@ -33,12 +33,20 @@ class Coverage:
     requires: Requires
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    nodes: Nodes
     operators: tuple[FileOperator, ...] = ()
 
 
 def share(part: int, whole: int) -> float:
     """``part`` of ``whole``; a model without MACs has all of none."""
     return part / whole if whole else 1.0
+
+
+def as_undelegated(node: NodeFacts) -> Undelegated:
+    """The row of a manifest for a node that has a reason."""
+    return Undelegated(
+        node=node.node, op=node.op, reason=f"{node.code}: {node.reason}", mac_share=node.mac_share, source=node.source
+    )
 
 
 def grouped(nodes: Iterable[Undelegated]) -> tuple[Undelegated, ...]:

@@ -1,8 +1,8 @@
 """Lower to ONNX: a QDQ graph that ONNX Runtime fuses into int8 kernels.
 
-The shares are read off the graph that ONNX Runtime's own optimizer (level
-"extended", no layout change) makes of the file on this machine, with int8
-activations allowed to fuse as they are on ARM: ``int8_mac_share`` counts
+The shares are read off what ONNX Runtime makes of the file on this machine
+(:mod:`edgeq.lower.onnx_nodes`), with int8 activations allowed to fuse as
+they are on ARM: ``int8_mac_share`` counts
 layers that became integer kernels. ``delegated_mac_share`` is what runs as
 the file asks for: 1 minus the layers between Q and DQ that the optimizer
 did not fuse, which then compute in float after all.
@@ -14,86 +14,80 @@ import contextlib
 import importlib.metadata
 import io
 import math
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common
-import onnxruntime as ort
 import torch
 
 from edgeq.files import write_bytes
 from edgeq.lower import onnx_rewrites as rewrites
-from edgeq.lower.coverage import Coverage, grouped, share
+from edgeq.lower.coverage import Coverage, as_undelegated, grouped, share
 from edgeq.lower.executorch import tensor_specs
 from edgeq.lower.onnx_dynamic import multiply_integers
-from edgeq.lower.onnx_graph import producer
 from edgeq.lower.onnx_integer_layers import integer_layers, integer_macs, read_floats
+from edgeq.lower.onnx_nodes import Activations, Origin, look, nodes_of, origin_of
 from edgeq.lower.onnx_recurrent import DOMAIN, RECURRENT, quantize_recurrent_layers
 from edgeq.lower.onnx_weight_only import multiply_few_bits
 from edgeq.lower.origins import operators_of_onnx
 from edgeq.lower.refusal import RefusedError
 from edgeq.quantize.macs import einsum_macs, total_macs
-from edgeq.quantize.source import source_of
 from edgeq.quiet import quietly
-from edgeq.records import Requires, TensorSpec, Undelegated
+from edgeq.records import Requires, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Literal
+    from pathlib import Path
 
     from torch.fx import Node
 
     from edgeq.quantize import QuantizedProgram
     from edgeq.recipe import Method
+    from edgeq.records import Nodes
 
 _OPSET = 20  # the newest whose operators ONNX Runtime 1.31 has all in int8 or float kernels; IR version 10
-_INTEGER_KERNELS = frozenset(("QLinearConv", "QGemm", "QLinearMatMul"))
 _INTEGER_PRODUCTS = frozenset(("MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM"))
-_MOVES_OR_CONVERTS = frozenset(
-    (
-        "QuantizeLinear", "DequantizeLinear", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice",
-        "Concat", "Split", "Gather", "Shape", "Cast", "Identity", "Pad", "Expand", "Constant",
-        "MaxPool", "Clip", "Relu",
-    )
-)  # fmt: skip
 
 
 def lower_onnx(
-    program: QuantizedProgram, path: Path, *, activations: Literal["int8", "uint8"], dot_product: bool
+    program: QuantizedProgram, path: Path, *, activations: Activations, dot_product: bool, triple: str
 ) -> Coverage:
     """Write ``program`` to ``path`` as .onnx; RefusedError if it cannot be exported or is no valid ONNX.
 
     ``activations`` is the dtype of quantized activations in the file; the
     real values are the same for both. ``dot_product`` says whether the
-    target's processor has dot products of bytes.
+    target's processor has dot products of bytes, ``triple`` what it is.
     """
     try:
-        model, sources, made_of = _export(program)
+        model, origins, made_of = _export(program)
         _rewrite(model, program.recipe.method, activations=activations, dot_product=dot_product)
         proto = ir.to_proto(model)
         onnx.checker.check_model(proto, full_check=True)
         data = proto.SerializeToString(deterministic=True)
-        optimized = _optimized(data, activations=activations)
+        feeds = {
+            str(value.name): tensor.numpy()
+            for value, tensor in zip(model.graph.inputs, program.example_inputs, strict=True)
+        }
+        seen = look(data, activations=activations, feeds=feeds)
     except Exception as error:  # the exporter, the checker and the optimizer raise whatever they raise
         raise RefusedError from error
     write_bytes(path, data)
     products = _INTEGER_PRODUCTS | {"MatMulNBits"} if dot_product else _INTEGER_PRODUCTS
-    return replace(
-        _coverage(program, model, optimized, sources, products),
-        operators=tuple(operators_of_onnx(model.graph, made_of)),
-    )
+    nodes = nodes_of(
+        program, model, seen, origins,
+        cost=_cost, integer_products=products, triple=triple, activations=activations,
+    )  # fmt: skip
+    return replace(_coverage(program, model, nodes), operators=tuple(operators_of_onnx(model.graph, made_of)))
 
 
-def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str], dict[str, Node]]:
-    """The exporter's graph; for each of its nodes the user's source line, and the exported node it was made of."""
+def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, Origin], dict[str, Node]]:
+    """The exporter's graph; where in the user's model each of its nodes comes from, and the node it was made of."""
     noise = io.StringIO()  # the exporter prints its progress
     with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise), quietly():
         copied = program.copy_to_lower(looped=True)
-        by_name = {node.name: source_of(node) for node in copied.graph.nodes}
+        by_name = {node.name: origin_of(node) for node in copied.graph.nodes}
         if program.quantizes_at_run_time:
             read_floats(copied)
         exported = torch.onnx.export(copied, (), dynamo=True, optimize=True, opset_version=_OPSET, verbose=False)
@@ -103,17 +97,17 @@ def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, str], dict[s
     rewrites.compute_each_call(model.graph)
     decomposed = exported.exported_program or copied
     exported_nodes = {node.name: node for node in decomposed.graph.nodes}
-    sources, made_of = {}, {}
+    origins, made_of = {}, {}
     for node in model.graph:
         name = node.name or ""
         fx_node = node.metadata_props.get("pkg.torch.onnx.fx_node", "").removeprefix("%").split(" ", 1)[0]
-        sources[name] = by_name.get(fx_node, "")
+        origins[name] = by_name.get(fx_node, Origin())
         if fx_node in exported_nodes:
             made_of[name] = exported_nodes[fx_node]
-    return model, sources, made_of
+    return model, origins, made_of
 
 
-def _rewrite(model: ir.Model, method: Method, *, activations: Literal["int8", "uint8"], dot_product: bool) -> None:
+def _rewrite(model: ir.Model, method: Method, *, activations: Activations, dot_product: bool) -> None:
     graph = model.graph
     rewrites.strip_metadata(model)
     if method == "dynamic":
@@ -140,60 +134,15 @@ def _rewrite(model: ir.Model, method: Method, *, activations: Literal["int8", "u
     model.producer_name, model.producer_version = "edgeq", importlib.metadata.version("edgeq")
 
 
-def _optimized(data: bytes, *, activations: str) -> onnx.ModelProto:
-    """What ONNX Runtime makes of the file before it runs it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "optimized.onnx"
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.optimized_model_filepath = str(path)
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 4
-        if activations == "int8":
-            options.add_session_config_entry("session.qdqisint8allowed", "1")  # the default on ARM
-        ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        return onnx.load(path)
-
-
-def _coverage(
-    program: QuantizedProgram,
-    model: ir.Model,
-    optimized: onnx.ModelProto,
-    sources: dict[str, str],
-    integer_products: frozenset[str],
-) -> Coverage:
-    total = sum(_cost(node) for node in model.graph)
-    kernels = {node.name: node.op_type for node in optimized.graph.node}
-    in_int8 = missed = 0
-    undelegated = []
-    for node in model.graph:
-        name = node.name or ""
-        cost = _cost(node)
-        if node.op_type in integer_products or kernels.get(name) in _INTEGER_KERNELS:
-            in_int8 += cost
-            continue
-        unfused = cost > 0 and all(producer(value, "DequantizeLinear") for value in node.inputs[:2])
-        missed += cost if unfused else 0
-        counts = not program.quantizes_at_run_time and _computes_in_float(node, kernels)
-        if program.recipe.quantized and (cost or counts):
-            reason = (
-                f"unfused: ONNX Runtime has no int8 kernel for this {node.op_type} between Q and DQ"
-                if unfused
-                else f"float-kernel: ONNX Runtime computes this {node.op_type} in float"
-                + (" on a processor without dot products" if node.op_type == "MatMulNBits" else "")
-            )
-            undelegated.append(
-                Undelegated(
-                    node=name, op=node.op_type, reason=reason, mac_share=cost / total if total else 0.0,
-                    source=sources.get(name, ""),
-                )
-            )  # fmt: skip
+def _coverage(program: QuantizedProgram, model: ir.Model, nodes: Nodes) -> Coverage:
+    total = sum(node.macs for node in nodes.nodes)
+    told = [node for node in nodes.nodes if node.code and (node.macs or not program.quantizes_at_run_time)]
     return Coverage(
         macs=total_macs(program.float_program.graph.nodes),
-        int8_mac_share=share(in_int8, total),
-        delegated_mac_share=share(total - missed, total),
+        int8_mac_share=share(sum(node.macs for node in nodes.nodes if node.runs == "int8"), total),
+        delegated_mac_share=share(sum(node.macs for node in nodes.nodes if node.delegated), total),
         partitions=1,
-        undelegated=grouped(undelegated),
+        undelegated=grouped(map(as_undelegated, told)),
         requires=Requires(
             runtime="onnxruntime",
             version=importlib.metadata.version("onnxruntime"),
@@ -202,6 +151,7 @@ def _coverage(
         ),
         inputs=_named_as_in_the_file(tensor_specs(program, "inputs"), model.graph.inputs),
         outputs=_named_as_in_the_file(tensor_specs(program, "outputs"), model.graph.outputs),
+        nodes=nodes,
     )
 
 
@@ -210,15 +160,6 @@ def _named_as_in_the_file(specs: tuple[TensorSpec, ...], values: Sequence[ir.Val
         TensorSpec(name=value.name or "", shape=spec.shape, dtype=spec.dtype)
         for spec, value in zip(specs, values, strict=True)
     )
-
-
-def _computes_in_float(node: ir.Node, kernels: dict[str, str]) -> bool:
-    """Whether ``node`` is arithmetic that the optimizer did not make an integer kernel.
-
-    Those keep the node's name. A name that is gone was expanded or fused
-    into another float kernel.
-    """
-    return node.op_type not in _MOVES_OR_CONVERTS and not kernels.get(node.name or "", "").startswith("QLinear")
 
 
 def _cost(node: ir.Node) -> int:

@@ -8,6 +8,7 @@ from edgeq.quiet import quietly
 
 with quietly():
     import executorch.kernels.quantized  # noqa: F401  # the dequantize that a file calls outside of a partition
+    from executorch.backends.xnnpack import xnnpack_preprocess
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
     from executorch.backends.xnnpack.partition.config import generic_node_configs as generic
     from executorch.backends.xnnpack.partition.config.node_configs import MaxDimConfig
@@ -15,6 +16,7 @@ with quietly():
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.backends.xnnpack.utils.quant_utils import is_dequant, is_qparam, is_quant
     from executorch.exir import to_edge_transform_and_lower
+    from executorch.exir.backend.canonical_partitioners.config_partitioner import format_target_name
     from executorch.exir.backend.utils import WhyNoPartition
     from executorch.exir.lowered_backend_module import LoweredBackendModule
     from executorch.exir.pass_base import PassResult
@@ -24,17 +26,18 @@ if TYPE_CHECKING:
     from torch.fx import Node
 
 __all__ = [
+    "CONFIGS",
     "INT8_KERNELS",
-    "LOOKED_UP",
     "LoweredBackendModule",
     "PassResult",
     "WhyNoPartition",
     "XnnpackPartitioner",
+    "format_target_name",
     "is_dequant",
     "is_qparam",
     "is_quant",
-    "partitioner",
     "to_edge_transform_and_lower",
+    "xnnpack_preprocess",
 ]
 
 
@@ -102,19 +105,12 @@ _MENDED: dict[type[Any], type[Any]] = {
     generic.ConstantPadConfig: _Pad,
     **{config: _in_int8_too(config) for config in _FUNCTIONS},
 }
-_CONFIGS = [*(_MENDED.get(config, config) for config in ALL_PARTITIONER_CONFIGS), _Elu]
-
-LOOKED_UP = frozenset(config.target_name.split(".")[0] for config in (*_FUNCTIONS, _Elu))
-"""Functions of each value alone that run in int8 where int8 comes in and goes out."""
+CONFIGS = [*(_MENDED.get(config, config) for config in ALL_PARTITIONER_CONFIGS), _Elu]
+"""All that XNNPACK has kernels for."""
 
 INT8_KERNELS = frozenset(
     config.target_name.split(".")[0]
-    for config in _CONFIGS
+    for config in CONFIGS
     if ConfigPrecisionType.STATIC_QUANT in config().supported_precision_types()
 )
 """Operators that the partitioner gives XNNPACK in int8; it runs all others in float."""
-
-
-def partitioner() -> XnnpackPartitioner:
-    """Hands XNNPACK all that it has kernels for."""
-    return XnnpackPartitioner(configs=_CONFIGS)

@@ -25,6 +25,9 @@ _STORE = _DECOMPOSED.quantize_per_tensor.default
 _FOLLOW = (_ATEN.hardswish.default, _ATEN.relu.default, _ATEN.hardtanh.default, _ATEN.mul.Tensor)
 """What is computed on the float result before it is rounded; none of it is slower in float."""
 
+_CHOSEN = "edgeq_float_by_choice"
+"""Exporters keep ``meta["custom"]`` and hand it on to what they make of a node."""
+
 LARGEST_IN_INT8 = 9
 """Taps of a filter, 3x3."""
 
@@ -47,9 +50,16 @@ def filter_in_float(program: ExportedProgram) -> int:
                 if unrounded in computed:
                     node.replace_input_with(source, unrounded)
                     computed.add(node)
+    for node in computed:
+        node.meta["custom"] = {**node.meta.get("custom", {}), _CHOSEN: True}
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     return len(found)
+
+
+def is_float_by_choice(node: Node) -> bool:
+    """Whether a node was left in float by :func:`filter_in_float`, or made of one that was."""
+    return bool((node.meta.get("custom") or {}).get(_CHOSEN))
 
 
 def _is_large_depthwise(node: Node) -> bool:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch.fx import Graph, Node
 
-_FRAME = re.compile(r'File "([^"]+)", line (\d+), in \w+\n\s*(.*)')
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)')
+_PLACE = re.compile(r"[^\s(]+:\d+(?=:)")
 _ORIGIN = "edgeq_origin"
 _NOT_THE_USERS = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), "<")
 
@@ -60,6 +61,23 @@ def _class_of(node: Node) -> str:
     if not classes:
         return ""
     return str(getattr(classes[-1], "__name__", classes[-1])).rsplit(".", 1)[-1]
+
+
+def place_of(source: str) -> str:
+    """``file.py:LINE`` of what :func:`source_of` says; empty if it says none."""
+    found = _PLACE.search(source)
+    return found.group() if found else ""
+
+
+def earlier_names(node: Node) -> tuple[str, ...]:
+    """What a recipe may call a node of any graph on the way from the model to a file: its module's path, its names."""
+    names = [module_of(node), node.name]
+    sources = list(node.meta.get("from_node") or ())
+    while sources:
+        source = sources.pop()
+        names.append(source.name)
+        sources += source.from_node
+    return tuple(name for name in names if name)
 
 
 def user_line(error: BaseException) -> str:

@@ -25,7 +25,7 @@ from edgeq.quantize.qat import train_quantization_aware
 from edgeq.schema import to_json
 from edgeq.stages import reuse
 from edgeq.stages.bench.profile import write_operators
-from edgeq.stages.explain import write_numerics
+from edgeq.stages.explain import write_nodes, write_numerics
 from edgeq.stages.journal import Journal
 from edgeq.stages.report.decision import ASSUMED_DROP_PP
 from edgeq.stages.running import runner
@@ -226,6 +226,7 @@ class _Maker:
         path = self._folder / f"{program.model}.{recipe}.{form}"
         self._progress.step(f"lowering {path.name}")
         coverage = lower(program, form, self._what.target, path)
+        write_nodes(self._folder, path.name, coverage.nodes)
         write_operators(self._folder, records.OperatorMap(artifact=path.name, operators=coverage.operators))
         self._scorer.begin(path, form, golden=True)
         self._lowered.append(_Lowered(path=path, form=form, recipe=recipe, coverage=coverage, folded=program.folded))

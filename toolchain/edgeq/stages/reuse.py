@@ -38,7 +38,7 @@ _HASHING_THREADS = 2
 
 MADE_ANEW = frozenset(
     {
-        MANIFEST, "target.json", INPUTS, "evaluation", "golden", "numerics", "operators",
+        MANIFEST, "target.json", INPUTS, "evaluation", "golden", "numerics", "nodes", "operators",
         "report.md", "report.html", "report.json", "junit.xml",
     }
 )  # fmt: skip

@@ -10,24 +10,29 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import NoNumericsError, UnknownNameError
 from edgeq.files import write_text
-from edgeq.records import Artifact, Manifest, Numerics
+from edgeq.records import Artifact, Manifest, Nodes, Numerics
 from edgeq.schema import from_json, to_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Explained", "artifacts_of", "explain", "numerics_file", "write_numerics"]
+__all__ = ["Explained", "artifacts_of", "explain", "nodes_file", "numerics_file", "write_nodes", "write_numerics"]
 
 FP32 = "fp32"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explained:
-    """The artifacts that were asked for; ``numerics`` of each quantized recipe among them, if asked for."""
+    """The artifacts that were asked for; ``numerics`` of each quantized recipe among them, if asked for.
+
+    ``nodes`` are by the artifact's name. An older build keeps none: what its
+    manifest says of an artifact is then all there is.
+    """
 
     build: str
     artifacts: tuple[Artifact, ...]
     fp32: tuple[Artifact, ...]
+    nodes: dict[str, Nodes]
     numerics: tuple[Numerics, ...] = ()
 
 
@@ -49,6 +54,7 @@ def explain(build: Path, manifest: Manifest, *, artifact: str | None, numerics: 
         build=str(build),
         artifacts=chosen,
         fp32=tuple(one for one in manifest.artifacts if one.recipe == FP32),
+        nodes={one.name: _read_nodes(build, one.name) for one in chosen if nodes_file(build, one.name).is_file()},
         numerics=tuple(read),
     )
 
@@ -72,6 +78,21 @@ def numerics_file(build: Path, recipe: str) -> Path:
 def write_numerics(build: Path, numerics: Numerics) -> None:
     """Put a record where :func:`explain` reads it."""
     write_text(numerics_file(build, numerics.recipe), to_json(numerics, indent=2) + "\n")
+
+
+def nodes_file(build: Path, artifact: str) -> Path:
+    """Where the nodes of an artifact lie in a build."""
+    return build / "nodes" / f"{artifact}.json"
+
+
+def write_nodes(build: Path, artifact: str, nodes: Nodes) -> None:
+    """Put a record where :func:`explain` reads it."""
+    write_text(nodes_file(build, artifact), to_json(nodes) + "\n")
+
+
+def _read_nodes(build: Path, artifact: str) -> Nodes:
+    file = nodes_file(build, artifact)
+    return from_json(Nodes, file.read_bytes(), where=str(file))
 
 
 def _read(build: Path, recipe: str) -> Numerics:

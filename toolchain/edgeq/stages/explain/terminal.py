@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgeq.stages.explain.nodes import every, indented, overview
 from edgeq.stages.report.figures import NOTHING, decibels, listed, of_total, percent, printable, some
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _REASONS = {
     "float-operands": "an operand is not int8",
     "unfused": "no int8 kernel; it runs in float between Q and DQ",
 }
+_NO_NODES = "this build is of an older edgeq and keeps no record of its nodes: build it again to see them all"
 _BAR = 12
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _MOST_NOISE = 0.9
@@ -34,10 +35,22 @@ _MOST_LAYERS = 20
 
 
 def coverage(explained: Explained) -> RenderableType:
-    """For each artifact, what of it is not int8 or not delegated."""
+    """For each artifact, what of it is not int8 or not delegated, and what is moved about."""
     parts: list[RenderableType] = []
     for artifact in explained.artifacts:
-        parts += [*_artifact(artifact), Text()]
+        parts += [*_heading(artifact)]
+        nodes = explained.nodes.get(artifact.name)
+        parts += [*(_of_the_manifest(artifact) if nodes is None else overview(artifact, nodes)), Text()]
+    return Group(*parts[:-1])
+
+
+def all_nodes(explained: Explained) -> RenderableType:
+    """For each artifact, all its nodes."""
+    parts: list[RenderableType] = []
+    for artifact in explained.artifacts:
+        parts += [*_heading(artifact)]
+        nodes = explained.nodes.get(artifact.name)
+        parts += [indented(_NO_NODES) if nodes is None else every(nodes), Text()]
     return Group(*parts[:-1])
 
 
@@ -62,15 +75,20 @@ def headline(one: Numerics) -> str:
     return f"{one.recipe}: {lost} at the model's output, {changed} answers changed, by simulation on calibration data"
 
 
-def _artifact(artifact: Artifact) -> Iterator[RenderableType]:
+def _heading(artifact: Artifact) -> Iterator[RenderableType]:
     parts = f" in {some(artifact.partitions, 'partition')}" if artifact.format == "pte" else ""
     yield Text(printable(artifact.name), style="bold")
-    yield _indented(
+    yield indented(
         f"{percent(artifact.int8_mac_share)} of {artifact.macs:,} MACs in int8, "
         f"{percent(artifact.delegated_mac_share)} in accelerated kernels{parts}"
     )
+
+
+def _of_the_manifest(artifact: Artifact) -> Iterator[RenderableType]:
+    """What an older build says."""
+    yield indented(_NO_NODES, "dim")
     if not artifact.undelegated:
-        yield _indented("nothing else runs beside them", "green")
+        yield indented("nothing else runs beside them", "green")
         return
     table = _table(("operator", False), ("node", False), ("MACs", True), ("why", False), ("your line", False))
     for row in artifact.undelegated:
@@ -88,7 +106,7 @@ def _numerics(one: Numerics, explained: Explained) -> Iterator[RenderableType]:
     yield Text(printable(headline(one)), style="bold")
     for artifact in explained.artifacts:
         if artifact.recipe == one.recipe:
-            yield _indented(measured(artifact, explained.fp32))
+            yield indented(measured(artifact, explained.fp32))
     ranked = sorted(one.layers, key=lambda row: -row.noise_share)
     shown = _worth_showing(ranked)
     if shown:
@@ -97,7 +115,7 @@ def _numerics(one: Numerics, explained: Explained) -> Iterator[RenderableType]:
     if rest:
         share = sum(row.noise_share for row in rest)
         others = f"{some(len(rest), 'operation')} more: {percent(share)} of the noise together; --json lists them"
-        yield _indented(others, "dim")
+        yield indented(others, "dim")
     yield from _findings(one.findings)
 
 
@@ -166,12 +184,12 @@ def _bar(share: float) -> str:
 
 def _findings(findings: Sequence[NumericFinding]) -> Iterator[RenderableType]:
     if not findings:
-        yield _indented("no known pattern of lost accuracy was found", "green")
+        yield indented("no known pattern of lost accuracy was found", "green")
     for finding in findings:
         yield Text(printable(f"{finding.code}: {finding.sentence}"), style="yellow")
         if finding.source:
-            yield _indented(finding.source, "dim")
-        yield _indented(f"remedy: {finding.remedy}")
+            yield indented(finding.source, "dim")
+        yield indented(f"remedy: {finding.remedy}")
 
 
 def _table(*columns: tuple[str, bool]) -> Table:
@@ -179,7 +197,3 @@ def _table(*columns: tuple[str, bool]) -> Table:
     for name, numeric in columns:
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     return table
-
-
-def _indented(text: str, style: str = "") -> Padding:
-    return Padding(Text(printable(text), style=style), (0, 0, 0, 2))

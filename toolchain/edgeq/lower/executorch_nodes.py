@@ -1,0 +1,581 @@
+"""Every node of a .pte: what XNNPACK computes it on, and why it was left out where it was.
+
+Nothing is taken from what was asked for. The graphs that XNNPACK is handed
+say what each node became and which transposes and conversions were put
+between; the partitioner is asked about each node that it left, one by one.
+(Its log names every node that it looked at and did not take at that moment,
+also such as it took later, together with others.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from edgeq.lower.coverage import share
+from edgeq.lower.reasons import Why, for_recipe, rewrite_of
+from edgeq.lower.xnnpack import (
+    INT8_KERNELS,
+    LoweredBackendModule,
+    WhyNoPartition,
+    XnnpackPartitioner,
+    format_target_name,
+    is_dequant,
+    is_qparam,
+    is_quant,
+    xnnpack_preprocess,
+)
+from edgeq.lower.xnnpack_float import is_float_by_choice
+from edgeq.quantize.macs import macs, operator_name, total_macs
+from edgeq.quantize.source import earlier_names, module_of, place_of, source_of
+from edgeq.records import Movement, NodeFacts, Nodes, Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch.export import ExportedProgram
+    from torch.fx import Node
+
+    from edgeq.quantize import QuantizedProgram
+    from edgeq.records import Runs
+
+MOVES = frozenset(
+    {
+        "view_copy", "permute_copy", "transpose_copy", "slice_copy", "select_copy", "cat", "stack", "split_copy",
+        "split_with_sizes_copy", "unbind_copy", "squeeze_copy", "unsqueeze_copy", "expand_copy", "constant_pad_nd",
+        "clone", "alias_copy", "_to_copy", "_to_dim_order_copy", "_clone_dim_order", "index_select", "index", "gather",
+        "flip", "repeat", "embedding", "pixel_shuffle", "pixel_unshuffle", "as_strided_copy", "unfold_copy",
+        "slice_scatter", "select_scatter", "scatter", "reflection_pad1d", "reflection_pad2d", "replication_pad1d",
+        "replication_pad2d",
+    }
+)  # fmt: skip
+"""Operators whose results are values of their inputs, or a constant: there is nothing to compute."""
+
+_PLANNED = frozenset(
+    {
+        "convolution", "linear", "addmm", "mm", "add", "mul", "mean", "cat", "max_pool2d", "clamp", "hardtanh", "relu",
+        "elu", "gelu", "hardswish", "leaky_relu", "sigmoid", "tanh",
+    }
+)  # fmt: skip
+"""What :mod:`edgeq.quantize.plan` makes int8 where its neighbours allow: what both runtimes have kernels for."""
+
+_BOOKKEEPING = frozenset({"getitem", "executorch_call_delegate", "alloc"})
+_INTEGERS = ("qint8", "quint8", "qdint8", "qpint8")
+_BYTES = {"fp32": 4, "int32": 4, "qint32": 4, "qcint32": 4, "fp16": 2, "bf16": 2}
+_INSERTED = 65535
+"""The debug handle of what ExecuTorch's own passes put in: it stands for no node."""
+
+_OVERLOAD = re.compile(r"^aten_|_(default|[a-z]+_?[A-Z]\w*|tensor|dim|scalar)(_\d+)?$")
+"""What ExecuTorch makes of an operator's name to name its nodes."""
+
+_FLOATS = (torch.float32, torch.float16)
+
+_BYTES_OF_AN_IMAGE = Why(
+    "uint8-input", "XNNPACK takes no bytes; a kernel of ExecuTorch makes floats of the image in front of it"
+)
+_FASTER_IN_FLOAT = Why(
+    "float-faster", "XNNPACK is faster in float on the target's processor at a depthwise filter as large as this"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """A value of a graph of XNNPACK's: ``kind`` as it calls dtypes (``fp32``, ``qint8``)."""
+
+    kind: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        return math.prod(self.shape) * _BYTES.get(self.kind, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A node of a graph of XNNPACK's, such as ``Conv2d``; inputs that are constants do not count."""
+
+    kernel: str
+    handle: int
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+    reads: tuple[int, ...]
+    writes: int
+
+    @property
+    def in_int8(self) -> bool:
+        """Whether everything it reads is int8."""
+        return bool(self.inputs) and all(tensor.kind in _INTEGERS for tensor in self.inputs)
+
+
+@dataclass
+class Watched:
+    """What ExecuTorch does while it lowers: the calls of each partition by its bytes, and why nodes were left out."""
+
+    calls: dict[bytes, tuple[Call, ...]] = field(default_factory=dict)
+    refusals: dict[str, Why] = field(default_factory=dict)
+
+    def partitioner(self, configs: Sequence[type[Any]]) -> XnnpackPartitioner:
+        """Hands XNNPACK all that ``configs`` take, and asks each about what was left."""
+        return _Asking(configs, self.refusals)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look at what is handed to XNNPACK inside the block. It replaces a function: one thread at a time."""
+        serialize = xnnpack_preprocess.serialize_xnnpack_binary
+
+        def keep(graph: Any, constants: bytearray) -> bytes:  # noqa: ANN401  # ExecuTorch is not typed
+            written: bytes = serialize(graph, constants)
+            self.calls[bytes(written)] = tuple(_calls(graph))
+            return written
+
+        xnnpack_preprocess.serialize_xnnpack_binary = keep
+        try:
+            yield
+        finally:
+            xnnpack_preprocess.serialize_xnnpack_binary = serialize
+
+
+class _Asking(XnnpackPartitioner):  # type: ignore[misc]  # ExecuTorch is not typed
+    """Asks about each node that was left out, alone and when all is settled: only then is an answer about that node."""
+
+    def __init__(self, configs: Sequence[type[Any]], refusals: dict[str, Why]) -> None:
+        super().__init__(configs=configs)
+        self._refusals = refusals
+
+    def partition(self, exported_program: ExportedProgram) -> Any:  # noqa: ANN401  # ExecuTorch is not typed
+        result = super().partition(exported_program)
+        for node in result.tagged_exported_program.graph.nodes:
+            if node.op == "call_function" and "delegation_tag" not in node.meta:
+                config = self.target_partitioner_configs.get(format_target_name(node.target.__name__))
+                self._refusals[node.name] = _why_left(node, config, exported_program)
+        return result
+
+
+def _why_left(node: Node, config: Any, program: ExportedProgram) -> Why:  # noqa: ANN401  # ExecuTorch is not typed
+    name = operator_name(node)
+    if name == "max_pool2d_with_indices" and _jumps(node):  # ExecuTorch gives it this name when it declines it
+        return Why("constraint", "XNNPACK takes no max_pool2d whose stride is larger than its kernel")
+    if config is None:
+        return Why("no-kernel", f"XNNPACK has no kernel for {_plain_name(name)}")
+    if has_open_shape(node):
+        return Why(
+            "dynamic-shape",
+            f"XNNPACK needs every shape beforehand, and that of this {_plain_name(name)} is in the data",
+        )
+    said = _asked(node, config, program)
+    if said is None:
+        return Why(
+            "constraint", f"XNNPACK takes this {_plain_name(name)} alone, but in no partition with its neighbours"
+        )
+    return _classified(node, said)
+
+
+def _jumps(pool: Node) -> bool:
+    kernel, stride, *_ = (*pool.args[1:], [])
+    return any(step > size for step, size in zip(stride or kernel, kernel, strict=False))  # type: ignore[arg-type]
+
+
+def _asked(node: Node, config: Any, program: ExportedProgram) -> str | None:  # noqa: ANN401  # ExecuTorch is not typed
+    """What the partitioner says against ``node``; empty if it says nothing, None if it takes the node."""
+    with _heard(node) as reasons:
+        taken = config.check_constraints(node, program)
+    return None if taken else (reasons[-1] if reasons else "")
+
+
+_WORDS = (
+    ("dtype", ("invalid dtype", "mixed input dtypes", "support dtype", "dtype conversion", "put dtype", "fp16")),
+    ("dynamic-shape", ("dynamic shapes", "dynamic output sizes", "ymbolic")),
+    ("layout", ("dim-order", "dim order")),
+    ("unfused", ("dequant", "quantized node", "choose qparam", "choose_qparam")),
+)
+"""Which code ExecuTorch's words come to."""
+
+
+def _classified(node: Node, said: str) -> Why:
+    name = _plain_name(operator_name(node))
+    code = next((code for code, words in _WORDS if any(word in said for word in words)), "constraint")
+    if code == "dtype":
+        return Why(code, _about_dtypes(node, name))
+    if not said:
+        said = "a step other than 1" if name == "slice" else f"not with these arguments: {_arguments(node)}"
+    return Why(code, f"XNNPACK does not take this {name}: {said.rstrip('.')}")
+
+
+def _about_dtypes(node: Node, name: str) -> str:
+    given, made = (
+        sorted({_plain(value.dtype) for near in nodes for value in _values(near)})
+        for nodes in (node.all_input_nodes, [node])
+    )
+    if name == "to_dim_order":
+        return f"XNNPACK does not turn {' and '.join(given)} into {' and '.join(made)}"
+    strange = sorted({*given, *made} - {_plain(dtype) for dtype in _FLOATS})
+    return f"XNNPACK computes {name} in float32 alone, not in {' and '.join(strange or given)}"
+
+
+def _arguments(node: Node) -> str:
+    return ", ".join(str(arg) for arg in node.args if not isinstance(arg, torch.fx.Node)) or "none"
+
+
+class _Ear(logging.Handler):
+    """Takes what the partitioner says about one node: it says so to its log alone."""
+
+    def __init__(self, node: Node, into: list[str]) -> None:
+        super().__init__(logging.DEBUG)
+        self._node = node
+        self._into = into
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said: Any = record.msg
+        if isinstance(said, WhyNoPartition) and said.node is self._node:
+            self._into.append(str(said.reason))
+
+
+@contextlib.contextmanager
+def _heard(node: Node) -> Iterator[list[str]]:
+    reasons: list[str] = []
+    ear = _Ear(node, reasons)
+    loggers = [
+        logging.getLogger(f"executorch.backends.xnnpack.partition.config.{name}")
+        for name in ("gemm_configs", "generic_node_configs", "node_configs", "xnnpack_config")
+    ]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(ear)
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
+    try:
+        yield reasons
+    finally:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(ear)
+            logger.setLevel(level)
+            logger.propagate = propagate
+
+
+def _calls(graph: Any) -> Iterator[Call]:  # noqa: ANN401  # ExecuTorch is not typed
+    """The nodes of XNNPACK's own graph, in its order."""
+    tensors, constants = {}, set()
+    for value in graph.xvalues:
+        held = value.xvalue_union
+        tensor = getattr(held, "tensor_value", held)
+        tensors[tensor.id_out] = Tensor(
+            kind=tensor.datatype.name.removeprefix("xnn_datatype_"), shape=tuple(map(int, tensor.dims))
+        )
+        if tensor.constant_buffer_idx:
+            constants.add(tensor.id_out)
+    for node in graph.xnodes:
+        made = vars(node.xnode_union)
+        reads = tuple(
+            number for name, number in made.items()
+            if name.startswith("input") and name.endswith("_id") and number in tensors and number not in constants
+        )  # fmt: skip
+        writes = next(number for name, number in made.items() if name.startswith("output") and name.endswith("_id"))
+        yield Call(
+            kernel=type(node.xnode_union).__name__.removeprefix("XNN"),
+            handle=int(node.debug_handle),
+            inputs=tuple(tensors[number] for number in reads),
+            output=tensors[writes],
+            reads=reads,
+            writes=writes,
+        )
+
+
+def nodes_of(program: QuantizedProgram, lowered: ExportedProgram, watched: Watched) -> Nodes:
+    """All that is known of the nodes of ``lowered``."""
+    parts = [
+        _Part(index, module, watched.calls[bytes(module.processed_bytes)])
+        for index, module in enumerate(_delegates(lowered))
+    ]
+    outside = [node for node in lowered.graph.nodes if _is_operator(node)]
+    total = sum(total_macs(part.nodes) for part in parts) + total_macs(outside)
+    facts = [_left_out(node, watched.refusals[node.name], total) for node in outside if not _converts(node)]
+    facts += [_left_out(node, _BYTES_OF_AN_IMAGE, total) for node in outside if _reads_bytes(node)]
+    for part in parts:
+        facts += [_facts(part, node, program, total) for node in part.nodes]
+    return Nodes(
+        nodes=tuple(facts),
+        partitions=tuple(part.record(total) for part in parts),
+        movements=(
+            *(move for part in parts for move in part.movements()),
+            *(_movement(node) for node in outside if _only_moves(node)),
+        ),
+    )
+
+
+def _delegates(lowered: ExportedProgram) -> Iterator[LoweredBackendModule]:
+    """The partitions, in the order in which they run."""
+    for node in lowered.graph.nodes:
+        if node.op == "call_function" and operator_name(node) == "executorch_call_delegate":
+            yield getattr(lowered.graph_module, str(node.args[0].target))
+
+
+def _is_operator(node: Node) -> bool:
+    return node.op == "call_function" and operator_name(node) not in _BOOKKEEPING
+
+
+def _reads_bytes(node: Node) -> bool:
+    return bool(is_dequant(node) and node.args[0].op == "placeholder")  # type: ignore[union-attr]  # it reads a node
+
+
+def _converts(node: Node) -> bool:
+    return bool(is_quant(node) or is_dequant(node) or is_qparam(node))
+
+
+class _Part:
+    """One partition: the nodes that went in, and the calls that XNNPACK makes of them."""
+
+    def __init__(self, index: int, module: LoweredBackendModule, calls: Sequence[Call]) -> None:
+        self.index = index
+        self.program: ExportedProgram = module.original_module
+        self.calls = calls
+        self.nodes = [node for node in self.program.graph.nodes if _is_operator(node) and not _converts(node)]
+        self.constants = {
+            *self.program.graph_signature.inputs_to_parameters,
+            *self.program.graph_signature.inputs_to_buffers,
+            *self.program.graph_signature.inputs_to_lifted_tensor_constants,
+        }
+        self._by_handle: dict[int, list[Node]] = defaultdict(list)
+        for node in self.nodes:
+            self._by_handle[node.meta.get("debug_handle", 0)].append(node)
+        self.became = dict(self._paired())
+
+    def _paired(self) -> Iterator[tuple[Node, Call]]:
+        """Each node with its call. Nodes that come of one operator of the model's have one handle, in their order."""
+        made: dict[int, list[Call]] = defaultdict(list)
+        for call in self.calls:
+            if call.kernel != "Convert" or call.handle in self._by_handle:
+                made[call.handle].append(call)
+        for handle, nodes in self._by_handle.items():
+            calls = [call for call in made[handle] if call.kernel != "Convert"]
+            if len(nodes) == 1 and operator_name(nodes[0]) == "_to_dim_order_copy":
+                calls = made[handle]
+            if len(calls) == len(nodes):
+                yield from zip(nodes, calls, strict=True)
+            elif len(nodes) == 1 and calls:
+                yield nodes[0], calls[-1]
+            else:
+                yield from _by_kind(nodes, calls)
+
+    def fused_into(self, node: Node) -> Call | None:
+        """The call that computes ``node`` if it has none of its own: that of what it reads, or of what reads it."""
+        for neighbour in (*node.all_input_nodes, *node.users):
+            for near in (neighbour, *neighbour.all_input_nodes):
+                if near in self.became:
+                    return self.became[near]
+        return None
+
+    def record(self, total: int) -> Partition:
+        """What it holds, and what crosses its edges."""
+        outputs = next(node for node in self.program.graph.nodes if node.op == "output").all_input_nodes
+        inputs = [
+            node for node in self.program.graph.nodes if node.op == "placeholder" and node.name not in self.constants
+        ]
+        return Partition(
+            index=self.index,
+            operators=dict(Counter(operator_name(node) for node in self.nodes).most_common()),
+            mac_share=share(total_macs(self.nodes), total) if total else 0.0,
+            bytes_in=sum(map(_size, inputs)),
+            bytes_out=sum(map(_size, outputs)),
+        )  # fmt: skip
+
+    def movements(self) -> Iterator[Movement]:
+        """Its transposes and conversions."""
+        own = {id(call): node for node, call in self.became.items()}
+        for call in self.calls:
+            kind = _kind(call)
+            if kind is not None:
+                node = own.get(id(call))
+                yield Movement(
+                    kind=kind,
+                    node="" if node is None else node.name,
+                    at=source_of(node) if node is not None else self._beside(call),
+                    bytes=call.output.bytes + sum(tensor.bytes for tensor in call.inputs),
+                    partition=self.index,
+                    inserted=node is None,
+                )
+
+    def _beside(self, call: Call) -> str:
+        """``in front of`` the next node of the model that reads it, or ``behind`` the last."""
+        node_of = {id(other): node for node, other in self.became.items()}
+        ahead = [call]
+        while ahead:
+            writes = ahead.pop(0).writes
+            for other in self.calls:
+                if writes in other.reads:
+                    if id(other) in node_of:
+                        return f"in front of {_called(node_of[id(other)])}"
+                    ahead.append(other)
+        behind = [call]
+        while behind:
+            reads = behind.pop(0).reads
+            for other in self.calls:
+                if other.writes in reads:
+                    if id(other) in node_of:
+                        return f"behind {_called(node_of[id(other)])}"
+                    behind.append(other)
+        return "at the partition's edge"
+
+
+def _by_kind(nodes: Sequence[Node], calls: Sequence[Call]) -> Iterator[tuple[Node, Call]]:
+    """Nodes of one handle with the calls that bear their names, where some of the nodes have none."""
+    left = list(calls)
+    for node in nodes:
+        name = operator_name(node).replace("_", "").removesuffix("copy")
+        for call in left:
+            if call.kernel.lower().removeprefix("static").startswith(name[:4]):
+                yield node, call
+                left.remove(call)
+                break
+
+
+def _kind(call: Call) -> Any:  # noqa: ANN401  # one of the kinds of a movement, or None
+    match call.kernel:
+        case "StaticTranspose":
+            return "transpose"
+        case "Copy":
+            return "copy"
+        case "Convert":
+            if call.output.kind not in _INTEGERS:
+                return "dequantize"
+            return "copy" if call.in_int8 else "quantize"
+    return None
+
+
+def _facts(part: _Part, node: Node, program: QuantizedProgram, total: int) -> NodeFacts:
+    own = part.became.get(node)
+    call = own or part.fused_into(node)
+    runs = _runs(node, call if own or not macs(node) else None)
+    why = Why()
+    if runs == "float" and program.recipe.quantized:
+        why = _why_float(part, node, program)
+    return _fact(
+        node, runs=runs, kernel=call.kernel if call else "", delegated=True, partition=part.index, total=total, why=why
+    )
+
+
+def _runs(node: Node, call: Call | None) -> Runs:
+    if operator_name(node) in MOVES:
+        return "moves"
+    if not any(dtype.startswith(("float", "bfloat")) for dtype in _dtypes(node, inputs=False)):
+        return "other"
+    return "int8" if call is not None and call.in_int8 else "float"
+
+
+def _left_out(node: Node, why: Why, total: int) -> NodeFacts:
+    return _fact(
+        node, runs=_runs(node, None), kernel=operator_name(node), delegated=False, partition=None, total=total, why=why
+    )
+
+
+def _fact(  # noqa: PLR0913  # what is known of a node
+    node: Node, *, runs: Runs, kernel: str, delegated: bool, partition: int | None, total: int, why: Why
+) -> NodeFacts:
+    name = operator_name(node)
+    count = macs(node)
+    return NodeFacts(
+        node=node.name,
+        op=getattr(node.target, "__name__", str(node.target)),
+        module=module_of(node),
+        source=source_of(node),
+        runs=runs,
+        kernel=kernel,
+        delegated=delegated,
+        partition=partition,
+        macs=count,
+        mac_share=share(count, total) if total else 0.0,
+        code=why.code,
+        reason=why.sentence,
+        rewrite=rewrite_of("pte", name, why, source_of(node)),
+    )
+
+
+def _why_float(part: _Part, node: Node, program: QuantizedProgram) -> Why:
+    name = operator_name(node)
+    constants = part.constants
+    layer = bool(macs(node)) and any(arg.name in constants for arg in node.all_input_nodes)
+    chosen = for_recipe(
+        program.recipe, names=earlier_names(node), is_layer=layer, is_product=bool(macs(node)) and not layer
+    )
+    if chosen is None and is_float_by_choice(node):
+        chosen = _FASTER_IN_FLOAT
+    if chosen is not None:
+        return chosen
+    if name not in INT8_KERNELS:
+        return Why("float-kernel", f"XNNPACK computes {_plain_name(name)} in float alone")
+    if name not in _PLANNED:
+        return Why(
+            "no-common-kernel",
+            f"XNNPACK has an int8 kernel for {name} and ONNX Runtime has none; one graph serves both formats",
+        )
+    floats = [arg for arg in node.all_input_nodes if not is_dequant(arg)]
+    if any(arg.name in constants or "lifted_tensor_constant" in arg.name for arg in floats):
+        return Why("float-operands", "it computes with a constant, which stays float")
+    if floats:
+        return Why("float-operands", f"it reads {_called(floats[0])}, which is float")
+    readers = [user for user in node.users if not is_quant(user)]
+    what = _called(readers[0]) if readers and readers[0].op == "call_function" else "the model's output"
+    return Why("float-operands", f"its result goes to {what} in float")
+
+
+def _called(node: Node) -> str:
+    """``conv2d (features.0 net.py:7)``: what a person finds in the model."""
+    name = operator_name(node) or _OVERLOAD.sub("", node.name)
+    if name == "getitem":  # one of the results of an operator that the partition does not see
+        name = "a value"
+    told = " ".join(filter(None, (module_of(node), place_of(source_of(node)))))
+    return f"{_plain_name(name)} ({told})" if told else f"{_plain_name(name)}"
+
+
+def _plain_name(name: str) -> str:
+    return name.strip("_").removesuffix("_copy")
+
+
+def _only_moves(node: Node) -> bool:
+    return _converts(node) or operator_name(node) in MOVES
+
+
+def _movement(node: Node) -> Movement:
+    name = operator_name(node)
+    # ExecuTorch makes a view of this one, which moves nothing.
+    size = 0 if name == "view_copy" else _size(node) + sum(map(_size, node.all_input_nodes))
+    kind = "transpose" if name in ("permute_copy", "transpose_copy") else "copy"
+    return Movement(
+        kind="quantize" if is_quant(node) else "dequantize" if is_dequant(node) else kind,  # type: ignore[arg-type]
+        node=node.name,
+        at=source_of(node),
+        bytes=size,
+        inserted=_converts(node),
+    )
+
+
+def _size(node: Node) -> int:
+    return sum(value.numel() * value.element_size() for value in _values(node))
+
+
+def _values(node: Node) -> list[torch.Tensor]:
+    value = node.meta.get("val")
+    several = value if isinstance(value, tuple | list) else (value,)
+    return [one for one in several if isinstance(one, torch.Tensor)]
+
+
+def _dtypes(node: Node, *, inputs: bool = True) -> set[str]:
+    around = [*node.all_input_nodes, node] if inputs else [node]
+    return {_plain(value.dtype) for near in around for value in _values(near)}
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def has_open_shape(node: Node) -> bool:
+    """Whether a shape that the node reads or gives is settled only at run time."""
+    values = [value for near in (*node.all_input_nodes, node) for value in _values(near)]
+    return any(not isinstance(size, int) for value in values for size in value.shape)

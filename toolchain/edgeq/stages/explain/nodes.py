@@ -1,0 +1,192 @@
+"""What a terminal shows of the nodes of an artifact: what was left out and why, and what was moved about."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from edgeq.stages.report.figures import NOTHING, listed, megabytes, of_total, percent, printable, some
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.console import RenderableType
+
+    from edgeq.records import Artifact, Movement, NodeFacts, Nodes, Partition, Runs
+
+_MOST_ROWS = 12
+"""Of partitions and of movements; the JSON has all."""
+
+_MOST_LINES = 3
+"""Of the user's, that one reason names."""
+
+
+_TOLD: dict[Runs, str] = {
+    "int8": "in int8", "float": "in float", "other": "on other numbers", "moves": "that only move values",
+}  # fmt: skip
+
+
+def overview(artifact: Artifact, nodes: Nodes) -> Iterator[RenderableType]:
+    """What a person needs to decide: what runs how, what was left out with reason and remedy, what is moved about."""
+    yield indented(summary(nodes.nodes))
+    yield from _fusions(artifact, nodes.nodes)
+    yield _operators(nodes.nodes)
+    yield from _left_out(artifact, nodes.nodes)
+    yield from _partitions(nodes.partitions)
+    yield from _movements(nodes.movements)
+    for note in nodes.notes:
+        yield indented(f"assumed: {note}", "dim")
+
+
+def every(nodes: Nodes) -> Table:
+    """All nodes, in the order of the file."""
+    parted = bool(nodes.partitions)
+    table = _table(
+        ("node", False),
+        ("operator", False),
+        ("kernel", False),
+        ("runs", False),
+        *([("part", True)] if parted else []),
+        ("MACs", True),
+        ("why not int8 or not delegated", False),
+        ("your line", False),
+    )
+    for node in nodes.nodes:
+        where = "outside" if node.partition is None else str(node.partition)
+        cells = [node.node, operator(node.op), node.kernel or NOTHING, node.runs, *([where] if parted else [])]
+        cells += [percent(node.mac_share) if node.macs else NOTHING, node.code or NOTHING, node.source or NOTHING]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+def summary(nodes: Sequence[NodeFacts]) -> str:
+    """How many nodes run how."""
+    counted = Counter(node.runs for node in nodes)
+    told = [f"{counted[runs]} {words}" for runs, words in _TOLD.items() if counted[runs]]
+    outside = sum(not node.delegated for node in nodes)
+    text = f"{some(len(nodes), 'node')}: {listed(told)}" if told else "no node"
+    return f"{text}; {outside} not accelerated" if outside else text
+
+
+def operator(op: str) -> str:
+    """``convolution`` of ``aten.convolution.default``; an ONNX operator is called what it is called."""
+    parts = op.split(".")
+    return (parts[1] if len(parts) > 1 else op).strip("_").removesuffix("_copy")
+
+
+def indented(text: str, style: str = "") -> Padding:
+    """A line that belongs to the heading above it."""
+    return Padding(Text(printable(text), style=style), (0, 0, 0, 2))
+
+
+def _fusions(artifact: Artifact, nodes: Iterable[NodeFacts]) -> Iterator[RenderableType]:
+    """How many of the Q and DQ that were written became an int8 kernel."""
+    fused = sum(node.runs == "int8" for node in nodes)
+    unfused = sum(node.code == "unfused" for node in nodes)
+    if artifact.format == "onnx" and fused + unfused:
+        yield indented(f"ONNX Runtime fused Q and DQ into int8 kernels at {of_total(fused, fused + unfused)} nodes")
+
+
+def _operators(nodes: Sequence[NodeFacts]) -> Table:
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    shares: Counter[str] = Counter()
+    for node in nodes:
+        name = operator(node.op)
+        counts[name][node.runs] += 1
+        counts[name]["outside"] += not node.delegated
+        shares[name] += node.mac_share  # type: ignore[assignment]  # a Counter adds floats as well
+    table = _table(("operator", False), *((runs, True) for runs in _TOLD), ("not accelerated", True), ("MACs", True))
+    for name in sorted(counts, key=lambda name: (-shares[name], -counts[name].total(), name)):
+        cells = [str(counts[name][runs] or NOTHING) for runs in _TOLD]
+        share = percent(shares[name]) if shares[name] else NOTHING
+        table.add_row(Text(printable(name)), *cells, str(counts[name]["outside"] or NOTHING), share)
+    return table
+
+
+def _left_out(artifact: Artifact, nodes: Iterable[NodeFacts]) -> Iterator[RenderableType]:
+    groups: dict[tuple[str, ...], list[NodeFacts]] = defaultdict(list)
+    for node in nodes:
+        if node.code:
+            groups[operator(node.op), node.code, node.reason, node.rewrite].append(node)
+    if not groups:
+        all_is_well = "every node is accelerated" if artifact.recipe == "fp32" else "no node was left out"
+        yield indented(all_is_well, "green")
+        return
+    yield Text("left out", style="bold")
+    table = _table(("operator", False), ("nodes", True), ("MACs", True), ("why", False), ("your line", False))
+    for (name, code, reason, rewrite), members in sorted(
+        groups.items(), key=lambda item: -sum(node.mac_share for node in item[1])
+    ):
+        why = Text(printable(f"{code}: {reason}"))
+        if rewrite:
+            why.append(printable(f"\ntry: {rewrite}"), style="green")
+        share = sum(node.mac_share for node in members)
+        table.add_row(
+            Text(printable(name)),
+            str(len(members)),
+            percent(share) if share else NOTHING,
+            why,
+            Text(printable(_lines(members))),
+        )
+    yield table
+
+
+def _lines(nodes: Sequence[NodeFacts]) -> str:
+    """The first of their lines, and how many more there are."""
+    lines = list(dict.fromkeys(node.source for node in nodes if node.source))
+    if len(lines) > _MOST_LINES:
+        return "\n".join([*lines[: _MOST_LINES - 1], f"and {some(len(lines) - _MOST_LINES + 1, 'line')} more: --nodes"])
+    return "\n".join(lines) or NOTHING
+
+
+def _partitions(partitions: Sequence[Partition]) -> Iterator[RenderableType]:
+    if not partitions:
+        return
+    yield Text(some(len(partitions), "partition"), style="bold")
+    table = _table(("part", True), ("MACs", True), ("in", True), ("out", True), ("holds", False))
+    for one in partitions[:_MOST_ROWS]:
+        held = [f"{count} {operator(f'.{name}.')}" for name, count in one.operators.items()]
+        table.add_row(
+            str(one.index),
+            percent(one.mac_share),
+            megabytes(one.bytes_in),
+            megabytes(one.bytes_out),
+            Text(printable(listed(held) if held else "conversions alone")),
+        )
+    yield table
+    yield from _more(len(partitions), "partition")
+
+
+def _movements(movements: Sequence[Movement]) -> Iterator[RenderableType]:
+    if not movements:
+        return
+    total = megabytes(sum(one.bytes for one in movements))
+    yield Text(f"moved without computing: {total} an inference", style="bold")
+    groups: dict[tuple[str, str, str], list[Movement]] = defaultdict(list)
+    for one in movements:
+        where = "outside" if one.partition is None else str(one.partition)
+        groups[one.kind, where if any(other.partition is not None for other in movements) else "", one.at].append(one)
+    table = _table(("what", False), ("times", True), ("moved", True), ("part", True), ("where", False))
+    ranked = sorted(groups.items(), key=lambda item: -sum(one.bytes for one in item[1]))
+    for (kind, where, at), members in ranked[:_MOST_ROWS]:
+        moved = megabytes(sum(one.bytes for one in members))
+        table.add_row(kind, str(len(members)), moved, where or NOTHING, Text(printable(at or NOTHING)))
+    yield table
+    yield from _more(len(ranked), "place")
+
+
+def _more(number: int, thing: str) -> Iterator[RenderableType]:
+    if number > _MOST_ROWS:
+        yield indented(f"{some(number - _MOST_ROWS, thing)} more; --json lists them", "dim")
+
+
+def _table(*columns: tuple[str, bool]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name, numeric in columns:
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    return table

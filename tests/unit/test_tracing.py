@@ -198,6 +198,22 @@ def test_code_that_reads_from_the_current_folder_depends_on_it(project: Path, mo
     assert _changed(then, project) == "it ran in another folder"
 
 
+def test_folders_that_the_users_code_adds_to_pythons_path_are_looked_in(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (project / "shared").mkdir()
+    (project / "shared" / "common.py").touch()
+    (project / "data.py").write_text(
+        f"import sys\nsys.path.append({str(project / 'shared')!r})\nimport common\ndef samples():\n    return None\n"
+    )
+    then = _record(project)
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder != str(project / "shared")])
+    assert not _changed(then, project)
+    (project / "common.py").touch()
+    assert _changed(then, project)
+
+
 def test_another_request_is_named(project: Path) -> None:
     then = _record(project)
     assert world.changed(then, {"the target": "another"}, project) == "the target is another one"

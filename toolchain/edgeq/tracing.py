@@ -72,6 +72,7 @@ class Trace:
     started_in: str = field(default_factory=os.getcwd)
     started_with: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     made_with: dict[str, str] = field(default_factory=world.machine)
+    looked_in: frozenset[str] = field(default_factory=lambda: frozenset(sys.path))
     files: dict[str, tuple[os.stat_result, str]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     listings: dict[str, str] = field(default_factory=dict)
@@ -186,6 +187,8 @@ class Trace:
         """Everything the block depended on, for the record."""
         recorded_at = time.time_ns()
         loaded = _Loaded.now()
+        added = [os.path.abspath(folder) for folder in sys.path if folder not in self.looked_in]
+        folders = tuple(dict.fromkeys([*folders, *added]))
         named = {pattern: world.matching(pattern) for pattern in patterns}
         for name in (*loaded.own, *(file for files in named.values() for file in files)):
             self.read(name)

@@ -14,9 +14,18 @@ from click.testing import CliRunner, Result
 from edgeq import cli
 from edgeq.errors import ConfigError, NoNumericsError, NotAnSvgError, UnknownNameError
 from edgeq.files import write_text
-from edgeq.records import LayerNumerics, NumericFinding, Numerics, Undelegated
+from edgeq.records import (
+    LayerNumerics,
+    Movement,
+    NodeFacts,
+    Nodes,
+    NumericFinding,
+    Numerics,
+    Partition,
+    Undelegated,
+)
 from edgeq.schema import to_json
-from edgeq.stages.explain import write_numerics
+from edgeq.stages.explain import nodes_file, write_nodes, write_numerics
 from edgeq.testing.samples import tiny_build
 
 if TYPE_CHECKING:
@@ -77,7 +86,7 @@ def _run(*arguments: object) -> Result:
 def _shown(*arguments: object, capfd: pytest.CaptureFixture[str]) -> str:
     result = _run(*arguments)
     assert result.exception is None, result.exception
-    return capfd.readouterr().out.replace("\u00a0", " ")
+    return capfd.readouterr().out.replace("\u00a0", " ").replace("\u2013", "-")
 
 
 def test_what_is_not_int8_or_not_delegated_is_told_with_reason_share_and_line(
@@ -90,6 +99,111 @@ def test_what_is_not_int8_or_not_delegated_is_told_with_reason_share_and_line(
     assert re.search(r"softmax .* 0\.0 % .*no-kernel: the accelerated kernels do not know.*net\.py:9", shown)
     assert re.search(r"bmm .* 25\.0 % .*constraint: only .*two.*dimensions", shown)
     assert "\x1b" not in shown
+
+
+def test_a_build_without_a_record_of_nodes_is_explained_from_its_manifest_and_says_so(
+    build: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert "keeps no record of its nodes: build it again" in _shown(build, capfd=capfd)
+    assert "keeps no record of its nodes: build it again" in _shown(build, "--nodes", capfd=capfd)
+    assert json.loads(_shown(build, "--json", capfd=capfd))["nodes"] == {}
+
+
+def _node(name: str, op: str, **changed: object) -> NodeFacts:
+    node = NodeFacts(node=name, op=op, runs="int8", kernel=op, delegated=True, partition=0)
+    return replace(node, **changed)
+
+
+LEFT = {"runs": "float", "delegated": False, "partition": None}
+NODES = Nodes(
+    nodes=(
+        _node("conv", "aten.convolution.default", macs=750_000, mac_share=0.75, source="a (net.py:7: self.a(x))"),
+        _node(
+            "roll", "aten.roll.default", **LEFT, code="no-kernel", reason="XNNPACK has no kernel for \x1b[31mroll",
+            rewrite="cut it in two", source="net.py:8: roll(x)",
+        ),
+        *(
+            _node(
+                f"head{index}", "aten.convolution.default", macs=50_000, mac_share=0.05, runs="float",
+                code="excluded-by-recipe", reason="careful keeps 'head*' in float", source=f"net.py:{index}: head(x)",
+            )
+            for index in range(5)
+        ),
+        _node("view", "aten.view_copy.default", runs="moves"),
+    ),
+    partitions=(
+        Partition(index=0, operators={"convolution": 6, "view_copy": 1}, mac_share=1.0, bytes_in=3000, bytes_out=16),
+        Partition(index=1, operators={}, mac_share=0.0, bytes_in=8, bytes_out=8),
+    ),
+    movements=(
+        *(
+            Movement(kind="transpose", node="", at="in front of conv (net.py:7)", bytes=bytes_, partition=0)
+            for bytes_ in (1500, 500)
+        ),
+        *(Movement(kind="copy", node="", at=f"net.py:{index}", bytes=100 - index) for index in range(14)),
+    ),
+    notes=("it was read off another processor",),
+)  # fmt: skip
+
+
+def test_nodes_are_counted_by_operator_and_those_left_out_told_with_what_mends_them(
+    build: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_nodes(build, "tiny.int8-static.pte", NODES)
+    shown = _shown(build, capfd=capfd)
+    assert "keeps no record" not in shown
+    assert "8 nodes: 1 in int8, 6 in float and 1 that only move values; 1 not accelerated" in shown
+    assert re.search(r"^convolution +1 +5 +- +- +- +100\.0 %", shown, re.MULTILINE)
+    assert re.search(r"^roll +- +1 +- +- +1 +-", shown, re.MULTILINE)
+    assert re.search(r"roll +1 +- +no-kernel: XNNPACK has no kernel for .*net\.py:8", shown)
+    assert "try: cut it in two" in shown
+    assert re.search(r"convolution +5 +25\.0 % +excluded-by-recipe: .*net\.py:0", shown)
+    assert "and 3 lines more" in shown
+    assert "assumed: it was read off another processor" in shown
+    assert "\x1b" not in shown
+
+
+def test_partitions_and_what_is_moved_about_stand_with_their_bytes_largest_first(
+    build: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_nodes(build, "tiny.int8-static.pte", NODES)
+    shown = _shown(build, capfd=capfd)
+    assert re.search(r"0 +100\.0 % +3\.00 kB +0\.0160 kB +6 convolution and 1 view", shown)
+    assert re.search(r"1 +0\.0 % .*conversions alone", shown)
+    assert "moved without computing: 3.31 kB an inference" in shown
+    assert re.search(r"transpose +2 +2\.00 kB +0 +in front of conv \(net\.py:7\)", shown)
+    assert shown.index("transpose ") < shown.index("copy ")
+    assert "3 places more; --json lists them" in shown
+
+
+def test_every_node_can_be_listed_and_the_json_has_all(build: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_nodes(build, "tiny.int8-static.pte", NODES)
+    shown = _shown(build, "tiny.int8-static.pte", "--nodes", capfd=capfd)
+    for node in NODES.nodes:
+        assert re.search(rf"^{node.node} ", shown, re.MULTILINE)
+    assert re.search(r"^roll +roll .*float +outside +- +no-kernel", shown, re.MULTILINE)
+    told = json.loads(_shown(build, "--json", capfd=capfd))["nodes"]["tiny.int8-static.pte"]
+    assert told["schema"] == 1
+    assert len(told["nodes"]) == len(NODES.nodes)
+    assert told["nodes"][1]["rewrite"] == "cut it in two"
+    assert len(told["movements"]) == 16
+
+
+def test_an_onnx_file_says_how_many_pairs_of_q_and_dq_were_fused(
+    build: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    manifest = json.loads((build / "manifest.json").read_text())
+    manifest["artifacts"][1] |= {"name": "tiny.int8-static.onnx", "format": "onnx"}
+    write_text(build / "manifest.json", json.dumps(manifest))
+    unfused = _node("act", "HardSwish", runs="float", delegated=False, code="unfused", reason="no int8 kernel")
+    nodes = (_node("conv", "Conv", partition=None), replace(unfused, partition=None))
+    write_nodes(build, "tiny.int8-static.onnx", Nodes(nodes=nodes))
+    assert "fused Q and DQ into int8 kernels at 1 of 2 nodes" in _shown(build, capfd=capfd)
+
+
+def test_a_damaged_record_of_nodes_is_an_error(build: Path) -> None:
+    write_text(nodes_file(build, "tiny.int8-static.pte"), '{"nodes": 3}')
+    assert isinstance(_run(build).exception, ConfigError)
 
 
 def test_an_artifact_with_nothing_to_tell_says_so(build: Path, capfd: pytest.CaptureFixture[str]) -> None:

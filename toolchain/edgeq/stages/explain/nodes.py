@@ -124,24 +124,24 @@ def _left_out(artifact: Artifact, nodes: Iterable[NodeFacts]) -> Iterator[Render
     ):
         why = Text(printable(f"{code}: {reason}"))
         if rewrite:
-            why.append(printable(f"\ntry: {rewrite}"), style="green")
+            why.append(f"\ntry: {printable(rewrite)}", style="green")
         share = sum(node.mac_share for node in members)
         table.add_row(
             Text(printable(name)),
             str(len(members)),
             percent(share) if share else NOTHING,
             why,
-            Text(printable(_lines(members))),
+            Text("\n".join(map(printable, _lines(members))) or NOTHING),
         )
     yield table
 
 
-def _lines(nodes: Sequence[NodeFacts]) -> str:
+def _lines(nodes: Sequence[NodeFacts]) -> list[str]:
     """The first of their lines, and how many more there are."""
     lines = list(dict.fromkeys(node.source for node in nodes if node.source))
-    if len(lines) > _MOST_LINES:
-        return "\n".join([*lines[: _MOST_LINES - 1], f"and {some(len(lines) - _MOST_LINES + 1, 'line')} more: --nodes"])
-    return "\n".join(lines) or NOTHING
+    if len(lines) <= _MOST_LINES:
+        return lines
+    return [*lines[: _MOST_LINES - 1], f"and {some(len(lines) - _MOST_LINES + 1, 'line')} more: --nodes"]
 
 
 def _partitions(partitions: Sequence[Partition]) -> Iterator[RenderableType]:

@@ -81,3 +81,17 @@ def take_place(new: ir.Value, old: ir.Value) -> None:
     new.shape, new.type = old.shape, old.type
     new.name, old.name = old.name, f"{old.name}_before"
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+
+
+def taken_outputs(node: ir.Node) -> tuple[ir.Value, ...]:
+    """Fresh values that look like the outputs of ``node``."""
+    return tuple(ir.Value(name=f"{value.name}_new", shape=value.shape, type=value.type) for value in node.outputs)
+
+
+def replace(old: ir.Node, new: ir.Node) -> None:
+    """Put ``new`` in the place of ``old``, outputs of the model included."""
+    insert_before(old, new)
+    for before, after in zip(old.outputs, new.outputs, strict=True):
+        ir.convenience.replace_all_uses_with(before, after, replace_graph_outputs=True)
+    assert isinstance(old.graph, ir.Graph)  # noqa: S101  # edgeq exports no functions
+    old.graph.remove(old, safe=True)

@@ -13,6 +13,9 @@ def quantize_biases(graph: ir.Graph) -> None:
 
     Rounded as ExecuTorch does it, so that both artifacts add the same
     integers.
+
+    Before: products are Gemm (:mod:`edgeq.lower.onnx_rewrites.products`).
+    After: no Conv or Gemm with int8 operands has a float bias.
     """
     for layer in [node for node in graph if node.op_type in ("Conv", "Gemm")]:
         if len(layer.inputs) < 3 or layer.inputs[2] is None:  # noqa: PLR2004  # input, weight, bias

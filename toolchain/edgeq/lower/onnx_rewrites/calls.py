@@ -16,6 +16,10 @@ def compute_each_call(graph: ir.Graph) -> None:
     The exporter merges calls of one layer on one input, also where their
     results are stored at different scales. ONNX Runtime's int8 kernels
     store at a single one, and it would compute the layer in float.
+
+    Before: Q and DQ stand where the exporter put them. After: every int8
+    result has one QuantizeLinear that reads it, unless it is computed in
+    float anyway.
     """
     for node in [node for node in graph if node.op_type in _INT8_BETWEEN_DQ_AND_Q]:
         result = node.outputs[0]

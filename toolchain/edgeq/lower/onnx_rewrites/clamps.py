@@ -9,7 +9,11 @@ from edgeq.lower.onnx_graph import add_constant, constant, insert_before, only_c
 
 
 def clamp_integers(graph: ir.Graph) -> None:
-    """Write ``Q -> DQ -> clamp -> Q`` at one scale as a clamp of the integers."""
+    """Write ``Q -> DQ -> clamp -> Q`` at one scale as a clamp of the integers.
+
+    Before: activations are int8. After: no clamp stands between DQ and Q of
+    one scale.
+    """
     for clamp in [node for node in graph if node.op_type in ("Relu", "Clip")]:
         read = producer(clamp.inputs[0], "DequantizeLinear")
         stored = only_consumer(clamp.outputs[0], "QuantizeLinear")

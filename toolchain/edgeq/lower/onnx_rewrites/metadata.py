@@ -9,7 +9,11 @@ if TYPE_CHECKING:
 
 
 def strip_metadata(model: ir.Model) -> None:
-    """Remove the exporter's notes: source lines and paths of the machine it ran on have no place in a product."""
+    """Remove the exporter's notes: source lines and paths of the machine it ran on have no place in a product.
+
+    Before: the source lines have been read. After: neither the model nor
+    anything in it has metadata or a doc string.
+    """
     for holder in (model, model.graph, *model.graph, *model.graph.inputs, *model.graph.outputs):
         holder.metadata_props.clear()
         holder.meta.clear()

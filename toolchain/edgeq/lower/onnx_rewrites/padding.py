@@ -9,7 +9,11 @@ from edgeq.lower.onnx_graph import constant, ints, producer
 
 
 def pad_inside_convolutions(graph: ir.Graph) -> None:
-    """Turn ``Pad -> Conv`` into a convolution with (unequal) ``pads``: a Pad between DQ and Conv hinders the fusion."""
+    """Turn ``Pad -> Conv`` into a convolution with (unequal) ``pads``: a Pad between DQ and Conv hinders the fusion.
+
+    Before: any graph. After: no convolution reads a Pad of zeros around the
+    plane.
+    """
     for conv in [node for node in graph if node.op_type == "Conv"]:
         pad = producer(conv.inputs[0], "Pad")
         if pad is None or not _pads_plane_with_zero(pad):

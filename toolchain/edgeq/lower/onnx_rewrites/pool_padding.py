@@ -14,6 +14,9 @@ def protect_padding_of_pools(graph: ir.Graph) -> None:
     ONNX Runtime's optimizer (seen in 1.31) takes such a Pad into the pool,
     which then pads with the smallest number instead of the Pad's value. It
     leaves a Pad alone that names its axes.
+
+    Before: any graph. After: every Pad with constant amounts that a MaxPool
+    alone reads names its axes.
     """
     for pad in [node for node in graph if node.op_type == "Pad"]:
         amounts = constant(pad.inputs[1])

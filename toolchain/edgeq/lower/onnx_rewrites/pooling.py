@@ -8,7 +8,11 @@ from edgeq.lower.onnx_graph import constant, replace, taken_outputs
 
 
 def pool_globally(graph: ir.Graph) -> None:
-    """Write ``ReduceMean`` over the plane as ``GlobalAveragePool``, for which there is an int8 kernel."""
+    """Write ``ReduceMean`` over the plane as ``GlobalAveragePool``, for which there is an int8 kernel.
+
+    Before: any graph. After: no ReduceMean over the plane of an image keeps
+    its dimensions.
+    """
     for mean in [node for node in graph if node.op_type == "ReduceMean"]:
         axes = constant(mean.inputs[1]) if len(mean.inputs) > 1 else None
         shape = mean.inputs[0].shape if mean.inputs[0] is not None else None

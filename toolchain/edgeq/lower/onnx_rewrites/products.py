@@ -14,6 +14,10 @@ def multiply_as_gemm(graph: ir.Graph) -> None:
     ONNX Runtime has an int8 kernel with a bias for ``Gemm`` alone; as
     ``MatMul`` and ``Add`` both would be computed in float. The reshapes
     stand between Q and DQ, where they cost nothing.
+
+    Before: weights are in the order in which they are multiplied
+    (:mod:`edgeq.lower.onnx_rewrites.weights`). After: no MatMul of int8
+    rows and an int8 matrix has an int8 result.
     """
     for product in [node for node in graph if node.op_type == "MatMul"]:
         read, weight = (producer(value, "DequantizeLinear") for value in product.inputs)

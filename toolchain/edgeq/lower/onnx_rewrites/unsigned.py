@@ -12,6 +12,9 @@ def use_unsigned_activations(graph: ir.Graph) -> None:
     """Store activations as uint8 with every integer and zero point 128 higher: the same real values, bit by bit.
 
     x86 kernels of ONNX Runtime multiply uint8 by int8. Weights stay int8.
+
+    Before: activations are int8, biases int32. After: no activation is
+    int8.
     """
     for node in list(graph):
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or constant(node.inputs[0]) is not None:

@@ -9,7 +9,11 @@ from edgeq.lower.onnx_graph import add_constant, constant, producer, replace, ta
 
 
 def transpose_weights(graph: ir.Graph) -> None:
-    """Transpose int8 weights in the file: a Transpose between DQ and MatMul hinders the fusion."""
+    """Transpose int8 weights in the file: a Transpose between DQ and MatMul hinders the fusion.
+
+    Before: weights are int8 matrices behind DQ. After: none of them is
+    transposed at run time.
+    """
     for transpose in [node for node in graph if node.op_type == "Transpose"]:
         read = producer(transpose.inputs[0], "DequantizeLinear")
         weight = None if read is None else constant(read.inputs[0])

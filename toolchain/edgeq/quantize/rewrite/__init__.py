@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.quantize.rewrite.activations import name_clamps_alike, spell_out
+from edgeq.quantize.rewrite.activations import name_clamps_alike
 from edgeq.quantize.rewrite.batch_norm import fold_batch_norms
-from edgeq.quantize.rewrite.constants import fold_constants, make_constants_contiguous
+from edgeq.quantize.rewrite.batches import multiply_in_batches
+from edgeq.quantize.rewrite.constants import fold_constants
+from edgeq.quantize.rewrite.contiguous import make_constants_contiguous
 from edgeq.quantize.rewrite.copies import drop_copies
 from edgeq.quantize.rewrite.functions import name_functions
+from edgeq.quantize.rewrite.maximum import pool_to_one_maximum
 from edgeq.quantize.rewrite.padding import fold_padding
-from edgeq.quantize.rewrite.pooling import pool_globally_by_mean, pool_signals_as_planes, pool_to_one_maximum
-from edgeq.quantize.rewrite.products import multiply_in_batches, name_linear_layers
+from edgeq.quantize.rewrite.pooling import pool_globally_by_mean
+from edgeq.quantize.rewrite.products import name_linear_layers
 from edgeq.quantize.rewrite.scalars import make_scalars_float
 from edgeq.quantize.rewrite.scales import fold_scales
 from edgeq.quantize.rewrite.shapes import reduce_to_reshapes_and_slices
+from edgeq.quantize.rewrite.signals import pool_signals_as_planes
+from edgeq.quantize.rewrite.spelling import spell_out
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule

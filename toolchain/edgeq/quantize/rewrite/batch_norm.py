@@ -35,6 +35,9 @@ def fold_batch_norms(graph: GraphModule) -> None:
     copied, not changed. A batch norm that stands elsewhere, as in DenseNet,
     becomes the depthwise 1x1 convolution that it is, or a multiplication
     and an addition where there is no plane.
+
+    Before: weights are constants. After: no batch norm with constant
+    statistics is left.
     """
     for norm in list(graph.graph.nodes):
         if norm.target != _BATCH_NORM or not all(arg is None or is_constant(arg) for arg in norm.args[1:5]):

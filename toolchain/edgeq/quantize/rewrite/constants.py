@@ -22,6 +22,9 @@ def fold_constants(graph: GraphModule) -> None:
     Nodes without any tensor input (``zeros``, ``arange``) stay: they cost
     nothing to keep and a file full of zeros to fold. So do nodes that say
     what the integers of a quantized weight stand for.
+
+    Before: any graph. After: no operator reads constants alone, but for
+    those two kinds and random ones.
     """
     values: dict[Node, Any] = {}
     for node in list(graph.graph.nodes):
@@ -39,19 +42,6 @@ def fold_constants(graph: GraphModule) -> None:
     for node, value in values.items():
         if isinstance(value, torch.Tensor) and any(user not in values for user in node.users):
             node.replace_all_uses_with(new_constant(graph, node, value), lambda user: user not in values)
-
-
-def make_constants_contiguous(graph: GraphModule) -> None:
-    """Store every weight in the plain order of its dimensions.
-
-    Channels-last weights (``module.to(memory_format=...)``) would give
-    their strides to all that comes after them, and ExecuTorch fails on it.
-    """
-    for node in list(graph.graph.nodes):
-        if is_constant(node) and node.users and isinstance(node.meta.get("val"), torch.Tensor):
-            value = constant(graph, node)
-            if not value.is_contiguous():
-                node.replace_all_uses_with(new_constant(graph, node, value))
 
 
 def _is_random(node: Node) -> bool:

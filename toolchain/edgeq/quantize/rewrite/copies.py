@@ -19,6 +19,10 @@ def drop_copies(graph: GraphModule) -> None:
     The order in memory that a copy asks for is of no use to a graph whose
     views are all written as ``reshape``, as :func:`edgeq.quantize.rewrite.simplify` does. A copy
     that keeps an output from being an input stays.
+
+    Before: views may still be written as ``view``, to be renamed later.
+    After: no clone, contiguous, alias or detach is left but in front of an
+    output that is an input or a constant.
     """
     for node in list(graph.graph.nodes):
         if node.target in _COPIES and not _keeps_apart(node):

@@ -46,6 +46,9 @@ def name_functions(graph: GraphModule) -> None:
 
     Both runtimes have kernels for them; spelled out each step would be one
     of its own, rounded to int8 or in float.
+
+    Before: in-place forms are gone. After: a chain of pointwise operators
+    that equals one of these functions everywhere is a single node.
     """
     order = {node: index for index, node in enumerate(graph.graph.nodes)}
     for node in list(order):

@@ -22,6 +22,9 @@ def fold_padding(graph: GraphModule) -> None:
     disappears into each convolution that reads it. Unequal sides stay: the
     XNNPACK convolution of ExecuTorch knows only equal ones, and both
     runtimes fold a pad node in front of a convolution later.
+
+    Before: batch norms are folded. After: no convolution names its padding,
+    and none reads zeros that stand equally on both sides.
     """
     for node in list(graph.graph.nodes):
         if node.target == _ATEN.pad.default and _is_constant_mode(node):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +21,9 @@ def pool_globally_by_mean(graph: GraphModule) -> None:
     XNNPACK has an int8 kernel for that form alone; ``x.mean((2, 3))``,
     a pooling window of the whole plane, and the mean over the length of a
     1-D signal would run in float outside it.
+
+    Before: any graph. After: every mean over all of a plane or a signal has
+    this form.
     """
     for node in list(graph.graph.nodes):
         if node.op == "call_function" and _pools_globally(node):
@@ -69,30 +71,3 @@ def _rewrite(graph: GraphModule, node: Node) -> None:
     replace(
         node, mean if list(mean.meta["val"].shape) == shape else call(graph, node, _ATEN.reshape.default, mean, shape)
     )
-
-
-def pool_signals_as_planes(graph: GraphModule) -> None:
-    """Write ``max_pool1d`` as ``max_pool2d`` over planes of height 1, the only one that runtimes have in int8."""
-    for node in list(graph.graph.nodes):
-        if node.target != _ATEN.max_pool1d.default or node.args[0].meta["val"].dim() != 3:  # noqa: PLR2004  # (batch, channels, length)
-            continue
-        given: list[Any] = [*node.args, *(None, None, [], [0], [1], False)[len(node.args) :]]
-        source, kernel, stride, padding, dilation, ceil_mode = given
-        plane = call(graph, node, _ATEN.unsqueeze.default, source, 2)
-        windows = [
-            [first, *numbers] for first, numbers in ((1, kernel), (1, stride or kernel), (0, padding), (1, dilation))
-        ]
-        pooled = call(graph, node, _ATEN.max_pool2d.default, plane, *windows, ceil_mode)
-        replace(node, call(graph, node, _ATEN.squeeze.dim, pooled, 2))
-
-
-def pool_to_one_maximum(graph: GraphModule) -> None:
-    """Write ``adaptive_max_pool2d`` to a single value as ``max_pool2d`` over the whole plane, which ExecuTorch has."""
-    for node in list(graph.graph.nodes):
-        if node.target != _ATEN.adaptive_max_pool2d.default or list(node.args[1]) not in ([1], [1, 1]):
-            continue
-        values = [user for user in node.users if user.target is operator.getitem and user.args[1] == 0]
-        if len(values) == len(node.users) and node.args[0].meta["val"].dim() == 4:  # noqa: PLR2004  # (batch, channels, height, width)
-            plane = list(node.args[0].meta["val"].shape[2:])
-            for value in values:
-                replace(value, call(graph, value, _ATEN.max_pool2d.default, node.args[0], plane, plane))

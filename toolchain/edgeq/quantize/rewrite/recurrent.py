@@ -42,6 +42,9 @@ def unroll_recurrent_layers(graph: GraphModule) -> bool:
     product for all time steps; what it makes of its state is one for each
     step, all of which read the same weights. The first step from a state of
     zeros needs none.
+
+    Before: weights are constants. After: no recurrent operator with
+    constant weights is left.
     """
     found = [node for node in graph.graph.nodes if is_unrollable(node)]
     for node in found:

@@ -25,6 +25,10 @@ def fold_scales(graph: GraphModule) -> None:
     the layer scale of a ConvNeXt and the ``x / 6 + 1 / 2`` of a
     hard-sigmoid. Weight and bias become products and sums of constants,
     for :func:`edgeq.quantize.rewrite.constants.fold_constants` to compute.
+
+    Before: weights are read from the module, as they are trained. After:
+    what alone reads a layer is no product or sum with a constant that fits
+    its channels; weights may be computed.
     """
     for node in list(graph.graph.nodes):
         found = _layer_and_operand(node)

@@ -33,6 +33,11 @@ def reduce_to_reshapes_and_slices(graph: GraphModule) -> None:
     XNNPACK takes ``reshape`` and ``slice`` of any dimension and not the
     others, which would cut a partition in two. ``view`` goes as well: it
     asks for strides that a rewrite may have changed.
+
+    Before: it is the last rewrite, as others write squeeze and unsqueeze.
+    After: no float tensor is viewed, squeezed, flattened, selected from or
+    split by another name, unless the parts of a split go elsewhere than to
+    a getitem.
     """
     for node in list(graph.graph.nodes):
         if node.op != "call_function" or not node.args or not _is_float(node.args[0]):

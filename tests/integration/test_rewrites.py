@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
 from quantize_models import samples, settled
 from torch import nn
+from torch.fx import GraphModule
 from torch.nn import functional
 
 from edgeq.quantize.capture import capture
@@ -32,11 +34,6 @@ from edgeq.quantize.rewrite import (
     spell_out,
 )
 from edgeq.quantize.rewrite.recurrent import unroll_recurrent_layers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch.fx import GraphModule
 
 IMAGE = (2, 3, 8, 8)
 SIGNAL = (2, 3, 16)

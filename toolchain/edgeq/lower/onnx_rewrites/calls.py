@@ -54,7 +54,8 @@ def _again(value: ir.Value, number: int) -> ir.Value:
     if node.op_type == "DequantizeLinear":
         attributes["axis"] = ir.AttrInt64("axis", -number)
     else:
-        inputs = [None if given is None else _again(given, number) for given in inputs]
+        again = {given: _again(given, number) for given in dict.fromkeys(inputs) if given is not None}
+        inputs = [None if given is None else again[given] for given in inputs]
         if inputs == list(node.inputs):
             return value
     name = f"{node.name}_again{number}"

@@ -22,7 +22,6 @@ from edgeq.lower.refusal import RefusedError
 from edgeq.lower.shortcuts import shortcuts
 from edgeq.lower.xnnpack import CONFIGS, to_edge_transform_and_lower
 from edgeq.lower.xnnpack_float import filter_in_float
-from edgeq.lower.xnnpack_graphs import seen_graphs
 from edgeq.lower.xnnpack_reads import read_apart
 from edgeq.quantize.macs import total_macs
 from edgeq.records import Requires, TensorSpec
@@ -43,7 +42,7 @@ def lower_executorch(program: QuantizedProgram, path: Path, *, float_filters: bo
     """
     watched = Watched()
     try:
-        with _quiet(), watched.watching(), shortcuts(), seen_graphs() as graphs:
+        with _quiet(), watched.watching(), shortcuts():
             copied = program.copy_to_lower()
             if float_filters:
                 filter_in_float(copied)
@@ -52,7 +51,7 @@ def lower_executorch(program: QuantizedProgram, path: Path, *, float_filters: bo
             )
             lowered = edge.exported_program()
             nodes = nodes_of(program, lowered, watched)  # the next step gives nodes other names
-            operators = tuple(operators_of_pte(lowered, graphs))
+            operators = tuple(operators_of_pte(lowered, watched))
             executable = edge.to_executorch()
     except Exception as error:  # the passes of ExecuTorch raise whatever they raise
         raise RefusedError from error

@@ -6,54 +6,49 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeq.lower.xnnpack import LoweredBackendModule
 from edgeq.quantize.macs import operator_name
 from edgeq.quantize.source import module_of, origin_of, source_of
 from edgeq.records import FileOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     import onnx_ir as ir
     from torch.export import ExportedProgram
     from torch.fx import Node
 
-    from edgeq.lower.xnnpack_graphs import XnnpackNode
+    from edgeq.lower.executorch_nodes import Call, Watched
+    from edgeq.lower.xnnpack import LoweredBackendModule
 
 _BOOKKEEPING = ("getitem", "alloc")
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 
-def operators_of_pte(lowered: ExportedProgram, graphs: Sequence[tuple[XnnpackNode, ...]]) -> Iterator[FileOperator]:
-    """The operators of a lowered program in order, each delegate's in the place of its call.
-
-    ``graphs`` are what XNNPACK was given, in the order of lowering, which is
-    that of the partitions' numbers.
-    """
+def operators_of_pte(lowered: ExportedProgram, watched: Watched) -> Iterator[FileOperator]:
+    """The operators of a lowered program in order, each delegate's in the place of its call."""
     partition = 0
     modules = dict(lowered.graph_module.named_children())
-    numbers = {name: index for index, name in enumerate(_partitions(modules))}
     for node in lowered.graph.nodes:
         if node.op != "call_function" or operator_name(node) in _BOOKKEEPING:
             continue
         if operator_name(node) != "executorch_call_delegate":
             yield _made_of(node, name=_kernel_name(node), op=operator_name(node))
             continue
-        name = str(node.args[0])
+        module: LoweredBackendModule = modules[str(node.args[0])]
         by_handle: dict[int, Node] = {}
-        for one in modules[name].original_module.graph.nodes:
+        for one in module.original_module.graph.nodes:
             if one.op == "call_function" and origin_of(one):
                 by_handle.setdefault(one.meta.get("debug_handle", -1), one)
-        for given in graphs[numbers[name]]:
-            op = given.type if given.makes_integers is None else _QUANTIZE if given.makes_integers else _DEQUANTIZE
-            made = _made_of(by_handle.get(given.handle), name=given.type, op=op)
-            yield replace(made, elements=given.elements, partition=partition)
+        for made in watched.calls[bytes(module.processed_bytes)]:
+            origin = _made_of(by_handle.get(made.handle), name=f"XNN{made.kernel}", op=_operator(made))
+            yield replace(origin, elements=math.prod(made.output.shape), partition=partition)
         partition += 1
 
 
-def _partitions(modules: Mapping[str, object]) -> list[str]:
-    names = [name for name, module in modules.items() if isinstance(module, LoweredBackendModule)]
-    return sorted(names, key=lambda name: int(name.rsplit("_", 1)[-1]))
+def _operator(call: Call) -> str:
+    if call.kernel != "Convert":
+        return f"XNN{call.kernel}"
+    return _QUANTIZE if all(tensor.kind == "fp32" for tensor in call.inputs) else _DEQUANTIZE
 
 
 def _kernel_name(node: Node) -> str:

@@ -3,17 +3,17 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeq import world
+from edgeq import tracing, world
 from edgeq.tracing import recording
 from edgeq.user_code import called, find_function, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from edgeq.records import Inputs
 
@@ -239,6 +239,45 @@ def test_what_cannot_be_traced_is_said_with_the_users_line(function: str, words:
 def test_a_runtime_that_reads_for_itself_is_found_in_the_users_imports(project: Path) -> None:
     (project / "data.py").write_text("def samples():\n    return None\n\ndef unused():\n    import onnxruntime\n")
     assert "imports onnxruntime, which opens files in native code" in _record(project).unseen[0]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import onnxruntime as ort",
+        "def late():\n    from onnxruntime import InferenceSession",
+        "from torchvision import io",
+        "import torchvision\ndef late():\n    return torchvision.io.read_image('x')",
+        "import torchvision as tv\ndef late():\n    return tv.io.read_image('x')",
+        "import torch\ndef late():\n    return torch.package.PackageImporter('x')",
+    ],
+)
+def test_modules_that_read_for_themselves_are_found_by_whatever_name(source: str, tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text(source)
+    assert tracing._imported_by(str(tmp_path / "data.py")) & tracing._READ_BY_THEMSELVES
+
+
+def test_a_native_library_that_no_module_stands_for_is_noticed(project: Path) -> None:
+    pytest.importorskip("cffi")
+    library = next(path for path in tracing._mapped_libraries() if path.rpartition("/")[2].startswith("libm."))
+    (project / "libsound.so").write_bytes(Path(library).read_bytes())
+    (project / "data.py").write_text(
+        "from pathlib import Path\nfrom cffi import FFI\n"
+        "def samples():\n    FFI().dlopen(str(Path(__file__).parent / 'libsound.so'))\n"
+    )
+    assert any("libsound.so is native code" in text for text in _record(project).unseen)
+
+
+def test_a_compiled_form_that_is_not_of_the_source_is_noticed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    assert not _record(project).unseen
+    before = (project / "helping.py").stat()
+    (project / "helping.py").write_text("def scale(data):\n    return atad\n")
+    os.utime(project / "helping.py", ns=(before.st_atime_ns, before.st_mtime_ns))
+    _forget_modules_of_tests(project)
+    (text,) = _record(project).unseen
+    assert text.startswith("Python took ")
+    assert "helping.py as it is now" in text
 
 
 def test_files_that_the_user_names_make_up_for_what_cannot_be_seen(project: Path) -> None:

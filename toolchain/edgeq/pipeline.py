@@ -114,6 +114,7 @@ def build(  # noqa: PLR0913  # the options of a command
     there = reuse.Reuse(manifest=None) if rebuild else reuse.unchanged(plan, folder)
     taken = there if rebuild or there.manifest else reuse.copied(plan, folder)
     if taken.manifest is not None:
+        progress.step(f"nothing has changed since {taken.manifest.created_at}: {folder} holds that build")
         return Build(path=folder, manifest=taken.manifest, target=facts, reused=True)
     if there.why_not:
         progress.step(f"building anew: {there.why_not}")

@@ -17,13 +17,16 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
+import marshal
 import os
+import struct
 import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import source_from_cache
+from itertools import starmap
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,13 +54,26 @@ _WATCHED = frozenset(
         "PIL", "_cffi_backend", "_sodium", "bcrypt", "charset_normalizer", "contourpy", "cryptography", "executorch",
         "google", "kiwisolver", "lz4", "markupsafe", "ml_dtypes", "msgpack", "msgspec", "nacl", "numexpr", "numpy",
         "onnx", "onnxruntime", "orjson", "pandas", "psutil", "pydantic_core", "regex", "rpds", "scipy", "simplejson",
-        "skimage", "sklearn", "torch", "torchao", "ujson", "xxhash", "yaml", "zstandard",
+        "skimage", "sklearn", "torch", "torchao", "torchvision", "ujson", "xxhash", "yaml", "zstandard",
     }
 )  # fmt: skip
 """Packages with native code that open files through Python alone, and the runtimes: sources are searched for those."""
 
-_READ_BY_THEMSELVES = frozenset({"onnxruntime", "executorch", "torch.package"})
-"""Modules that edgeq loads as well, so that only an import in the user's own sources tells that they read for them."""
+_WATCHED_LIBRARIES = frozenset({"pillow", "Pillow", "scikit_learn", "protobuf", "nvidia", "triton"})
+"""Folders of shared libraries that belong to such packages under another name."""
+
+_FOUNDATION = (
+    "ld-linux", "libblas", "libbz2", "libc.", "libcrypto", "libdl", "libexpat", "libffi", "libgcc_s", "libgfortran",
+    "libgomp", "liblapack", "liblzma", "libm.", "libmvec", "libncurses", "libnss", "libopenblas", "libpthread",
+    "libpython", "libquadmath", "libreadline", "libresolv", "librt", "libsqlite3", "libssl", "libstdc++", "libtinfo",
+    "libutil", "libuuid", "libz.", "libzstd",
+)  # fmt: skip
+"""Beginnings of the names of system libraries that read no data of a user's by themselves (sqlite tells)."""
+
+_READ_BY_THEMSELVES = frozenset({"onnxruntime", "executorch", "torch.package", "torchvision.io"})
+"""Modules that are loaded by edgeq or by watched packages as well: only their names in the user's own sources tell."""
+
+_PYC_HEADER = 16
 
 _TORCH_READERS = ("from_file", "UntypedStorage.from_file", "jit.load", "export.load")
 """Functions of torch that open a path in native code; each is given the path first."""
@@ -72,6 +88,7 @@ class Trace:
     started_in: str = field(default_factory=os.getcwd)
     started_with: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     made_with: dict[str, str] = field(default_factory=world.machine)
+    mapped_before: frozenset[str] = field(default_factory=lambda: frozenset(_mapped_libraries()))
     looked_in: frozenset[str] = field(default_factory=lambda: frozenset(sys.path))
     files: dict[str, tuple[os.stat_result, str]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
@@ -81,6 +98,7 @@ class Trace:
     every_variable: bool = False
     cwd: str | None = None
     made: set[str] = field(default_factory=set)
+    compiled: dict[str, str] = field(default_factory=dict)
     unseen: dict[str, bool] = field(default_factory=dict)
 
     def heard(self, event: str, args: tuple[Any, ...]) -> None:
@@ -127,7 +145,9 @@ class Trace:
         if _imports(frame):
             if name.endswith((".py", ".pyc")) and not world.is_installed(name) and not name.startswith(_OWN):
                 with contextlib.suppress(ValueError, NotImplementedError):
-                    name = source_from_cache(name) if name.endswith(".pyc") else name
+                    compiled, name = name, source_from_cache(name) if name.endswith(".pyc") else name
+                    if compiled != name:
+                        self.compiled[name] = compiled
                 self.read(name)
         elif flags & os.O_ACCMODE == os.O_WRONLY or flags & (os.O_TRUNC | os.O_EXCL):
             self.made.add(name)
@@ -197,6 +217,7 @@ class Trace:
             **dict.fromkeys(unrepeatable, False),
             **dict.fromkeys(self._unseen_imports(loaded), True),
             **dict.fromkeys(self._loaded_before(loaded), False),
+            **dict.fromkeys(filter(None, starmap(_out_of_date, sorted(self.compiled.items()))), False),
         }
         files = []
         for name, (before, sha256) in sorted(self.files.items()):
@@ -237,6 +258,9 @@ class Trace:
     def _unseen_imports(self, loaded: _Loaded) -> Iterator[str]:
         for name in sorted(loaded.native - _WATCHED):
             yield f"{name} opens files in native code, which cannot be seen"
+        for library in sorted(set(_mapped_libraries()) - self.mapped_before):
+            if not _is_watched(library):
+                yield f"{library} is native code, and what that reads cannot be seen"
         for name in loaded.own:
             for module in sorted(_imported_by(name) & _READ_BY_THEMSELVES):
                 yield f"{name} imports {module}, which opens files in native code"
@@ -291,18 +315,50 @@ def _mapped_libraries() -> Iterator[str]:
             yield parts[5]
 
 
+def _is_watched(library: str) -> bool:
+    """Whether a shared library belongs to Python, to a package that is watched, or to the system's own foundation."""
+    if world.is_standard(library):
+        return True
+    _, site, inside = library.rpartition("-packages/")
+    name = inside.partition("/")[0].partition(".")[0] if site else ""
+    return name in _WATCHED | _WATCHED_LIBRARIES or (not site and library.rpartition("/")[2].startswith(_FOUNDATION))
+
+
+def _out_of_date(source: str, compiled: str) -> str:
+    """What to say if Python has run a compiled form that is not the source's: it compares size and second alone."""
+    try:
+        data, found = Path(compiled).read_bytes(), _real_stat(source)
+        flags, second, size = struct.unpack_from("<III", data, 4)
+        if not flags and (second, size) != (int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF):
+            return ""  # Python saw that as well, and took the source
+        ran = marshal.loads(data[_PYC_HEADER:])  # noqa: S302  # Python itself has just run it
+        if ran == compile(Path(source).read_bytes(), source, "exec", dont_inherit=True):
+            return ""
+    except OSError:
+        return ""  # there is none
+    except (SyntaxError, ValueError, EOFError, TypeError, struct.error):
+        pass
+    return f"Python took {compiled}, which is not of {source} as it is now (delete it)"
+
+
 def _imported_by(source: str) -> set[str]:
-    """The modules that a Python source names in its imports, and the packages they lie in."""
+    """The modules that a Python source names, in its imports or by way of them, and the packages they lie in."""
     try:
         tree = ast.parse(Path(source).read_bytes()) if source.endswith(".py") else ast.Module([], [])
     except (OSError, SyntaxError, ValueError):
         return set()
     names: set[str] = set()
+    known: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
+            known.update((alias.asname, alias.name) for alias in node.names if alias.asname)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+            known.update((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Attribute):
+            first, dot, rest = ast.unparse(node).partition(".")
+            names.add(f"{known.get(first, first)}{dot}{rest}")
     return {".".join(parts[: end + 1]) for parts in (name.split(".") for name in names) for end in range(len(parts))}
 
 

@@ -194,18 +194,22 @@ def _fingerprint(value: str | None) -> str | None:
 
 
 def code_sha256(code: Mapping[str, Iterable[str]]) -> tuple[str, int]:
-    """A fingerprint of the sizes, times and inodes of files by folder, and the newest of the times."""
+    """A fingerprint of the sizes, inodes and times of modification of files by folder, and the newest of the times.
+
+    Not of the time of change: a package manager that links files of its
+    store into another environment moves it for this one.
+    """
     digest, newest = hashlib.sha256(), 0
     for folder, names in code.items():
         for name in names:
             path = f"{folder}/{name}"
             try:
-                numbers = _numbers(_stat(path))
+                found = _stat(path)
             except OSError:
                 digest.update(f"{path} {ABSENT}\n".encode())
                 continue
-            newest = max(newest, numbers["mtime_ns"], numbers["ctime_ns"])
-            digest.update(f"{path} {tuple(numbers.values())}\n".encode())
+            newest = max(newest, found.st_mtime_ns)
+            digest.update(f"{path} {found.st_size} {found.st_mtime_ns} {found.st_ino}\n".encode())
     return digest.hexdigest(), newest
 
 

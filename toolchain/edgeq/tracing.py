@@ -226,9 +226,7 @@ class Trace:
             except OSError:
                 unseen[f"{name} went away while it was used"] = False
                 continue
-            if (now.size, now.mtime_ns, now.inode) != (before.st_size, before.st_mtime_ns, before.st_ino) or (
-                sha256 and sha256 != now.sha256
-            ):
+            if sha256 != now.sha256 if sha256 else world.numbers(before) != world.numbers(os.stat(name)):
                 unseen[f"{name} was written while it was used"] = False
             files.append(now)
         lookups = _lookups(self.modules, folders)

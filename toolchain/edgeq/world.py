@@ -88,7 +88,7 @@ def fact(path: Path, *, within: Path | None = None) -> FileFact:
     """A file as it is, its path relative to ``within`` if that is given; OSError if it cannot be read."""
     before = _stat(path)
     sha256 = sha256_file(path)
-    return FileFact(path=str(path.relative_to(within) if within else path), sha256=sha256, **_numbers(before))
+    return FileFact(path=str(path.relative_to(within) if within else path), sha256=sha256, **numbers(before))
 
 
 def holds(then: FileFact, recorded_at_ns: int, *, within: Path | None = None) -> bool:
@@ -102,19 +102,20 @@ def holds(then: FileFact, recorded_at_ns: int, *, within: Path | None = None) ->
 
 def is_untouched(then: FileFact, recorded_at_ns: int, now: os.stat_result) -> bool:
     """Whether a file's numbers alone show that it was not written since."""
-    numbers = _numbers(now)
+    found = numbers(now)
     return (
-        numbers == {"size": then.size, "mtime_ns": then.mtime_ns, "ctime_ns": then.ctime_ns, "inode": then.inode}
+        found == {"size": then.size, "mtime_ns": then.mtime_ns, "ctime_ns": then.ctime_ns, "inode": then.inode}
         and max(then.mtime_ns, then.ctime_ns) < recorded_at_ns - TICK_NS
     )
 
 
 def renumbered(then: FileFact, path: Path) -> FileFact:
     """A file whose content was seen to be what it was, with the numbers it has now."""
-    return FileFact(path=then.path, sha256=then.sha256, **_numbers(_stat(path)))
+    return FileFact(path=then.path, sha256=then.sha256, **numbers(_stat(path)))
 
 
-def _numbers(found: os.stat_result) -> dict[str, int]:
+def numbers(found: os.stat_result) -> dict[str, int]:
+    """The numbers of a file of which one changes when it is written."""
     return {
         "size": found.st_size,
         "mtime_ns": found.st_mtime_ns,

@@ -159,7 +159,7 @@ def test_nodes_are_counted_by_operator_and_those_left_out_told_with_what_mends_t
     assert "try: cut it in two" in shown
     assert re.search(r"convolution +5 +25\.0 % +excluded-by-recipe: .*net\.py:0", shown)
     assert "and 3 lines more" in shown
-    assert "assumed: it was read off another processor" in shown
+    assert "note: it was read off another processor" in shown
     assert "\x1b" not in shown
 
 

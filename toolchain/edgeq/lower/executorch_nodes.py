@@ -15,6 +15,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,7 +39,7 @@ from edgeq.quantize.source import earlier_names, module_of, place_of, source_of
 from edgeq.records import Movement, NodeFacts, Nodes, Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torch.export import ExportedProgram
     from torch.fx import Node
@@ -388,11 +389,10 @@ class _Part:
 
     def movements(self) -> Iterator[Movement]:
         """Its transposes and conversions."""
-        own = {id(call): node for node, call in self.became.items()}
         for call in self.calls:
             kind = _kind(call)
             if kind is not None:
-                node = own.get(id(call))
+                node = self._node_of.get(id(call))
                 yield Movement(
                     kind=kind,
                     node="" if node is None else node.name,
@@ -404,24 +404,40 @@ class _Part:
 
     def _beside(self, call: Call) -> str:
         """``in front of`` the next node of the model that reads it, or ``behind`` the last."""
-        node_of = {id(other): node for node, other in self.became.items()}
-        ahead = [call]
-        while ahead:
-            writes = ahead.pop(0).writes
-            for other in self.calls:
-                if writes in other.reads:
-                    if id(other) in node_of:
-                        return f"in front of {_called(node_of[id(other)])}"
-                    ahead.append(other)
-        behind = [call]
-        while behind:
-            reads = behind.pop(0).reads
-            for other in self.calls:
-                if other.writes in reads:
-                    if id(other) in node_of:
-                        return f"behind {_called(node_of[id(other)])}"
-                    behind.append(other)
-        return "at the partition's edge"
+        ahead = _nearest(call, lambda one: self._readers.get(one.writes, ()), self._node_of)
+        if ahead is not None:
+            return f"in front of {_called(ahead)}"
+        behind = _nearest(
+            call, lambda one: [self._writer[value] for value in one.reads if value in self._writer], self._node_of
+        )
+        return f"behind {_called(behind)}" if behind is not None else "at the partition's edge"
+
+    @cached_property
+    def _node_of(self) -> dict[int, Node]:
+        return {id(call): node for node, call in self.became.items()}
+
+    @cached_property
+    def _readers(self) -> dict[int, list[Call]]:
+        found: dict[int, list[Call]] = defaultdict(list)
+        for call in self.calls:
+            for value in call.reads:
+                found[value].append(call)
+        return found
+
+    @cached_property
+    def _writer(self) -> dict[int, Call]:
+        return {call.writes: call for call in self.calls}
+
+
+def _nearest(call: Call, step: Callable[[Call], Iterable[Call]], node_of: Mapping[int, Node]) -> Node | None:
+    """The node of the first call that has one, going from ``call`` by ``step``."""
+    ahead = list(step(call))
+    while ahead:
+        other = ahead.pop(0)
+        if id(other) in node_of:
+            return node_of[id(other)]
+        ahead += step(other)
+    return None
 
 
 def _by_kind(nodes: Sequence[Node], calls: Sequence[Call]) -> Iterator[tuple[Node, Call]]:

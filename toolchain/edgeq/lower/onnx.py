@@ -28,7 +28,7 @@ from edgeq.lower.coverage import Coverage, as_undelegated, grouped, share
 from edgeq.lower.executorch import tensor_specs
 from edgeq.lower.onnx_dynamic import multiply_integers
 from edgeq.lower.onnx_integer_layers import integer_layers, integer_macs, read_floats
-from edgeq.lower.onnx_nodes import Activations, Origin, look, nodes_of, origin_of
+from edgeq.lower.onnx_nodes import Activations, Origin, look, nodes_of, noted_origin, origin_of
 from edgeq.lower.onnx_recurrent import DOMAIN, RECURRENT, quantize_recurrent_layers
 from edgeq.lower.onnx_weight_only import multiply_few_bits
 from edgeq.lower.origins import operators_of_onnx
@@ -101,7 +101,7 @@ def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, Origin], dic
     for node in model.graph:
         name = node.name or ""
         fx_node = node.metadata_props.get("pkg.torch.onnx.fx_node", "").removeprefix("%").split(" ", 1)[0]
-        origins[name] = by_name.get(fx_node, Origin())
+        origins[name] = by_name.get(fx_node) or noted_origin(node.metadata_props)
         if fx_node in exported_nodes:
             made_of[name] = exported_nodes[fx_node]
     return model, origins, made_of

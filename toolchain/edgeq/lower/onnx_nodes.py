@@ -10,6 +10,7 @@ among them.
 
 from __future__ import annotations
 
+import ast
 import json
 import platform
 import re
@@ -25,8 +26,8 @@ import onnxruntime as ort
 
 from edgeq.lower.coverage import share
 from edgeq.lower.onnx_graph import constant, producer
-from edgeq.lower.reasons import Why, for_recipe, rewrite_of
-from edgeq.quantize.source import earlier_names, module_of, place_of, source_of
+from edgeq.lower.reasons import Why, for_recipe, kept_by, rewrite_of
+from edgeq.quantize.source import earlier_names, module_of, place_of, source_in, source_of
 from edgeq.records import Movement, NodeFacts, Nodes
 
 if TYPE_CHECKING:
@@ -85,6 +86,17 @@ class Origin:
 def origin_of(node: Node) -> Origin:
     """Of a node of the exported program."""
     return Origin(module=module_of(node), source=source_of(node), names=earlier_names(node))
+
+
+def noted_origin(notes: Mapping[str, str]) -> Origin:
+    """Of a node of a graph that the exporter made itself, from its notes beside the node."""
+    scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
+    module = next((scope for scope in reversed(scopes[:-1]) if scope), "")
+    return Origin(
+        module=module,
+        source=source_in(notes.get("pkg.torch.onnx.stack_trace", ""), module),
+        names=tuple(filter(None, scopes)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +182,9 @@ def nodes_of(  # noqa: PLR0913  # what is known of a file
     total = sum(cost(node) for node in model.graph)
     facts = [looked.fact(node, cost(node), total) for node in model.graph if not looked.is_notation(node)]
     return Nodes(
-        nodes=tuple(facts), movements=tuple(looked.movements()), notes=tuple(_assumed(triple, activations=activations))
+        nodes=tuple(facts),
+        movements=tuple(looked.movements()),
+        notes=(*looked.rounded_after_all(facts), *_assumed(triple, activations=activations)),
     )
 
 
@@ -308,6 +322,16 @@ class _Looked:
         readers = [use.node for result in node.outputs for use in result.uses() if use.node.op_type != "QuantizeLinear"]
         what = self._called(readers[0]) if readers else "the model's output"
         return Why("float-operands", f"its result goes to {what} in float")
+
+    def rounded_after_all(self, facts: Iterable[NodeFacts]) -> Iterator[str]:
+        """Layers that the recipe keeps in float, and ONNX Runtime does not."""
+        for fact in facts:
+            kept = kept_by(self._program.recipe, self._origin(fact.node).names)
+            if fact.macs and fact.runs == "int8" and kept:
+                yield (
+                    f"{kept}, but ONNX Runtime finds {fact.module or fact.node} between Q and DQ, rounds its "
+                    "weights itself and runs it in int8"
+                )
 
     def movements(self) -> Iterator[Movement]:
         """What ran and computed nothing."""

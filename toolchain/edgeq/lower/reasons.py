@@ -43,6 +43,12 @@ class Why:
         return f"{self.code}: {self.sentence}"
 
 
+def kept_by(recipe: Recipe, names: Sequence[str]) -> str:
+    """A sentence if ``recipe.keep_float`` matches one of the ``names`` of a layer; else empty."""
+    matching = (pattern for pattern in recipe.keep_float if any(fnmatchcase(name, pattern) for name in names))
+    return next((f"{recipe.name} keeps {pattern!r} in float" for pattern in matching), "")
+
+
 def for_recipe(recipe: Recipe, *, names: Sequence[str], is_layer: bool, is_product: bool) -> Why | None:
     """Why a float node is what ``recipe`` asks for; None if it is not.
 
@@ -50,10 +56,8 @@ def for_recipe(recipe: Recipe, *, names: Sequence[str], is_layer: bool, is_produ
     says whether it has constant weights (a recipe names no others) and
     ``is_product`` whether it multiplies two tensors of the model's.
     """
-    if is_layer:
-        for pattern in recipe.keep_float:
-            if any(fnmatchcase(name, pattern) for name in names):
-                return Why("excluded-by-recipe", f"{recipe.name} keeps {pattern!r} in float")
+    if is_layer and (kept := kept_by(recipe, names)):
+        return Why("excluded-by-recipe", kept)
     if recipe.method == "weight-only":
         return Why("excluded-by-recipe", f"{recipe.name} stores the weights of linear layers in integers, and no more")
     if recipe.method == "dynamic" and is_layer:
@@ -66,31 +70,82 @@ def for_recipe(recipe: Recipe, *, names: Sequence[str], is_layer: bool, is_produ
     return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rewrite:
-    """What helps against ``code`` of an operator, in one format or in both ("")."""
+    """``do`` helps operators called ``op`` (a pattern) left out for ``code`` in ``form``; empty fields fit all.
 
-    form: Literal["", "pte", "onnx"]
-    code: str
-    op: str
-    said: str
+    ``said`` stands in the reason or in the user's line.
+    """
+
     do: str
+    op: str = "*"
+    code: str = ""
+    form: Literal["", "pte", "onnx"] = ""
+    said: str = ""
+
+    def helps(self, form: Format, op: str, why: Why, source: str) -> bool:
+        """Whether it is for such a node."""
+        return (
+            self.form in ("", form)
+            and self.code in ("", why.code)
+            and fnmatchcase(op, self.op)
+            and (self.said in why.sentence or self.said in source)
+        )
 
 
-REWRITES: tuple[Rewrite, ...] = ()
+_TRAIN = "if the model can be trained with it"
+
+REWRITES = (
+    Rewrite(
+        code="excluded-by-recipe", said=" keeps ", do="take the pattern out of keep_float, if the accuracy allows it"
+    ),
+    Rewrite(said="float64", code="dtype", do="compute in float32: leave .double() out"),
+    Rewrite(said="bicubic", form="pte", do=f"interpolate with mode='bilinear', {_TRAIN}"),
+    Rewrite(said="roll(", form="pte", do="torch.cat of two slices: torch.cat((x[..., -n:], x[..., :-n]), -1)"),
+    Rewrite(said="reflect", form="pte", do=f"pad with zeros, {_TRAIN}"),
+    Rewrite(said="softplus(", form="pte", do=f"F.hardswish or torch.relu, {_TRAIN}"),
+    Rewrite(
+        op="_softmax", code="constraint", form="pte",
+        do="move the axis to the end: x.transpose(axis, -1).softmax(-1).transpose(axis, -1)",
+    ),
+    Rewrite(
+        op="_log_softmax", form="pte",
+        do="give back the scores, or softmax(-1) of them: the order of the answers is the same",
+    ),
+    Rewrite(op="avg_pool2d", said="ceil mode", form="pte", do="ceil_mode=False, which leaves the edge out"),
+    Rewrite(op="avg_pool2d", said="zero-padding", form="pte", do=f"count_include_pad=False, {_TRAIN}"),
+    Rewrite(
+        op="upsample_nearest2d", form="pte",
+        do="a transposed convolution with stride 2, weights 1 and a group for each channel gives the same, in int8",
+    ),
+    Rewrite(
+        op="cumsum", form="pte", do="F.linear(x, torch.ones(n, n).tril()) is the same along the last axis, and int8"
+    ),
+    Rewrite(op="pow", code="constraint", form="pte", do="multiply it out: x * x * x"),
+    Rewrite(
+        op="slice_copy", said="a step other than 1", form="pte", do="give the stride to the convolution in front of it"
+    ),
+    Rewrite(
+        op="mean", code="constraint", said="innermost", form="pte",
+        do="a mean over channels is a 1x1 convolution with weights 1 / channels, and int8",
+    ),
+    Rewrite(op="amax", form="pte", do="over a whole image, F.max_pool2d(x, (height, width)) is the same, and int8"),
+    Rewrite(op="erf", form="pte", do="F.gelu(x), where it is part of one"),
+    Rewrite(op="native_layer_norm", form="pte", do=f"nn.BatchNorm2d goes into the layer before it, {_TRAIN}"),
+    Rewrite(op="LayerNormalization", form="onnx", do=f"nn.BatchNorm2d goes into the layer before it, {_TRAIN}"),
+    Rewrite(op="native_group_norm", form="pte", do=f"nn.BatchNorm2d goes into the layer before it, {_TRAIN}"),
+    Rewrite(op="InstanceNormalization", form="onnx", do=f"nn.BatchNorm2d goes into the layer before it, {_TRAIN}"),
+    Rewrite(op="HardSwish", code="unfused", form="onnx", do=f"nn.ReLU6 goes into the layer before it, {_TRAIN}"),
+    Rewrite(
+        op="ConvTranspose", code="unfused", form="onnx",
+        do=f"F.interpolate(mode='nearest') and a convolution, {_TRAIN}",
+    ),
+)  # fmt: skip
+"""What is known to help; the first that fits counts. ``tests/integration/test_rewrites.py`` has tried each."""
 
 
 def rewrite_of(form: Format, op: str, why: Why, source: str) -> str:
-    """The first of :data:`REWRITES` that fits; empty if none is known.
-
-    ``said`` of a rewrite has to stand in the reason or in the user's line.
-    """
-    for one in REWRITES:
-        if (
-            one.form in ("", form)
-            and one.code == why.code
-            and fnmatchcase(op, one.op)
-            and (one.said in why.sentence or one.said in source)
-        ):
-            return one.do
-    return ""
+    """What helps a node; empty if nothing is known, or nothing is wrong."""
+    if not why.code:
+        return ""
+    return next((one.do for one in REWRITES if one.helps(form, op, why, source)), "")

@@ -26,6 +26,9 @@ _NAMED = (
 )
 """How each names an operator in its messages."""
 
+_IN_THREE_DIMENSIONS = ("conv3d", "conv_transpose3d")
+"""The convolutions that ExecuTorch's own kernel is left with, and refuses: XNNPACK takes all others."""
+
 
 class RefusedError(Exception):
     """Raised from what a writer of files raised, whatever that was; never leaves :mod:`edgeq.lower`."""
@@ -67,8 +70,9 @@ def _headline(error: BaseException) -> str:
 
 def _source(program: QuantizedProgram, operator: str) -> str:
     """The line of the first node of that operator; ``aten::sort.values`` is a form of ``aten.sort.default``."""
-    name = re.split(r"::|\.", operator)[1:2]
-    return next((source_of(node) for node in program.program.graph.nodes if [operator_name(node)] == name), "")
+    name = "".join(re.split(r"::|\.", operator)[1:2])
+    names = _IN_THREE_DIMENSIONS if name == "convolution" else (name,)
+    return next((source_of(node) for node in program.program.graph.nodes if operator_name(node) in names), "")
 
 
 def _node_at_work(error: BaseException) -> Node | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch.fx import Graph, Node
 
-_FRAME = re.compile(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)')
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in \w+\n\s*(.*)')
 _PLACE = re.compile(r"[^\s(]+:\d+(?=:)")
 _ORIGIN = "edgeq_origin"
 _NOT_THE_USERS = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), "<")
@@ -22,15 +22,17 @@ def source_of(node: Node) -> str:
 
     A module that only torch's own code calls, as ``nn.Sequential`` does, is named by its class: ``0.2 (Hardswish)``.
     """
-    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    users = [frame for frame in frames if not frame[0].startswith(_NOT_THE_USERS)]
-    where = module_of(node)
+    return source_in(node.meta.get("stack_trace") or "", module_of(node), _class_of(node))
+
+
+def source_in(stack_trace: str, module: str, kind: str = "") -> str:
+    """The same of a stack that was written down; ``kind`` is the class of the module."""
+    users = [frame for frame in _FRAME.findall(stack_trace) if not frame[0].startswith(_NOT_THE_USERS)]
+    place = kind
     if users:
         file, line, code = users[-1]
         place = f"{Path(file).name}:{line}: {code.strip()}"
-    else:
-        place = _class_of(node)
-    return f"{where} ({place})" if where and place else where or place
+    return f"{module} ({place})" if module and place else module or place
 
 
 def mark_origins(graph: Graph) -> None:

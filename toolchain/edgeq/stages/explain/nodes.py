@@ -40,7 +40,7 @@ def overview(artifact: Artifact, nodes: Nodes) -> Iterator[RenderableType]:
     yield from _partitions(nodes.partitions)
     yield from _movements(nodes.movements)
     for note in nodes.notes:
-        yield indented(f"assumed: {note}", "dim")
+        yield indented(f"note: {note}", "dim")
 
 
 def every(nodes: Nodes) -> Table:

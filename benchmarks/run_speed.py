@@ -64,20 +64,21 @@ def model_rows(name: str, flows: Sequence[str], counters: Sequence[str], *, roun
     with tempfile.TemporaryDirectory() as folder:
         print(f"{name}: making the files", flush=True)
         made = list(files(case, flows, Path(folder)))
-        paths = [file.path for file in made if file.path is not None]
+        found = [file for file in made if not file.problem]
+        paths = [file.path for file in found if file.timed]
         print(f"{name}: timing {len(paths)} files in turn", flush=True)
         with pinned():
             timed = time_in_turn(paths, sample, rounds=rounds) if rounds else {}
         print(f"{name}: counting instructions on {len(counters)} emulated boards", flush=True)
         with boards(counters) as places:  # not before: they would keep the processor from what is timed
-            counted = count_instructions(places, paths, sample)
+            counted = count_instructions(places, [file.path for file in found], sample)
         return [
             Row(
                 model=name,
                 flow=file.flow,
                 format=file.format,
-                activations=file.activations,
-                size_bytes=file.path.stat().st_size if file.path else 0,
+                variant=file.variant,
+                size_bytes=0 if file.problem else file.path.stat().st_size,
                 int8_mac_share=file.int8_mac_share,
                 partitions=file.partitions,
                 rounds_ns=timed[file.path].rounds if file.path in timed else [],

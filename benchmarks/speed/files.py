@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from accuracy.built import Built
 
 
-Form = Literal["", "S8", "U8"]
-"""The dtype of activations in an .onnx; "" where a format has only one."""
+Variant = Literal["", "S8", "U8", "x86"]
+"""What tells files of one flow and format: the dtype of activations; the processor, where .pte differ by it."""
 
 CALIBRATION = 8
 """Samples; ranges have no bearing on speed."""
+
+ARM, X86 = "rpi4", "host"
+"""The targets that files are made for."""
 
 FLOAT = "edgeq fp32"
 OURS = "edgeq int8-static"
@@ -44,14 +47,18 @@ NNCF = "nncf.quantize"
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A file to time, or why there is none."""
+    """A file to measure, or why there is none.
+
+    ``timed`` says whether it is for this machine's kind of processor.
+    """
 
     flow: str
-    path: Path | None = None
+    path: Path = Path()
     format: Format | Literal[""] = ""
-    activations: Form = ""
+    variant: Variant = ""
     int8_mac_share: float = 0.0
     partitions: int | None = None
+    timed: bool = True
     problem: str = ""
 
 
@@ -77,7 +84,7 @@ def files(case: Case, flows: Sequence[str], folder: Path) -> Iterator[File]:
 
 
 def _edgeq(recipe: str, case: Case, folder: Path) -> Iterator[File]:
-    """The .pte, which is one for all processors, and the .onnx for ARM and for x86."""
+    """Both formats for ARM and for x86; one file where both are the same. What is for ARM alone is not timed here."""
     inputs = tuple(torch.from_numpy(array) for array in case.example())
     specs = tuple(InputSpec(shape=tuple(t.shape), dtype=str(t.dtype).removeprefix("torch.")) for t in inputs)
 
@@ -88,29 +95,34 @@ def _edgeq(recipe: str, case: Case, folder: Path) -> Iterator[File]:
     model = Model(name=case.name, module=case.network, example_inputs=inputs)
     with own_cache(folder):
         program = quantize(FloatGraph(model, dataset, progress=SILENT), named(recipe), progress=SILENT)
-    made: tuple[tuple[Format, str, Form], ...] = (("pte", "rpi4", ""), ("onnx", "rpi4", "S8"), ("onnx", "host", "U8"))
-    if not program.recipe.quantized:
-        made = (("pte", "rpi4", ""), ("onnx", "rpi4", ""))
-    for form, target, activations in made:
-        path = folder / f"edgeq-{recipe}{activations}.{form}"
-        covered = lower(program, form, load_target(target), path)
-        yield File(
-            flow=f"edgeq {recipe}",
-            path=path,
-            format=form,
-            activations=activations,
-            int8_mac_share=covered.int8_mac_share,
-            partitions=covered.partitions if form == "pte" else None,
-        )
+    variants: tuple[tuple[Format, Variant, Variant], ...] = (("pte", "", "x86"), ("onnx", "S8", "U8"))
+    for form, arm, x86 in variants if program.recipe.quantized else (("pte", "", ""), ("onnx", "", "")):
+        made = []
+        for target, variant in ((ARM, arm), (X86, x86)) if arm != x86 else ((ARM, ""),):
+            path = folder / f"edgeq-{recipe}-{target}{variant}.{form}"
+            covered = lower(program, form, load_target(target), path)
+            made.append(
+                File(
+                    flow=f"edgeq {recipe}",
+                    path=path,
+                    format=form,
+                    variant=variant,
+                    int8_mac_share=covered.int8_mac_share,
+                    partitions=covered.partitions if form == "pte" else None,
+                )
+            )
+        for_arm, for_x86 = made[0], made[-1]
+        if for_arm.path.read_bytes() == for_x86.path.read_bytes():
+            yield for_arm
+        else:
+            yield from (replace(for_arm, timed=False), for_x86)
 
 
 def _peer(
-    flow: str, activations: Form, make: Callable[[Case, Path], list[Built]], case: Case, folder: Path
+    flow: str, variant: Variant, make: Callable[[Case, Path], list[Built]], case: Case, folder: Path
 ) -> Iterator[File]:
     for built in make(case, folder):
-        yield File(
-            flow=flow, path=built.path, format=built.form, activations=activations, int8_mac_share=built.int8_share
-        )
+        yield File(flow=flow, path=built.path, format=built.form, variant=variant, int8_mac_share=built.int8_share)
 
 
 def _onnx_runtime(case: Case, folder: Path) -> Iterator[File]:

@@ -28,7 +28,7 @@ class Row:
     model: str
     flow: str
     format: str = ""
-    activations: str = ""
+    variant: str = ""
     size_bytes: int = 0
     int8_mac_share: float = 0.0
     partitions: int | None = None
@@ -38,8 +38,8 @@ class Row:
 
     @property
     def file(self) -> str:
-        """Its format, and its form where there is more than one."""
-        return f".{self.format} {self.activations}".strip()
+        """Its format, and its variant where there is more than one."""
+        return f".{self.format} {self.variant}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,8 @@ def find(rows: Sequence[Row], model: str, flow: str, file: str) -> Row | None:
 def verdicts(rows: Sequence[Row]) -> Iterator[str]:
     """Each bar with what was measured, then what is slower or dearer than it should be."""
     for bar in BARS:
-        ours, other = find(rows, bar.model, OURS, bar.file), find(rows, bar.model, *bar.other)
+        ours = find(rows, bar.model, OURS, f"{bar.file} x86") or find(rows, bar.model, OURS, bar.file)
+        other = find(rows, bar.model, *bar.other)
         if ours is None or other is None or not ours.rounds_ns or not other.rounds_ns:
             continue
         found = stats.median_ratio(other.rounds_ns, ours.rounds_ns)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from edgeq.quiet import quietly
 
 with quietly():
@@ -72,10 +74,15 @@ class _Pad(generic.ConstantPadConfig):  # type: ignore[misc]  # ExecuTorch is no
     def check_constraints(self, node: Node, ep: ExportedProgram) -> bool:
         zeros = len(node.args) < 3 or node.args[2] == 0  # noqa: PLR2004  # input, amounts, value
         read_as_integers = all(is_quant(user) or _is_int8_convolution(user) for user in node.users)
-        taken = read_as_integers or not zeros or not is_dequant(node.args[0])
+        taken = read_as_integers or not zeros or not _is_read_from_int8(node.args[0])
         if not taken:
             generic.why(node, reason="zeros around an int8 tensor that an operator in float reads")
         return taken and bool(super().check_constraints(node, ep))
+
+
+def _is_read_from_int8(node: Any) -> bool:  # noqa: ANN401  # what an operator reads
+    """Whether a partition may hold the integers of ``node``; it holds none of the bytes that a file takes."""
+    return bool(is_dequant(node)) and torch.uint8 not in node.args
 
 
 def _is_int8_convolution(node: Node) -> bool:

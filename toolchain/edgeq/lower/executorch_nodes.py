@@ -297,8 +297,11 @@ def nodes_of(program: QuantizedProgram, lowered: ExportedProgram, watched: Watch
     ]
     outside = [node for node in lowered.graph.nodes if _is_operator(node)]
     total = sum(total_macs(part.nodes) for part in parts) + total_macs(outside)
-    facts = [_left_out(node, watched.refusals[node.name], total) for node in outside if not _converts(node)]
-    facts += [_left_out(node, _BYTES_OF_AN_IMAGE, total) for node in outside if _reads_bytes(node)]
+    facts = [
+        _left_out(node, _BYTES_OF_AN_IMAGE if _reads_bytes(node) else watched.refusals[node.name], total)
+        for node in outside
+        if _reads_bytes(node) or not _converts(node)
+    ]
     for part in parts:
         facts += [_facts(part, node, program, total) for node in part.nodes]
     return Nodes(
@@ -323,7 +326,7 @@ def _is_operator(node: Node) -> bool:
 
 
 def _reads_bytes(node: Node) -> bool:
-    return bool(is_dequant(node) and node.args[0].op == "placeholder")  # type: ignore[union-attr]  # it reads a node
+    return operator_name(node) == "dequantize_per_tensor" and node.args[0].op == "placeholder"  # type: ignore[union-attr]  # it reads a node
 
 
 def _converts(node: Node) -> bool:

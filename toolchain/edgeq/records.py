@@ -372,6 +372,8 @@ class OpTime:
     ``source`` are those of :class:`FileOperator`, empty where not known.
     What no operator took is one with ``kind`` "unattributed", what a
     delegate's call took beside its operators one with "delegate call".
+    ``op`` is the type of the file's operator, ``elements`` those of its
+    result, or of its input where that is not known.
     """
 
     name: str
@@ -379,6 +381,8 @@ class OpTime:
     delegated: bool
     kernel: str = ""
     kind: Literal["operator", "delegate call", "unattributed"] = "operator"
+    op: str = ""
+    elements: int = 0
     node: str = ""
     module: str = ""
     source: str = ""

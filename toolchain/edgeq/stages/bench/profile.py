@@ -9,6 +9,7 @@ two sequences are aligned.
 from __future__ import annotations
 
 import functools
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -132,16 +133,16 @@ def profile_all(
 def profiled(visits: Sequence[Execution], operators: Sequence[FileOperator], *, device: str) -> Profiled:
     """What profiled visits of one artifact say together; RunnerProtocolError if it is no profile or they differ."""
     try:
-        rounds = [_profiled_runs(visit) for visit in visits]
+        rounds = [_by_identity(_profiled_runs(visit)) for visit in visits]
     except StreamError as error:
         raise RunnerProtocolError(device, str(error)) from error
-    if len({tuple(one.name for one in each) for each in rounds}) != 1:
+    first, *others = rounds
+    if any(each.keys() != first.keys() for each in others):
         raise RunnerProtocolError(device, "it ran other operators each time")
     latencies = tuple(run.ns for visit in visits for run in visit.runs)
-    made_of = matched(rounds[0], operators)
     ops = [
-        _op_time(same[0], [ns for one in same for ns in one.ns], origin)
-        for same, origin in zip(zip(*rounds, strict=True), made_of, strict=True)
+        _op_time(one, [ns for each in rounds for ns in each[identity].ns], origin)
+        for (identity, one), origin in zip(first.items(), matched(tuple(first.values()), operators), strict=True)
     ]
     rest = round(stats.interquartile_mean(latencies)) - sum(op.ns for op in ops)
     ops.append(OpTime(name="", ns=max(0, rest), delegated=False, kind="unattributed"))
@@ -156,6 +157,19 @@ def _profiled_runs(visit: Execution) -> tuple[OperatorTimes, ...]:
     return tuple(one.since(before) for one in operator_times(visit.profile, before + len(visit.runs)))
 
 
+def _by_identity(timed: Sequence[OperatorTimes]) -> dict[tuple[object, int], OperatorTimes]:
+    """Each operator under what is the same of it in every process.
+
+    ONNX Runtime numbers what it adds (``ReorderOutput_token_27``), and orders
+    what is free to run in any order, anew each time.
+    """
+    found: dict[tuple[object, int], OperatorTimes] = {}
+    for one in timed:
+        like = (_ADDED.sub("", one.name), one.kernel, one.reads)
+        found[like, sum(1 for other, _ in found if other == like)] = one
+    return found
+
+
 def _op_time(timed: OperatorTimes, ns: Sequence[int], origin: FileOperator | None) -> OpTime:
     return OpTime(
         name=timed.name,
@@ -163,6 +177,8 @@ def _op_time(timed: OperatorTimes, ns: Sequence[int], origin: FileOperator | Non
         delegated=timed.place != "kernel" or timed.accelerated,
         kernel=timed.kernel,
         kind="delegate call" if timed.place == "delegate" else "operator",
+        op=origin.op if origin else "",
+        elements=(origin.elements if origin else 0) or math.prod(next(iter(timed.reads), (0,))),
         node=origin.node if origin else "",
         module=origin.module if origin else "",
         source=origin.source if origin else "",

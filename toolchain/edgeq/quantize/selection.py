@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 def selected(graph: Graph, recipe: Recipe) -> frozenset[Node]:
     """The layers that the patterns of ``recipe.keep_float`` match, by the path of their module or the name of the node.
 
+    The whole name of a node, no pattern, may be that of any other operation.
+
     RecipeError if a pattern matches none: a layer that silently becomes
     int8 after all is the worst answer to a typing error.
     """
     layers = [node for node in graph.nodes if node.target in LAYERS]
+    others = {node.name: node for node in graph.nodes if node.op == "call_function" and node.target not in LAYERS}
     found: set[Node] = set()
     for pattern in recipe.keep_float:
+        if pattern in others:
+            found.add(others[pattern])
+            continue
         matched = [layer for layer in layers if any(fnmatchcase(name, pattern) for name in names_of(layer))]
         if not matched:
             known = sorted({name for layer in layers for name in names_of(layer)})

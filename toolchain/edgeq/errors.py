@@ -80,6 +80,19 @@ class RecipeError(ConfigError):
         super().__init__(f"recipe {recipe!r}: {reason}", hint=hint)
 
 
+class NoOperatorTimesError(ConfigError):
+    """A recipe that decides by what operators take on a board, and no measurement that says it."""
+
+    def __init__(self, build: object, target: str, *, form: str = "") -> None:
+        what = f"of both its .{form} files as they would be built now" if form else "on a board"
+        super().__init__(
+            f"int8-fastest needs the time of each operator on the board, and {build} holds none {what}",
+            hint=f"run: edgeq build PROJECT --target {target} --recipe int8-static --out {build}, edgeq deploy {build} "
+            f"--device DEV, edgeq bench {build} --device DEV --profile; then build int8-fastest in the same place. "
+            "Emulated times say nothing of a board",
+        )
+
+
 class MissingToolError(HostToolError):
     """A program that edgeq needs is not on this machine."""
 

@@ -31,7 +31,7 @@ class Recipe:
     apart and a simulation sees a gain. ``group_size`` is the
     number of int4 weights that share a scale. ``keep_float`` are patterns
     (``*`` and ``?``) of the layers that stay float, by the module's path or
-    the node's name.
+    the node's name; any other operation stays float by its node's whole name.
     """
 
     name: str
@@ -107,6 +107,11 @@ RECIPES = {
         Recipe(
             name="int8-mixed",
             description="static int8 with as few MACs in float as the accuracy budget needs",
+            method="search",
+        ),
+        Recipe(
+            name="int8-fastest",
+            description="static int8 with what is faster in float left in float, by times of operators on the device",
             method="search",
         ),
         Recipe(

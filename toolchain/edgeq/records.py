@@ -262,6 +262,64 @@ class Search:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OperationCost:
+    """What an operation took in either precision, in nanoseconds of one inference, and in which it is to run."""
+
+    node: str
+    module: str
+    source: str
+    float_ns: int
+    int8_ns: int
+    runs_in: Literal["float", "int8"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedTrial:
+    """An artifact that was considered for its speed.
+
+    ``predicted_ns`` is the sum of what was measured of its operations and of
+    conversions; ``median_ns`` of timed inferences, interleaved with all
+    others of the search, None where it was not timed. ``over_fp32`` and
+    ``over_int8`` are the twins' medians over this one's, with a 95 %
+    interval, None for the twin itself.
+    """
+
+    recipe: str
+    float_nodes: tuple[str, ...] = ()
+    why: str
+    predicted_ns: int | None = None
+    median_ns: int | None = None
+    over_fp32: tuple[float, float, float] | None = None
+    over_int8: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedSearch:
+    """How ``int8-fastest`` came to what it is in one ``format``: from times of operators on ``device``.
+
+    ``outcome`` is "met" if the artifact was timed and is faster than both
+    twins, "missed" if none was and ``chosen`` is the faster twin's recipe,
+    "cannot tell" if it could not be timed from here. The conversions are in
+    nanoseconds for each element.
+    """
+
+    name: str
+    format: Format
+    device: str
+    timing: Timing
+    threads: int
+    outcome: Outcome
+    chosen: str
+    float_nodes: tuple[str, ...]
+    reason: str
+    quantize_ns_per_element: float
+    dequantize_ns_per_element: float
+    layout_ns_per_element: float
+    costs: tuple[OperationCost, ...]
+    trials: tuple[SpeedTrial, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The table of contents of a build."""
 
@@ -277,6 +335,7 @@ class Manifest:
     findings: tuple[str, ...] = ()
     limits: Limits | None = None
     searches: tuple[Search, ...] = ()
+    speed_searches: tuple[SpeedSearch, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -603,6 +662,7 @@ class ReportedBuild:
     cross_checks: tuple[CrossCheck, ...]
     decision: Decision
     searches: tuple[Search, ...] = ()
+    speed_searches: tuple[SpeedSearch, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,7 +124,11 @@ def _lines(advice: Advice) -> str:
 def _tables(manifest: Manifest) -> Group:
     from rich.console import Group  # noqa: PLC0415  # --json does without
 
-    return Group(*(shown.search(one) for one in manifest.searches), _table(manifest))
+    return Group(
+        *(shown.search(one) for one in manifest.searches),
+        *(shown.speed_search(one) for one in manifest.speed_searches),
+        _table(manifest),
+    )
 
 
 def _table(manifest: Manifest) -> Table:

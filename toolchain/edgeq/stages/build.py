@@ -5,6 +5,7 @@ A build is written beside its place and takes it when it is whole.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
@@ -22,10 +23,13 @@ from edgeq.model import load_dataset, load_model, load_training
 from edgeq.quantize import FloatGraph, quantize
 from edgeq.quantize.explain import numerics_of, sums_saturate
 from edgeq.quantize.qat import train_quantization_aware
+from edgeq.recipe import named
 from edgeq.schema import to_json
 from edgeq.stages import reuse
+from edgeq.stages.bench import read_measurements
 from edgeq.stages.bench.profile import write_operators
 from edgeq.stages.explain import write_nodes, write_numerics
+from edgeq.stages.fastest import FASTEST, Made, SpeedGround, fastest, require_times
 from edgeq.stages.journal import Journal
 from edgeq.stages.report.decision import ASSUMED_DROP_PP
 from edgeq.stages.running import runner
@@ -54,6 +58,8 @@ def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
     """
     if not reuse.is_replaceable(out):
         raise NotReplaceableError(out)
+    if any(recipe.name == FASTEST for recipe in what.recipes):
+        require_times(what.target, read_measurements(out), out)
     with recording(out) as trace:
         return _build(what, out, trace, progress)
 
@@ -69,7 +75,7 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
     with atomic_folder(out) as folder, runner(what.jobs) as running:
         data = keep_evaluation(evaluation, folder, what.project, progress=progress)
         scorer = Scorer(folder, data, what.threads, running, progress)
-        made = _Maker(what, folder, sources, scorer, progress)
+        made = _Maker(what, out, folder, sources, scorer, progress)
         for recipe in what.recipes:
             made.add(recipe)
         manifest = records.Manifest(
@@ -84,16 +90,19 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
             findings=tuple(made.findings()),
             limits=what.project.limits,
             searches=tuple(made.searches),
+            speed_searches=tuple(made.speed_searches),
         )
         write_text(folder / reuse.MANIFEST, reuse.manifest_text(manifest))
         write_text(folder / "target.json", to_json(what.target, indent=2) + "\n")
-        reuse.keep_inputs(what, trace, folder, unrepeatable=(*sources.findings(), *_unrepeatable(evaluation)))
+        reuse.keep_inputs(what, trace, folder, unrepeatable=(*sources.findings(), *_unrepeatable(what, evaluation)))
         reuse.take_over(out, folder, manifest.model)
     reuse.remember_place(what, out)
     return manifest
 
 
-def _unrepeatable(evaluation: Dataset) -> Iterator[str]:
+def _unrepeatable(what: Plan, evaluation: Dataset) -> Iterator[str]:
+    if any(recipe.name == FASTEST for recipe in what.recipes):
+        yield f"{FASTEST} is decided by measurements, which differ each time"
     if not evaluation.repeatable:
         yield f"{evaluation.where} gives other samples each time it is called"
 
@@ -168,8 +177,12 @@ class _Lowered:
 class _Maker:
     """Makes the artifacts of one build, recipe by recipe."""
 
-    def __init__(self, what: Plan, folder: Path, sources: _Sources, scorer: Scorer, progress: Progress) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  # what a build is made of
+        self, what: Plan, out: Path, folder: Path, sources: _Sources, scorer: Scorer, progress: Progress
+    ) -> None:
         self._what = what
+        self._out = out
+        self._measured = read_measurements(out)
         self._folder = folder
         self._sources = sources
         self._scorer = scorer
@@ -177,10 +190,14 @@ class _Maker:
         self._notes: list[str] = []
         self._lowered: list[_Lowered] = []
         self.searches: list[records.Search] = []
+        self.speed_searches: list[records.SpeedSearch] = []
         self.calibration: records.CalibrationData | None = None
 
     def add(self, recipe: Recipe) -> None:
         """Make the artifacts of one recipe, after a search for it where its name stands for one."""
+        if recipe.name == FASTEST:
+            self._add_fastest()
+            return
         if recipe.method == "search":
             found = search(recipe, self._ground(), progress=self._progress)
             self.searches.append(found.record)
@@ -198,6 +215,50 @@ class _Maker:
     def artifacts(self) -> tuple[records.Artifact, ...]:
         """Everything that was made, scored: when all of it has been added."""
         return tuple(self._artifact(one) for one in self._lowered)
+
+    def _add_fastest(self) -> None:
+        """Make the artifact of each format that is fastest in its own runtime: they differ in what is float."""
+        for form in self._what.formats:
+            with self._speed_ground(form) as ground:
+                found = fastest(ground, progress=self._progress)
+            self.speed_searches.append(found.record)
+            program = quantize(self._sources.plain, found.recipe, progress=self._progress)
+            self._notes += program.notes
+            self.calibration = self.calibration or program.calibration
+            self._lower(program, form)
+
+    @contextlib.contextmanager
+    def _speed_ground(self, form: records.Format) -> Iterator[SpeedGround]:
+        twins = {
+            one.recipe: Made(path=one.path, sha256=sha256_file(one.path), operators=one.coverage.operators)
+            for one in self._lowered
+            if one.form == form and one.recipe in ("fp32", "int8-static")
+        }
+        trial = self._folder / f"{self._sources.model.name}.trial-int8.{form}"
+        try:
+            if "int8-static" not in twins:
+                twins["int8-static"] = self._made(named("int8-static"), trial)
+            self._scorer.rest()
+            yield SpeedGround(
+                source=self._sources.plain,
+                target=self._what.target,
+                form=form,
+                folder=self._folder,
+                model=self._sources.model.name,
+                twins=twins,
+                make=self._made,
+                sample=self._scorer.first_sample(),
+                measured=self._measured,
+                out=self._out,
+            )
+        finally:
+            trial.unlink(missing_ok=True)
+
+    def _made(self, recipe: Recipe, path: Path) -> Made:
+        """An artifact that is not kept."""
+        program = quantize(self._sources.plain, recipe, progress=self._progress)
+        coverage = lower(program, "pte" if path.suffix == ".pte" else "onnx", self._what.target, path)
+        return Made(path=path, sha256=sha256_file(path), operators=coverage.operators)
 
     def findings(self) -> Iterator[str]:
         """What a person should know of the files before they are measured."""

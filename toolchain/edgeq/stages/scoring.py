@@ -133,6 +133,15 @@ class Scorer:
         self._host_outputs.pop(name, None)
         (self._folder / outputs_file(name)).unlink(missing_ok=True)
 
+    def rest(self) -> None:
+        """Wait until all that was begun has ended: what is to be timed needs the processor for itself."""
+        for name in tuple(self._begun):
+            self._outputs(name)
+
+    def first_sample(self) -> bytes:
+        """One sample as a runner takes it."""
+        return b"".join(np.ascontiguousarray(array).tobytes() for array in self._set.sample(0))
+
     def golden(self, name: str) -> records.Golden:
         """The first sample and the output for it of an artifact that was begun with ``golden`` and scored."""
         return self._golden[name]

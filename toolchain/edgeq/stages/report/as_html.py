@@ -80,7 +80,7 @@ def _section(report: Report, build: ReportedBuild) -> BuildSection:
     rows = [row for _, group in groups for row in group]
     checks = [check for check in report.checks if check.build == build.build]
     more = [
-        *map(searches.table, build.searches),
+        *searches.tables_of(build),
         tables.coverage(rows),
         tables.undelegated(rows),
         tables.host_scores(rows),

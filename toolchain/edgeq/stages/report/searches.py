@@ -9,7 +9,7 @@ from edgeq.stages.report import figures
 from edgeq.stages.report.tables import Cell, Column, Table, Tone
 
 if TYPE_CHECKING:
-    from edgeq.records import Manifest, Search, Trial
+    from edgeq.records import Manifest, ReportedBuild, Search, SpeedSearch, SpeedTrial, Trial
 
 _COLUMNS = (
     Column(name="Tried", numeric=False),
@@ -33,6 +33,51 @@ def table(search: Search) -> Table:
         note=f"The budget is {search.max_drop_pp:g} pp against fp32 on the same samples, judged on the "
         f".{search.format} in its runtime on the build machine: {search.reason}.",
     )
+
+
+_SPEED_COLUMNS = (
+    Column(name="Considered", numeric=False),
+    Column(name="In float"),
+    Column(name="Predicted"),
+    Column(name="Median"),
+    Column(name="Over fp32"),
+    Column(name="Over int8-static"),
+)
+
+
+def tables_of(build: ReportedBuild) -> tuple[Table, ...]:
+    """One for each search of a build."""
+    return (*map(table, build.searches), *map(speed_table, build.speed_searches))
+
+
+def speed_table(search: SpeedSearch) -> Table:
+    """A row for each artifact that a search for the fastest considered, the twins included."""
+    return Table(
+        title=f"Search for {search.name}, .{search.format}, by times on {search.device}",
+        columns=_SPEED_COLUMNS,
+        rows=tuple(_speed_row(trial, len(search.costs)) for trial in search.trials),
+        note=f"{search.reason}. Predicted is the sum of what was measured of the operations that may be int8 and of "
+        "the conversions between them; the median is of whole inferences.",
+    )
+
+
+def _speed_row(trial: SpeedTrial, operations: int) -> tuple[Cell, ...]:
+    kept = operations if trial.recipe == "fp32" else len(trial.float_nodes)
+    return (
+        Cell(text=trial.recipe, small=trial.why),
+        Cell(text=f"{kept} of {operations}"),
+        _NOTHING if trial.predicted_ns is None else Cell(text=figures.ms(trial.predicted_ns / 1e6)),
+        _NOTHING if trial.median_ns is None else Cell(text=figures.ms(trial.median_ns / 1e6)),
+        _over(trial.over_fp32),
+        _over(trial.over_int8),
+    )
+
+
+def _over(ratio: tuple[float, float, float] | None) -> Cell:
+    if ratio is None:
+        return _NOTHING
+    middle, low, high = ratio
+    return Cell(text=figures.ratio(middle), small=f"{figures.ratio(low)} to {figures.ratio(high)}")
 
 
 def checks(build: str, manifest: Manifest) -> tuple[Check, ...]:

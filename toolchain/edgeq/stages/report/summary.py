@@ -284,6 +284,7 @@ def _reported(build: str, manifest: Manifest, gathered: Gathered, decided: Decis
         cross_checks=manifest.cross_checks,
         decision=decided,
         searches=manifest.searches,
+        speed_searches=manifest.speed_searches,
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from edgeq.records import Check, Report, ReportedBuild, Search
+    from edgeq.records import Check, Report, ReportedBuild, Search, SpeedSearch
 
 _STYLES = {"": "", "good": "green", "bad": "bold red", "open": "yellow", "dim": "dim"}
 
@@ -52,6 +52,9 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[RenderableType]:
     for record in build.searches:
         yield Text()
         yield search(record)
+    for speed in build.speed_searches:
+        yield Text()
+        yield speed_search(speed)
     yield from _limits([check for check in report.checks if check.build == build.build])
     for question in build.decision.open_questions:
         yield Text()
@@ -75,8 +78,16 @@ def _limits(checks: Sequence[Check]) -> Iterator[RenderableType]:
 
 def search(record: Search) -> RenderableType:
     """What a search for a recipe tried, as a table under a heading."""
-    laid_out = searches.table(record)
-    return Group(Text(printable(laid_out.title), style="bold"), _drawn(laid_out), _indented(laid_out.note), Text())
+    return _headed(searches.table(record))
+
+
+def speed_search(record: SpeedSearch) -> RenderableType:
+    """What a search for the fastest artifact considered, as a table under a heading."""
+    return _headed(searches.speed_table(record))
+
+
+def _headed(table: tables.Table) -> RenderableType:
+    return Group(Text(printable(table.title), style="bold"), _drawn(table), _indented(table.note), Text())
 
 
 def _drawn(table: tables.Table) -> Drawn:

@@ -22,7 +22,7 @@ from edgeq import world
 from edgeq.errors import ConfigError, CorruptArtifactError
 from edgeq.files import atomic_folder, cache_dir, try_folder_lock, write_text
 from edgeq.project import BuildSection
-from edgeq.records import FORMATS, FileFact, Inputs, Limits, Manifest
+from edgeq.records import FORMATS, Inputs, Limits, Manifest
 from edgeq.schema import from_json, to_json
 
 if TYPE_CHECKING:
@@ -187,19 +187,27 @@ def _remember(build: Path, text: bytes, then: Inputs, started_ns: int, manifest:
     That is the manifest, whose limits may be new, and the times of files that
     were read because those had changed, so that they are read but once.
     """
-    files = tuple(_renewed(one, then.recorded_at_ns) for one in then.files)
-    outputs = tuple(_renewed(one, then.recorded_at_ns, within=build) for one in then.outputs)
     path = build / MANIFEST
     is_told = path.read_bytes() == manifest_text(manifest).encode()
-    if is_told and (files, outputs) == (then.files, then.outputs):
+    files = {one: Path(one.path) for one in then.files}
+    outputs = {one: build / one.path for one in then.outputs}
+    if is_told and all(
+        world.is_untouched(one, then.recorded_at_ns, os.stat(place)) for one, place in (files | outputs).items()
+    ):
         return True
     with try_folder_lock(build) as free, contextlib.suppress(OSError):  # a build that is only read stays as it is
         if free and (build / INPUTS).read_bytes() == text:
             if not is_told:
                 write_text(path, manifest_text(manifest))
-                told = world.fact(path, within=build)
-                outputs = tuple(told if one.path == told.path else one for one in outputs)
-            renewed = dataclasses.replace(then, files=files, outputs=outputs, recorded_at_ns=started_ns)
+            renewed = dataclasses.replace(
+                then,
+                files=tuple(world.renumbered(one, place) for one, place in files.items()),
+                outputs=tuple(
+                    world.fact(place, within=build) if place == path else world.renumbered(one, place)
+                    for one, place in outputs.items()
+                ),
+                recorded_at_ns=started_ns,
+            )
             write_text(build / INPUTS, to_json(renewed) + "\n")
             return True
     return False
@@ -208,10 +216,3 @@ def _remember(build: Path, text: bytes, then: Inputs, started_ns: int, manifest:
 def manifest_text(manifest: Manifest) -> str:
     """A manifest as it is written into a build."""
     return to_json(manifest, indent=2) + "\n"
-
-
-def _renewed(then: FileFact, recorded_at_ns: int, *, within: Path | None = None) -> FileFact:
-    path = within / then.path if within else Path(then.path)
-    if world.is_untouched(then, recorded_at_ns, os.stat(path)):
-        return then
-    return world.renumbered(then, path)

@@ -10,7 +10,7 @@
     explain  BUILD                            -> what stayed float, which layers lose accuracy
 
 Each function reads what the one before wrote, so they can run on different
-days and machines. Only ``build`` imports torch.
+days and machines. Only ``build`` imports torch, and only where something has changed.
 """
 
 from __future__ import annotations

@@ -97,6 +97,15 @@ def _plan(
     return plan(load_project(project), load_target(target), recipes=recipes, formats=formats, jobs=jobs)
 
 
+def test_scoring_in_another_process_changes_no_byte(project: Path, built: Path, tmp_path: Path) -> None:
+    _build(project, tmp_path / "beside", "--jobs", "2", "--rebuild")
+    for path in built.rglob("*"):
+        if path.is_file() and path.name not in ("manifest.json", "inputs.json"):
+            assert path.read_bytes() == (tmp_path / "beside" / path.relative_to(built)).read_bytes(), path
+    here, beside = (json.loads((folder / "manifest.json").read_bytes()) for folder in (built, tmp_path / "beside"))
+    assert {**here, "created_at": ""} == {**beside, "created_at": ""}
+
+
 def test_nothing_is_done_again_and_torch_is_not_even_imported(project: Path, built: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from edgeq import pipeline;"

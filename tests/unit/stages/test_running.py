@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +13,7 @@ from onnx import TensorProto, helper, save
 from edgeq import errors, records
 from edgeq.evaluation import GrowingArray
 from edgeq.progress import SILENT
+from edgeq.stages import running as running_stage
 from edgeq.stages.running import Beside, Failure, Job, outputs_file, runner
 
 if TYPE_CHECKING:
@@ -124,3 +127,18 @@ def test_no_golden_pair_is_kept_unless_asked_for(build: Path) -> None:
         running.begin(_job(build, _artifact(build, "Exp"), golden=False), SILENT)
         assert running.result(SILENT) is None
     assert not (build / "golden").exists()
+
+
+def test_ctrl_c_is_for_the_build_to_act_on(build: Path) -> None:
+    with runner(2) as running:
+        assert isinstance(running, Beside)
+        running.begin(_job(build, _artifact(build, "Exp")), SILENT)
+        running.result(SILENT)
+        os.kill(running._process.pid, signal.SIGINT)
+        running.begin(_job(build, _artifact(build, "Exp")), SILENT)
+        assert running.result(SILENT) is not None
+
+
+def test_without_anybody_to_give_it_jobs_it_ends() -> None:
+    done = subprocess.run([sys.executable, "-m", running_stage.__name__], input=b"", capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"")

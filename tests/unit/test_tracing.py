@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from edgeq import tracing, world
+from edgeq.schema import to_json
 from edgeq.tracing import recording
 from edgeq.user_code import called, find_function, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from edgeq.records import Inputs
 
@@ -60,6 +62,25 @@ def worker():
     if os.fork() == 0:
         os._exit(0)
     os.wait()
+
+def resources():
+    import importlib.resources, pkgutil
+    import packed
+    text = importlib.resources.files(packed).joinpath("weights.bin").read_text()
+    return text + pkgutil.get_data("packed", "more.bin").decode()
+
+def in_a_folder_that_it_would_make():
+    os.makedirs(HERE / "photos", exist_ok=True)
+    (HERE / "photos").mkdir(exist_ok=True)
+    try:
+        open(HERE / "photos" / "one.jpg", "x")
+    except FileExistsError:
+        pass
+    return (HERE / "photos" / "one.jpg").read_bytes()
+
+def logging_what_it_does():
+    with (HERE / "log.txt").open("a") as file:
+        file.write("called")
 
 def rewritten():
     (HERE / "weights.bin").read_bytes()
@@ -214,6 +235,46 @@ def test_folders_that_the_users_code_adds_to_pythons_path_are_looked_in(
     assert _changed(then, project)
 
 
+def test_the_data_of_a_package_are_inputs_however_they_are_read(project: Path) -> None:
+    (project / "packed").mkdir()
+    for name in ("__init__.py", "weights.bin", "more.bin"):
+        (project / "packed" / name).write_text("")
+    then = _record(project, "resources")
+    assert not _changed(then, project)
+    (project / "packed" / "more.bin").write_text("more")
+    assert "more.bin has changed" in _changed(then, project)
+    then = _record(project, "resources")
+    (project / "packed" / "weights.bin").write_text("heavier")
+    assert "weights.bin has changed" in _changed(then, project)
+
+
+def test_what_code_would_have_made_but_was_there_is_an_input(project: Path) -> None:
+    then = _record(project, "in_a_folder_that_it_would_make")
+    assert not _changed(then, project)
+    _same_size_and_time(project / "photos" / "one.jpg")
+    assert _changed(then, project) == f"{project / 'photos' / 'one.jpg'} has changed"
+
+
+def test_a_log_that_is_only_written_is_no_input(project: Path) -> None:
+    (project / "log.txt").write_text("begun\n")
+    then = _record(project, "logging_what_it_does")
+    assert not then.unseen
+    (project / "log.txt").write_text("rotated\n")
+    assert not _changed(then, project)
+
+
+def test_a_name_that_is_no_text_does_not_end_the_build(project: Path) -> None:
+    name = os.fsdecode(b"odd-\xff.bin")
+    (project / name).write_text("odd")
+    (project / "data.py").write_text(
+        "from pathlib import Path\ndef samples():\n"
+        "    return [path.read_bytes() for path in Path(__file__).parent.glob('*.bin')]\n"
+    )
+    then = _record(project)
+    assert "cannot be written down" in then.unseen[0]
+    assert to_json(then)
+
+
 def test_another_request_is_named(project: Path) -> None:
     then = _record(project)
     assert world.changed(then, {"the target": "another"}, project) == "the target is another one"
@@ -260,7 +321,7 @@ def test_modules_that_read_for_themselves_are_found_by_whatever_name(source: str
 def test_a_native_library_that_no_module_stands_for_is_noticed(project: Path) -> None:
     pytest.importorskip("cffi")
     library = next(path for path in tracing._mapped_libraries() if path.rpartition("/")[2].startswith("libm."))
-    (project / "libsound.so").write_bytes(Path(library).read_bytes())
+    shutil.copy2(library, project / "libsound.so")  # with its time: it stays mapped while other tests run
     (project / "data.py").write_text(
         "from pathlib import Path\nfrom cffi import FFI\n"
         "def samples():\n    FFI().dlopen(str(Path(__file__).parent / 'libsound.so'))\n"

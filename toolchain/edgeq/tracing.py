@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _OWN = f"{Path(__file__).parent}/"
 _CALL_USERS_CODE = frozenset({f"{_OWN}user_code.py", f"{_OWN}model.py"})
-_IMPORT_SYSTEM = ("<frozen importlib", f"{os.path.dirname(os.__file__)}/importlib/")
+_IMPORT_SYSTEM = ("<frozen importlib", f"{os.path.dirname(os.__file__)}/importlib/metadata/")
 _KERNEL = ("/proc/", "/sys/", "/dev/null", "/dev/urandom", "/dev/random", "/dev/zero", "/dev/tty", "/dev/pts/")
 
 _PROCESSES = frozenset({"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn"})
@@ -116,7 +116,7 @@ class Trace:
             if not _imports(frame) and not isinstance(args[0], int):
                 self._listed(args[0])
         elif event in ("os.mkdir", "tempfile.mkdtemp"):
-            self.made.add(self._absolute(args[0]))
+            self._made_if_absent(self._absolute(args[0]))
         elif event == "os.rename":
             self.made.add(self._absolute(args[1]))
         elif event in _PROCESSES:
@@ -142,17 +142,30 @@ class Trace:
         if isinstance(path, int):
             return
         name = self._absolute(path)
-        if _imports(frame):
-            if name.endswith((".py", ".pyc")) and not world.is_installed(name) and not name.startswith(_OWN):
-                with contextlib.suppress(ValueError, NotImplementedError):
-                    compiled, name = name, source_from_cache(name) if name.endswith(".pyc") else name
-                    if compiled != name:
-                        self.compiled[name] = compiled
-                self.read(name)
-        elif flags & os.O_ACCMODE == os.O_WRONLY or flags & (os.O_TRUNC | os.O_EXCL):
+        if name.endswith((".py", ".pyc")) and _imports(frame):
+            self._imported(name)
+        elif flags & os.O_TRUNC:
             self.made.add(name)
-        else:
+        elif flags & os.O_EXCL:
+            self._made_if_absent(name)
+        elif flags & os.O_ACCMODE != os.O_WRONLY:  # what is only appended to tells nothing
             self.read(name)
+
+    def _imported(self, name: str) -> None:
+        """Note the source of a module, whether it or its compiled form was opened."""
+        if world.is_installed(name) or name.startswith(_OWN):
+            return
+        source = name
+        if name.endswith(".pyc"):
+            with contextlib.suppress(ValueError, NotImplementedError):
+                source = source_from_cache(name)
+                self.compiled[source] = name
+        self.read(source)
+
+    def _made_if_absent(self, name: str) -> None:
+        """Note what is about to be made, unless it is there already: then that fails, and the old is what is read."""
+        if world.kind(Path(name), follow=False) == world.ABSENT:
+            self.made.add(name)
 
     def opened(self, path: Any) -> None:  # noqa: ANN401  # a path, or a file that Python has opened
         """Note a path that native code is about to read."""
@@ -219,6 +232,11 @@ class Trace:
             **dict.fromkeys(self._loaded_before(loaded), False),
             **dict.fromkeys(filter(None, starmap(_out_of_date, sorted(self.compiled.items()))), False),
         }
+        for name in (*self.files, *self.kinds, *self.listings):
+            if not name.isprintable():
+                unseen[f"the name {name!a} cannot be written down"] = False
+                for known in (self.files, self.kinds, self.listings):
+                    known.pop(name, None)
         files = []
         for name, (before, sha256) in sorted(self.files.items()):
             try:

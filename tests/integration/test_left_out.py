@@ -156,6 +156,11 @@ SEEDS = {
     "a logarithm of a softmax": Seed(
         lambda x: F.log_softmax(x, 1), _no_kernel("log_softmax"), {("LogSoftmax", "float-kernel")}
     ),
+    "as many values as there are": Seed(
+        lambda x: x * torch.abs(x[x > 0]).sum(),
+        {*_no_kernel("gt", "index", "sum"), ("abs", "dynamic-shape"), ("mul", "float-operands")},
+        {("Abs", "float-kernel"), ("ReduceSum", "float-kernel"), *BINARY},
+    ),
     "an activation behind another": Seed(
         lambda x: torch.relu(torch.sigmoid(x)), set(), set()
     ),

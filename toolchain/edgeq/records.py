@@ -843,15 +843,15 @@ class Partition:
 class Movement:
     """Work that computes nothing: values are turned, copied, or taken to int8 and back.
 
-    ``bytes`` are read and written by one inference. ``at`` says what stands
-    next to it; ``inserted`` that no line of the user's asked for it.
+    ``bytes`` are read and written by one inference, None where that depends
+    on the data. ``at`` says what stands next to it; ``inserted`` that no line of the user's asked for it.
     ``partition`` is None outside of all.
     """
 
     kind: Literal["quantize", "dequantize", "transpose", "copy"]
     node: str
     at: str
-    bytes: int
+    bytes: int | None
     partition: int | None = None
     inserted: bool = True
 

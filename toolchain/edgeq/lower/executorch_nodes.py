@@ -322,7 +322,8 @@ def _delegates(lowered: ExportedProgram) -> Iterator[LoweredBackendModule]:
 
 
 def _is_operator(node: Node) -> bool:
-    return node.op == "call_function" and operator_name(node) not in _BOOKKEEPING
+    """Whether a node gives tensors; others compute sizes, or hold partitions."""
+    return node.op == "call_function" and operator_name(node) not in _BOOKKEEPING and bool(_values(node))
 
 
 def _reads_bytes(node: Node) -> bool:
@@ -564,7 +565,9 @@ def _only_moves(node: Node) -> bool:
 def _movement(node: Node) -> Movement:
     name = operator_name(node)
     # ExecuTorch makes a view of this one, which moves nothing.
-    size = 0 if name == "view_copy" else _size(node) + sum(map(_size, node.all_input_nodes))
+    size = (
+        0 if name == "view_copy" else None if has_open_shape(node) else sum(map(_size, (node, *node.all_input_nodes)))
+    )
     kind = "transpose" if name in ("permute_copy", "transpose_copy") else "copy"
     return Movement(
         kind="quantize" if is_quant(node) else "dequantize" if is_dequant(node) else kind,  # type: ignore[arg-type]

@@ -179,8 +179,11 @@ def _has_constant_weights(layer: Node) -> bool:
 
 
 def _is_float32(node: Node) -> bool:
+    """Whether ``node`` gives a float32 tensor whose shape is known beforehand, and that is not empty."""
     value = node.meta.get("val")
-    return isinstance(value, torch.Tensor) and value.dtype == torch.float32 and value.numel() > 0
+    if not isinstance(value, torch.Tensor) or value.dtype != torch.float32:
+        return False
+    return all(isinstance(size, int) for size in value.shape) and value.numel() > 0
 
 
 def _feasible(candidates: list[Operation]) -> list[Operation]:

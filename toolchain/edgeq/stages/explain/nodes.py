@@ -76,7 +76,7 @@ def summary(nodes: Sequence[NodeFacts]) -> str:
 def operator(op: str) -> str:
     """``convolution`` of ``aten.convolution.default``; an ONNX operator is called what it is called."""
     parts = op.split(".")
-    return (parts[1] if len(parts) > 1 else op).strip("_").removesuffix("_copy")
+    return (parts[1] if len(parts) == 3 else parts[0]).strip("_").removesuffix("_copy")  # noqa: PLR2004  # namespace, name, overload
 
 
 def indented(text: str, style: str = "") -> Padding:
@@ -150,7 +150,7 @@ def _partitions(partitions: Sequence[Partition]) -> Iterator[RenderableType]:
     yield Text(some(len(partitions), "partition"), style="bold")
     table = _table(("part", True), ("MACs", True), ("in", True), ("out", True), ("holds", False))
     for one in partitions[:_MOST_ROWS]:
-        held = [f"{count} {operator(f'.{name}.')}" for name, count in one.operators.items()]
+        held = [f"{count} {operator(name)}" for name, count in one.operators.items()]
         table.add_row(
             str(one.index),
             percent(one.mac_share),
@@ -165,19 +165,24 @@ def _partitions(partitions: Sequence[Partition]) -> Iterator[RenderableType]:
 def _movements(movements: Sequence[Movement]) -> Iterator[RenderableType]:
     if not movements:
         return
-    total = megabytes(sum(one.bytes for one in movements))
+    total = megabytes(_bytes(movements))
     yield Text(f"moved without computing: {total} an inference", style="bold")
     groups: dict[tuple[str, str, str], list[Movement]] = defaultdict(list)
     for one in movements:
         where = "outside" if one.partition is None else str(one.partition)
         groups[one.kind, where if any(other.partition is not None for other in movements) else "", one.at].append(one)
     table = _table(("what", False), ("times", True), ("moved", True), ("part", True), ("where", False))
-    ranked = sorted(groups.items(), key=lambda item: -sum(one.bytes for one in item[1]))
+    ranked = sorted(groups.items(), key=lambda item: -_bytes(item[1]))
     for (kind, where, at), members in ranked[:_MOST_ROWS]:
-        moved = megabytes(sum(one.bytes for one in members))
+        moved = NOTHING if any(one.bytes is None for one in members) else megabytes(_bytes(members))
         table.add_row(kind, str(len(members)), moved, where or NOTHING, Text(printable(at or NOTHING)))
     yield table
     yield from _more(len(ranked), "place")
+
+
+def _bytes(movements: Iterable[Movement]) -> int:
+    """Of those of which it is known."""
+    return sum(one.bytes or 0 for one in movements)
 
 
 def _more(number: int, thing: str) -> Iterator[RenderableType]:

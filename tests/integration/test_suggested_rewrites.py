@@ -65,8 +65,30 @@ class Tried:
     reads: int = 8
 
 
-def _norm(x: torch.Tensor) -> torch.Tensor:
-    return F.batch_norm(x, torch.full((8,), 0.1), torch.full((8,), 0.5))
+def _with(layer: nn.Module, weight: torch.Tensor) -> nn.Module:
+    """A layer without bias that has these weights."""
+    layer.weight.data = weight
+    return layer
+
+
+def _norm() -> nn.Module:
+    return nn.BatchNorm2d(8)
+
+
+def _ones(stride: int = 1) -> nn.Module:
+    return _with(nn.Conv2d(8, 8, 1, stride=stride, groups=8, bias=False), torch.ones(8, 1, 1, 1))
+
+
+def _twice() -> nn.Module:
+    return _with(nn.ConvTranspose2d(8, 8, 2, stride=2, groups=8, bias=False), torch.ones(8, 1, 2, 2))
+
+
+def _mean_of_channels() -> nn.Module:
+    return _with(nn.Conv2d(8, 1, 1, bias=False), torch.full((1, 8, 1, 1), 1 / 8))
+
+
+def _sums() -> nn.Module:
+    return _with(nn.Linear(16, 16, bias=False), torch.ones(16, 16).tril())
 
 
 PTE = {
@@ -88,36 +110,32 @@ PTE = {
     ),
     "nearest": Tried(
         "transposed convolution", lambda x: F.interpolate(x, scale_factor=2),
-        lambda x: F.conv_transpose2d(x, torch.ones(8, 1, 2, 2), stride=2, groups=8), exact=True,
+        _twice(), exact=True,
     ),
     "cumsum": Tried(
-        "tril", lambda x: x.cumsum(-1), lambda x: F.linear(x, torch.ones(16, 16).tril()), exact=True
+        "tril", lambda x: x.cumsum(-1), _sums(), exact=True
     ),
     "power": Tried("multiply it out", lambda x: x.pow(3), lambda x: x * x * x, exact=True),
     "stride": Tried(
         "give the stride", lambda x: x[:, :, ::2, ::2],
-        lambda x: F.conv2d(x, torch.ones(8, 1, 1, 1), stride=2, groups=8), exact=True,
+        _ones(stride=2), exact=True,
     ),
     "mean of channels": Tried(
-        "1x1 convolution", lambda x: x.mean(1, keepdim=True), lambda x: F.conv2d(x, torch.full((1, 8, 1, 1), 1 / 8)),
+        "1x1 convolution", lambda x: x.mean(1, keepdim=True), _mean_of_channels(),
         exact=True, reads=1,
     ),
     "largest of all": Tried(
         "max_pool2d", lambda x: x.amax((2, 3), keepdim=True), lambda x: F.max_pool2d(x, (16, 16)), exact=True
     ),
-    "erf": Tried("gelu", lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5)), F.gelu, exact=True),
-    "layer norm": Tried("BatchNorm2d", lambda x: F.layer_norm(x, (16,)), _norm),
-    "group norm": Tried("BatchNorm2d", lambda x: F.group_norm(x, 2), _norm),
+    "group norm": Tried("BatchNorm2d", lambda x: F.group_norm(x, 2), _norm()),
 }  # fmt: skip
 
 ONNX = {
-    "float64": PTE["float64"],
-    "layer norm": PTE["layer norm"],
     "group norm": PTE["group norm"],
     "hardswish": Tried("ReLU6", F.hardswish, F.relu6),
     "transposed": Tried(
-        "a convolution", lambda x: F.conv_transpose2d(x, torch.ones(8, 1, 2, 2), stride=2, groups=8),
-        lambda x: F.conv2d(F.interpolate(x, scale_factor=2), torch.ones(8, 1, 1, 1), groups=8), exact=True,
+        "a convolution", _twice(),
+        nn.Sequential(nn.Upsample(scale_factor=2), _ones()), exact=True,
     ),
 }  # fmt: skip
 
@@ -135,7 +153,8 @@ def test_a_pattern_is_told_a_rewrite_and_with_it_nothing_is_told_any_more(form: 
     made = tried.before if isinstance(tried.before, type) else Between
     before = settled(made(tried.before, tried.reads))
     after = settled(Between(tried.after, tried.reads))
-    after.load_state_dict(before.state_dict())
+    for part in ("first", "last"):
+        getattr(after, part).load_state_dict(getattr(before, part).state_dict())
 
     first, then = (_built(module, form, tmp_path) for module in (before, after))
     advised = {node.rewrite for node in first.nodes.nodes if node.rewrite}
@@ -143,7 +162,6 @@ def test_a_pattern_is_told_a_rewrite_and_with_it_nothing_is_told_any_more(form: 
     assert not {node.rewrite for node in then.nodes.nodes} & advised
     assert then.partitions == 1
     assert all(node.delegated for node in then.nodes.nodes)
-    assert sum(one.bytes for one in then.nodes.movements) <= sum(one.bytes for one in first.nodes.movements)
     if tried.exact:
         given = samples(IMAGE, count=2)
         torch.testing.assert_close(

@@ -548,7 +548,7 @@ def _why_float(part: _Part, node: Node, program: QuantizedProgram) -> Why:
 def _called(node: Node) -> str:
     """``conv2d (features.0 net.py:7)``: what a person finds in the model."""
     name = operator_name(node) or _OVERLOAD.sub("", node.name)
-    if name == "getitem":  # one of the results of an operator that the partition does not see
+    if name.startswith("getitem"):  # one of the results of an operator that the partition does not see
         name = "a value"
     told = " ".join(filter(None, (module_of(node), place_of(source_of(node)))))
     return f"{_plain_name(name)} ({told})" if told else f"{_plain_name(name)}"

@@ -99,7 +99,7 @@ REWRITES = (
     Rewrite(
         code="excluded-by-recipe", said=" keeps ", do="take the pattern out of keep_float, if the accuracy allows it"
     ),
-    Rewrite(said="float64", code="dtype", do="compute in float32: leave .double() out"),
+    Rewrite(said="float64", code="dtype", form="pte", do="compute in float32: leave .double() out"),
     Rewrite(said="bicubic", form="pte", do=f"interpolate with mode='bilinear', {_TRAIN}"),
     Rewrite(said="roll(", form="pte", do="torch.cat of two slices: torch.cat((x[..., -n:], x[..., :-n]), -1)"),
     Rewrite(said="reflect", form="pte", do=f"pad with zeros, {_TRAIN}"),
@@ -119,7 +119,8 @@ REWRITES = (
         do="a transposed convolution with stride 2, weights 1 and a group for each channel gives the same, in int8",
     ),
     Rewrite(
-        op="cumsum", form="pte", do="F.linear(x, torch.ones(n, n).tril()) is the same along the last axis, and int8"
+        op="cumsum", form="pte",
+        do="an nn.Linear with weights torch.ones(n, n).tril() is the same along the last axis, and int8",
     ),
     Rewrite(op="pow", code="constraint", form="pte", do="multiply it out: x * x * x"),
     Rewrite(
@@ -130,9 +131,6 @@ REWRITES = (
         do="a mean over channels is a 1x1 convolution with weights 1 / channels, and int8",
     ),
     Rewrite(op="amax", form="pte", do="over a whole image, F.max_pool2d(x, (height, width)) is the same, and int8"),
-    Rewrite(op="erf", form="pte", do="F.gelu(x), where it is part of one"),
-    Rewrite(op="native_layer_norm", form="pte", do=f"nn.BatchNorm2d goes into the layer before it, {_TRAIN}"),
-    Rewrite(op="LayerNormalization", form="onnx", do=f"nn.BatchNorm2d goes into the layer before it, {_TRAIN}"),
     Rewrite(op="native_group_norm", form="pte", do=f"nn.BatchNorm2d goes into the layer before it, {_TRAIN}"),
     Rewrite(op="InstanceNormalization", form="onnx", do=f"nn.BatchNorm2d goes into the layer before it, {_TRAIN}"),
     Rewrite(op="HardSwish", code="unfused", form="onnx", do=f"nn.ReLU6 goes into the layer before it, {_TRAIN}"),

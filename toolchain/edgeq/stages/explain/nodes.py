@@ -111,18 +111,20 @@ def _operators(nodes: Sequence[NodeFacts]) -> Table:
 def _left_out(artifact: Artifact, nodes: Iterable[NodeFacts]) -> Iterator[RenderableType]:
     groups: dict[tuple[str, ...], list[NodeFacts]] = defaultdict(list)
     for node in nodes:
-        if node.code:
-            groups[operator(node.op), node.code, node.reason, node.rewrite].append(node)
+        if node.code:  # what stands beside float has a reason each, and none that is worth a line of its own
+            reason = "" if node.code == "float-operands" else node.reason
+            groups[operator(node.op), node.code, reason, node.rewrite].append(node)
     if not groups:
         all_is_well = "every node is accelerated" if artifact.recipe == "fp32" else "no node was left out"
         yield indented(all_is_well, "green")
         return
     yield Text("left out", style="bold")
     table = _table(("operator", False), ("nodes", True), ("MACs", True), ("why", False), ("your line", False))
-    for (name, code, reason, rewrite), members in sorted(
+    for (name, code, _, rewrite), members in sorted(
         groups.items(), key=lambda item: -sum(node.mac_share for node in item[1])
     ):
-        why = Text(printable(f"{code}: {reason}"))
+        others = len({node.reason for node in members}) - 1
+        why = Text(printable(f"{code}: {members[0].reason}" + (f"; {others} more like it" if others else "")))
         if rewrite:
             why.append(f"\ntry: {printable(rewrite)}", style="green")
         share = sum(node.mac_share for node in members)

@@ -53,15 +53,22 @@ def every(nodes: Nodes) -> Table:
         ("runs", False),
         *([("part", True)] if parted else []),
         ("MACs", True),
-        ("why not int8 or not delegated", False),
-        ("your line", False),
+        ("left out for", False),
+        ("module", False),
+        ("line", False),
     )
     for node in nodes.nodes:
         where = "outside" if node.partition is None else str(node.partition)
         cells = [node.node, operator(node.op), node.kernel or NOTHING, node.runs, *([where] if parted else [])]
-        cells += [percent(node.mac_share) if node.macs else NOTHING, node.code or NOTHING, node.source or NOTHING]
+        cells += [percent(node.mac_share) if node.macs else NOTHING, node.code or NOTHING, node.module or NOTHING]
+        cells += [_place(node)]
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
+
+
+def _place(node: NodeFacts) -> str:
+    """``net.py:7`` of ``features.0 (net.py:7: x = self.features(x))``."""
+    return node.source.removeprefix(f"{node.module} (").partition(": ")[0] or NOTHING
 
 
 def summary(nodes: Sequence[NodeFacts]) -> str:
@@ -118,7 +125,7 @@ def _left_out(artifact: Artifact, nodes: Iterable[NodeFacts]) -> Iterator[Render
         all_is_well = "every node is accelerated" if artifact.recipe == "fp32" else "no node was left out"
         yield indented(all_is_well, "green")
         return
-    yield Text("left out", style="bold")
+    yield _title("left out")
     table = _table(("operator", False), ("nodes", True), ("MACs", True), ("why", False), ("your line", False))
     for (name, code, _, rewrite), members in sorted(
         groups.items(), key=lambda item: -sum(node.mac_share for node in item[1])
@@ -149,7 +156,7 @@ def _lines(nodes: Sequence[NodeFacts]) -> list[str]:
 def _partitions(partitions: Sequence[Partition]) -> Iterator[RenderableType]:
     if not partitions:
         return
-    yield Text(some(len(partitions), "partition"), style="bold")
+    yield _title(some(len(partitions), "partition"))
     table = _table(("part", True), ("MACs", True), ("in", True), ("out", True), ("holds", False))
     for one in partitions[:_MOST_ROWS]:
         held = [f"{count} {operator(name)}" for name, count in one.operators.items()]
@@ -168,7 +175,7 @@ def _movements(movements: Sequence[Movement]) -> Iterator[RenderableType]:
     if not movements:
         return
     total = megabytes(_bytes(movements))
-    yield Text(f"moved without computing: {total} an inference", style="bold")
+    yield _title(f"moved without computing: {total} an inference")
     groups: dict[tuple[str, str, str], list[Movement]] = defaultdict(list)
     for one in movements:
         where = "outside" if one.partition is None else str(one.partition)
@@ -180,6 +187,10 @@ def _movements(movements: Sequence[Movement]) -> Iterator[RenderableType]:
         table.add_row(kind, str(len(members)), moved, where or NOTHING, Text(printable(at or NOTHING)))
     yield table
     yield from _more(len(ranked), "place")
+
+
+def _title(text: str) -> Text:
+    return Text(f"\n{printable(text)}", style="bold")
 
 
 def _bytes(movements: Iterable[Movement]) -> int:

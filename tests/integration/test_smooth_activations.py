@@ -13,7 +13,8 @@ from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
 from edgeq.host import HostRuntime
-from edgeq.lower.xnnpack import partitioner, to_edge_transform_and_lower
+from edgeq.lower.executorch_nodes import Watched
+from edgeq.lower.xnnpack import to_edge_transform_and_lower
 from edgeq.quantize.capture import capture
 from edgeq.quantize.plan import LAYERS
 from edgeq.quantize.rewrite import simplify
@@ -79,7 +80,7 @@ def test_the_runtime_gives_the_nearest_integer_for_each_of_the_256(tmp_path: Pat
     module = Tables()
     x = module.given.reshape(1, 4, 8, 8)
     with quietly():
-        edge = to_edge_transform_and_lower(torch.export.export(module, (x,)), partitioner=[partitioner()])
+        edge = to_edge_transform_and_lower(torch.export.export(module, (x,)), partitioner=[Watched().partitioner()])
         path = tmp_path / "tables.pte"
         path.write_bytes(edge.to_executorch().buffer)
 

@@ -20,7 +20,7 @@ from edgeq.lower.executorch_nodes import Watched, nodes_of
 from edgeq.lower.origins import operators_of_pte
 from edgeq.lower.refusal import RefusedError
 from edgeq.lower.shortcuts import shortcuts
-from edgeq.lower.xnnpack import CONFIGS, to_edge_transform_and_lower
+from edgeq.lower.xnnpack import to_edge_transform_and_lower
 from edgeq.lower.xnnpack_float import filter_in_float
 from edgeq.lower.xnnpack_reads import read_apart
 from edgeq.quantize.macs import total_macs
@@ -47,7 +47,7 @@ def lower_executorch(program: QuantizedProgram, path: Path, *, float_filters: bo
             if float_filters:
                 filter_in_float(copied)
             edge = to_edge_transform_and_lower(
-                copied, transform_passes=[read_apart], partitioner=[watched.partitioner(CONFIGS)]
+                copied, transform_passes=[read_apart], partitioner=[watched.partitioner()]
             )
             lowered = edge.exported_program()
             nodes = nodes_of(program, lowered, watched)  # the next step gives nodes other names

@@ -23,6 +23,7 @@ import torch
 from edgeq.lower.coverage import share
 from edgeq.lower.reasons import Why, for_recipe, rewrite_of
 from edgeq.lower.xnnpack import (
+    CONFIGS,
     INT8_KERNELS,
     LoweredBackendModule,
     WhyNoPartition,
@@ -123,9 +124,9 @@ class Watched:
     calls: dict[bytes, tuple[Call, ...]] = field(default_factory=dict)
     refusals: dict[str, Why] = field(default_factory=dict)
 
-    def partitioner(self, configs: Sequence[type[Any]]) -> XnnpackPartitioner:
-        """Hands XNNPACK all that ``configs`` take, and asks each about what was left."""
-        return _Asking(configs, self.refusals)
+    def partitioner(self) -> XnnpackPartitioner:
+        """Hands XNNPACK all that it has kernels for, and asks about what was left."""
+        return _Asking(self.refusals)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -147,8 +148,8 @@ class Watched:
 class _Asking(XnnpackPartitioner):  # type: ignore[misc]  # ExecuTorch is not typed
     """Asks about each node that was left out, alone and when all is settled: only then is an answer about that node."""
 
-    def __init__(self, configs: Sequence[type[Any]], refusals: dict[str, Why]) -> None:
-        super().__init__(configs=configs)
+    def __init__(self, refusals: dict[str, Why]) -> None:
+        super().__init__(configs=CONFIGS)
         self._refusals = refusals
 
     def partition(self, exported_program: ExportedProgram) -> Any:  # noqa: ANN401  # ExecuTorch is not typed

@@ -168,6 +168,26 @@ def test_a_bias_moves_by_half_of_a_step_of_its_integers_at_most() -> None:
     assert (moved <= 0.02 * np.array([0.01, 0.02]) / 2 + 1e-6).all()
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_hard_swish_of_integers_is_a_sum_and_a_product_of_integers_within_a_step(dtype: str) -> None:
+    zero = 20 if dtype == "int8" else 148
+    model = _model(
+        "1, 4, 8, 8",
+        f"float s = {{0.05}}, {dtype} z = {{{zero}}}, float t = {{0.025}}, {dtype} o = {{{zero - 100}}}",
+        """q = QuantizeLinear (x, s, z)
+           d = DequantizeLinear (q, s, z)
+           h = HardSwish (d)
+           p = QuantizeLinear (h, t, o)
+           y = DequantizeLinear (p, t, o)""",
+    )
+    given = np.linspace(-6, 6, 256, dtype=np.float32).reshape(1, 4, 8, 8)
+    rewritten = _rewritten(model, rewrites.multiply_hard_swish)
+    assert "HardSwish" not in {node.op_type for node in rewritten.graph.node}
+    steps = np.round((_result(rewritten, given) - _result(model, given)) / 0.025)
+    assert np.abs(steps).max() <= 1
+    assert np.mean(steps != 0) < 0.2
+
+
 def test_activations_as_uint8_leave_no_int8_activation() -> None:
     rewrite, *parts, _, _ = CASES["activations as uint8"]
     stored = [value for value in _rewritten(_model(*parts), rewrite).graph.initializer if value.name.startswith("z")]

@@ -123,6 +123,7 @@ def _rewrite(model: ir.Model, method: Method, *, activations: Activations, dot_p
     rewrites.protect_padding_of_pools(graph)
     rewrites.pool_globally(graph)
     rewrites.clamp_integers(graph)
+    rewrites.multiply_hard_swish(graph)
     rewrites.transpose_weights(graph)
     rewrites.multiply_as_gemm(graph)
     rewrites.quantize_biases(graph)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from edgeq.lower.onnx_rewrites.biases import quantize_biases
 from edgeq.lower.onnx_rewrites.calls import compute_each_call
 from edgeq.lower.onnx_rewrites.clamps import clamp_integers
+from edgeq.lower.onnx_rewrites.hard_swish import multiply_hard_swish
 from edgeq.lower.onnx_rewrites.image_bytes import read_bytes_as_they_are
 from edgeq.lower.onnx_rewrites.metadata import strip_metadata
 from edgeq.lower.onnx_rewrites.padding import pad_inside_convolutions
@@ -21,6 +22,7 @@ __all__ = [
     "clamp_integers",
     "compute_each_call",
     "multiply_as_gemm",
+    "multiply_hard_swish",
     "pad_inside_convolutions",
     "pool_globally",
     "protect_padding_of_pools",

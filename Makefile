@@ -23,3 +23,4 @@ bench:
 	@scripts/setup.sh
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run_speed.py

@@ -14,14 +14,18 @@ from torch import nn
 from edgeq.host import HostRuntime
 from edgeq.input_format import Layout, Pixels
 from edgeq.lower import lower
+from edgeq.lower.xnnpack import PassManager
 from edgeq.model import Model
 from edgeq.progress import Silent
 from edgeq.quantize import FloatGraph, quantize
+from edgeq.quantize.macs import operator_name
 from edgeq.recipe import named
 from edgeq.target import load_target
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch.export import ExportedProgram
 
     from edgeq.lower import Coverage
     from edgeq.quantize import QuantizedProgram
@@ -205,3 +209,23 @@ def test_an_executorch_file_names_the_kernel_that_reads_bytes(tmp_path: Path) ->
     coverage, _ = folding.lowered(folding.program("int8-static", "NCHW"), "pte", "NCHW")
     assert coverage.requires.ops == ("quantized_decomposed::dequantize_per_tensor.out",)
     assert [node.reason.partition(":")[0] for node in coverage.undelegated] == ["uint8-input"]
+
+
+@pytest.mark.parametrize("padding", ["equal", "unequal"])
+@pytest.mark.parametrize("recipe", ["fp32", "int8-static"])
+def test_xnnpack_takes_channels_that_lie_side_by_side_as_they_lie(
+    recipe: str, padding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partitions, before = [], PassManager.transform
+
+    def transform(manager: PassManager) -> ExportedProgram:
+        partitions.append(before(manager))
+        return partitions[-1]
+
+    monkeypatch.setattr(PassManager, "transform", transform)
+    folding = Folding(Net(padding), ONE_STEP, tmp_path)
+    folding.lowered(folding.program(recipe, "NHWC"), "pte", "NHWC")
+
+    (partition,) = partitions
+    moves = [node for node in partition.graph.nodes if operator_name(node) in ("permute_copy", "_to_copy")]
+    assert [node.kwargs.get("memory_format") for node in moves] == [torch.contiguous_format]  # of the result

@@ -21,6 +21,7 @@ from edgeq.lower.origins import operators_of_pte
 from edgeq.lower.refusal import RefusedError
 from edgeq.lower.shortcuts import shortcuts
 from edgeq.lower.xnnpack import to_edge_transform_and_lower
+from edgeq.lower.xnnpack_bytes import images_as_they_lie
 from edgeq.lower.xnnpack_float import filter_in_float
 from edgeq.lower.xnnpack_reads import read_apart
 from edgeq.quantize.macs import total_macs
@@ -42,7 +43,7 @@ def lower_executorch(program: QuantizedProgram, path: Path, *, float_filters: bo
     """
     watched = Watched()
     try:
-        with _quiet(), watched.watching(), shortcuts():
+        with _quiet(), watched.watching(), shortcuts(), images_as_they_lie():
             copied = program.copy_to_lower()
             if float_filters:
                 filter_in_float(copied)

@@ -11,6 +11,7 @@ from edgeq.quiet import quietly
 with quietly():
     import executorch.kernels.quantized  # noqa: F401  # the dequantize that a file calls outside of a partition
     from executorch.backends.xnnpack import xnnpack_preprocess
+    from executorch.backends.xnnpack._passes import XNNPACKPassManager as PassManager
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
     from executorch.backends.xnnpack.partition.config import generic_node_configs as generic
     from executorch.backends.xnnpack.partition.config.node_configs import MaxDimConfig
@@ -31,6 +32,7 @@ __all__ = [
     "CONFIGS",
     "INT8_KERNELS",
     "LoweredBackendModule",
+    "PassManager",
     "PassResult",
     "WhyNoPartition",
     "XnnpackPartitioner",

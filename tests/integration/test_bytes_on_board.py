@@ -142,3 +142,4 @@ def test_the_manifest_says_that_nothing_is_left_to_the_app(plain: Build, folded:
         assert artifact.folded is not None
         assert artifact.folded.mean == (123.675, 116.28, 103.53)
         assert artifact.folded.form == ("subtracted" if artifact.recipe == "fp32" else "computed")
+        assert any(artifact.name in said and "takes bytes as NHWC" in said for said in folded[0].manifest.findings)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytest
+import torch
 
 from edgeq import errors, records
 from edgeq.evaluation import GrowingArray
+from edgeq.model import Dataset
 from edgeq.progress import SILENT
+from edgeq.project import DataSection, InputSpec, ModelSection, PreprocessSection, Project
 from edgeq.stages import running, scoring
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SAMPLES = 4
@@ -89,3 +93,42 @@ def test_an_output_without_a_batch_dimension_has_no_top1(
 
 def test_a_single_score_with_its_batch_dimension_is_taken(scorer: scoring.Scorer, tmp_path: Path) -> None:
     assert _scored(scorer, tmp_path, np.zeros((SAMPLES, 1)), twin=None).correct == 1
+
+
+def _project(*, layout: Literal["NCHW", "NHWC"]) -> Project:
+    return Project(
+        model=ModelSection(name="tiny", factory="model.py:load", inputs=(InputSpec(shape=(1, 3, 4, 5)),)),
+        data=DataSection(evaluation="data.py:evaluation"),
+        preprocess=PreprocessSection(layout=layout, mean=(10.0, 20.0, 30.0), std=(2.0,), folded=True),
+    )
+
+
+def _images(raw: np.ndarray, project: Project) -> Dataset:
+    mean = np.array([10, 20, 30], np.float32).reshape(1, 3, 1, 1)
+
+    def samples() -> Iterator[tuple[torch.Tensor, int]]:
+        for label, image in enumerate(raw):
+            yield torch.from_numpy((image[np.newaxis] - mean) / np.float32(2)), label
+
+    return Dataset(samples, project.model.inputs, where="data.py:evaluation", labelled=True)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_build_whose_artifacts_take_bytes_keeps_bytes(layout: Literal["NCHW", "NHWC"], tmp_path: Path) -> None:
+    raw = np.random.default_rng(0).integers(0, 256, (3, 3, 4, 5)).astype(np.uint8)
+    project = _project(layout=layout)
+
+    data = scoring.keep_evaluation(_images(raw, project), tmp_path, project, progress=SILENT)
+
+    kept = np.load(tmp_path / data.inputs[0])
+    assert kept.dtype == np.uint8
+    np.testing.assert_array_equal(kept, raw if layout == "NCHW" else raw.transpose(0, 2, 3, 1))
+
+
+def test_a_sample_that_was_resized_in_float_is_refused_by_name(tmp_path: Path) -> None:
+    raw = np.random.default_rng(0).integers(0, 255, (3, 3, 4, 5)).astype(np.float32)
+    raw[2, 1, 0, 0] += 0.5
+    project = _project(layout="NCHW")
+
+    with pytest.raises(errors.NotBytesError, match=r"sample 2 of data.py:evaluation .* channel 1"):
+        scoring.keep_evaluation(_images(raw, project), tmp_path, project, progress=SILENT)

@@ -40,6 +40,19 @@ _QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 _DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 
 
+_TOLD = {
+    "read": "bytes are read at scale 1/std and zero point mean, which costs nothing more",
+    "absorbed": "the first convolution's weights and bias hold mean and std",
+    "subtracted": "the mean is subtracted, as the first convolution pads, and its weights hold std",
+    "computed": "(byte - mean) / std is computed in float, the only form that is exact here",
+}
+
+
+def told(folded: FoldedInput) -> str:
+    """What became of the normalisation, for a person."""
+    return f"takes bytes as {folded.layout}: {_TOLD[folded.form]}"
+
+
 def range_of_bytes(pixels: Pixels) -> tuple[float, float] | None:
     """The range whose int8 scale and zero point give every byte an integer of its own; None where there is none."""
     if pixels.one_step is None:

@@ -22,6 +22,7 @@ from edgeq.lower.coverage import Coverage
 from edgeq.model import load_dataset, load_model, load_training
 from edgeq.quantize import FloatGraph, quantize
 from edgeq.quantize.explain import numerics_of, sums_saturate
+from edgeq.quantize.fold_input import told
 from edgeq.quantize.qat import train_quantization_aware
 from edgeq.recipe import named
 from edgeq.schema import to_json
@@ -264,6 +265,9 @@ class _Maker:
         """What a person should know of the files before they are measured."""
         yield from self._sources.findings()
         yield from self._notes
+        for said in dict.fromkeys(told(artifact.folded) for artifact in self.artifacts if artifact.folded):
+            names = ", ".join(one.name for one in self.artifacts if one.folded and told(one.folded) == said)
+            yield f"{names}: {said}"
         for artifact in self.artifacts:
             if artifact.host.not_finite:
                 yield (

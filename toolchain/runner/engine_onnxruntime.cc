@@ -1,6 +1,7 @@
 // ONNX Runtime through its C API. The library lies beside the runner and is opened by its path: its one symbol carries
 // the version of the library, so that a runner linked against it would refuse every other.
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <unistd.h>
 
@@ -82,7 +83,7 @@ class Owned {
   Object* object_ = nullptr;
 };
 
-// A folder that is gone, with the file in it, when this is.
+// A folder that is gone, with the files in it, when this is.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
@@ -94,17 +95,18 @@ class TemporaryFolder {
     }
   }
   ~TemporaryFolder() {
-    if (!file_.empty()) {
-      unlink(file_.c_str());
+    if (DIR* folder = opendir(path_.c_str())) {
+      while (const dirent* entry = readdir(folder)) {
+        unlink((path_ + "/" + entry->d_name).c_str());  // refuses "." and ".."
+      }
+      closedir(folder);
     }
     rmdir(path_.c_str());
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
   const std::string& path() const { return path_; }
-  // The content of the one file in it.
-  std::string Read(const std::string& file) {
-    file_ = file;
+  static std::string Read(const std::string& file) {
     std::ifstream stream(file, std::ios::binary);
     std::string content{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
     if (!stream) {
@@ -115,7 +117,6 @@ class TemporaryFolder {
 
  private:
   std::string path_;
-  std::string file_;
 };
 
 struct Element {
@@ -246,7 +247,7 @@ class OnnxRuntimeEngine : public Engine {
     Check(api->SessionEndProfiling(session_.get(), allocator_, &name), Code::kExecutionFailed);
     const std::string file = name;
     Check(api->AllocatorFree(allocator_, name), Code::kExecutionFailed);
-    Profile profile = {"onnxruntime", profile_folder_->Read(file)};
+    Profile profile = {"onnxruntime", TemporaryFolder::Read(file)};
     profile_folder_.reset();
     return profile;
   }

@@ -93,9 +93,10 @@ def test_a_fused_kernel_of_onnx_runtime_goes_by_the_name_of_its_node_or_value() 
         _onnx("ReorderOutput", "ReorderOutput"),
         _onnx("node_conv_1_token_4", "QLinearConv"),
         _onnx("Transpose_token_3", "Transpose"),
+        _onnx("node_conv_1/MatMulAddFusion", "Gemm"),
     ]
 
-    assert _nodes(timed, file) == ["relu", "", "conv_1", ""]
+    assert _nodes(timed, file) == ["relu", "", "conv_1", "", "conv_1"]
 
 
 def test_the_parts_of_a_function_that_is_written_out_are_parts_of_it() -> None:

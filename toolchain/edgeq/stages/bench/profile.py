@@ -69,7 +69,7 @@ _XNNPACK_NAMES = {
 """What XNNPACK calls what it makes of a node; a type that is not here goes by its own name."""
 
 
-_ADDED = re.compile(r"(_nchwc|_nhwc|_token_\d+)+$")
+_ADDED = re.compile(r"(_nchwc|_nhwc|_token_\d+|/\w+Fusion)+$")
 """What ONNX Runtime's optimizers put behind the name of a node, or of its value, that they replace."""
 
 _CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")

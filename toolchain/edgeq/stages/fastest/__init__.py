@@ -157,10 +157,14 @@ class _Cuts:
             for name, twin in self._ground.twins.items():
                 if _tells_times(row) and row.artifact_sha256 == twin.sha256:
                     sessions.setdefault(row.session, {})[name] = row
-        whole = [rows for rows in sessions.values() if rows.keys() >= {FP32, INT8}]
+        whole = [rows for rows in sessions.values() if rows.keys() >= {FP32, INT8} and self._name_nodes(rows)]
         if not whole:
             raise NoOperatorTimesError(self._ground.out, self._ground.target.name, form=self._ground.form)
         return whole[-1]
+
+    def _name_nodes(self, rows: Mapping[str, records.Measurement]) -> bool:
+        """Whether the rows say whose time it is, which those of a build by an older edgeq do not."""
+        return all(any(op.node in self._operations.part_of for op in row.ops) for row in rows.values())
 
     def measured_on(self, here: Desk) -> Found:
         """Profile, cut, build and profile again; then time the candidates beside the twins."""

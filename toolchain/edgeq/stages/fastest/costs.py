@@ -206,7 +206,7 @@ def sorted_out(operations: Operations, ops: Iterable[OpTime], int8: frozenset[st
     products: list[tuple[str, int]] = []
     for op in ops:
         name = operations.part_of.get(op.node)
-        if op.op in (QUANTIZE, DEQUANTIZE):
+        if _converts(op) is not None:
             own = name in int8 and not op.kernel.startswith("Convert")
             if own and name is not None:
                 by_operation[name] += op.ns
@@ -229,12 +229,17 @@ def sorted_out(operations: Operations, ops: Iterable[OpTime], int8: frozenset[st
     return found
 
 
+def _converts(op: OpTime) -> str | None:
+    """Which way a row converts, that of the file or what ONNX Runtime put in of its own; None for any other row."""
+    return next((kind for kind in (QUANTIZE, DEQUANTIZE) if kind in (op.op, op.kernel)), None)
+
+
 def _changes_layout(op: OpTime) -> bool:
     return not op.node and op.kernel.partition(" ")[0] in _LAYOUT
 
 
 def _rate(ops: Iterable[OpTime], kind: str) -> float:
-    of_kind = [op for op in ops if op.op == kind and op.elements]
+    of_kind = [op for op in ops if _converts(op) == kind and op.elements]
     elements = sum(op.elements for op in of_kind)
     return sum(op.ns for op in of_kind) / elements if elements else 0.0
 

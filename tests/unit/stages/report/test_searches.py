@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeq.records import Search, Trial
+from edgeq.records import OperationCost, Search, SpeedSearch, SpeedTrial, Trial
 from edgeq.stages.report import searches
 from edgeq.testing import sample_manifest
 
@@ -83,3 +83,46 @@ def test_a_search_that_found_nothing_misses_the_limit(outcome: Outcome) -> None:
     assert (check.outcome, check.limit) == ("missed", "max_drop_pp")
     assert check.artifact.endswith(".auto")
     assert check.text == "no recipe keeps 0.5 pp"
+
+
+def test_a_search_for_the_fastest_shows_what_was_predicted_and_what_it_took() -> None:
+    costs = tuple(
+        OperationCost(node=node, module="", source="", float_ns=1, int8_ns=2, runs_in="float") for node in "abc"
+    )
+    mixed = SpeedTrial(
+        recipe="int8-fastest",
+        float_nodes=("a",),
+        why="the cut",
+        predicted_ns=800_000,
+        median_ns=1_200_000,
+        over_fp32=(1.87, 1.6, 2.1),
+        over_int8=(1.28, 1.1, 1.4),
+    )
+    search = SpeedSearch(
+        name="int8-fastest",
+        format="onnx",
+        device="local",
+        timing="host",
+        threads=1,
+        outcome="met",
+        chosen="int8-fastest",
+        float_nodes=("a",),
+        reason="1 of 3 operations in float takes 1.2 ms",
+        quantize_ns_per_element=0.1,
+        dequantize_ns_per_element=0.1,
+        layout_ns_per_element=0.0,
+        costs=costs,
+        trials=(SpeedTrial(recipe="fp32", why="a twin"), mixed),
+    )
+
+    table = searches.speed_table(search)
+
+    assert ".onnx" in table.title
+    assert table.note.startswith("1 of 3 operations in float takes 1.2 ms.")
+    rows = [[cell.text.replace("\u00a0", " ") for cell in row] for row in table.rows]
+    nothing = "\u2013"
+    assert rows == [
+        ["fp32", "3 of 3", nothing, nothing, nothing, nothing],
+        ["int8-fastest", "1 of 3", "800 \u00b5s", "1.20 ms", "1.87\u00d7", "1.28\u00d7"],
+    ]
+    assert table.rows[1][4].small == "1.60\u00d7 to 2.10\u00d7"

@@ -12,9 +12,13 @@ from edgeq.schema import to_data
 from edgeq.stages.report import terminal as shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from rich.console import RenderableType
+
     from edgeq.cli.terminal import Terminal
+    from edgeq.records import Measurement, Report
 
 
 @click.command(
@@ -68,6 +72,12 @@ def command(
             "recommendations": [to_data(one) for one in recommended],
             "checks": [to_data(one) for one in checks],
         },
-        lambda: shown.renderable(summary),
+        lambda: _shown(summary, rows),
     )
     pipeline.check(checks)
+
+
+def _shown(report: Report, rows: Sequence[Measurement]) -> RenderableType:
+    from rich.console import Group  # noqa: PLC0415  # --json does without
+
+    return Group(*(shown.profile(row) for row in rows if row.ops), shown.renderable(report))

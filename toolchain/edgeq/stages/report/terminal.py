@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as Drawn
 from rich.text import Text
 
-from edgeq.stages.report import searches, tables
+from edgeq.stages.report import profiles, searches, tables
 from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from edgeq.records import Check, Report, ReportedBuild, Search, SpeedSearch
+    from edgeq.records import Check, Measurement, Report, ReportedBuild, Search, SpeedSearch
 
 _STYLES = {"": "", "good": "green", "bad": "bold red", "open": "yellow", "dim": "dim"}
 
@@ -84,6 +84,11 @@ def search(record: Search) -> RenderableType:
 def speed_search(record: SpeedSearch) -> RenderableType:
     """What a search for the fastest artifact considered, as a table under a heading."""
     return _headed(searches.speed_table(record))
+
+
+def profile(row: Measurement) -> RenderableType:
+    """What the operators of a profiled artifact take, as a table under a heading."""
+    return _headed(profiles.table(row))
 
 
 def _headed(table: tables.Table) -> RenderableType:

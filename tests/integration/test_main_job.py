@@ -98,6 +98,18 @@ def test_the_manifest_holds_every_key_of_the_contract(home: Path, report: dict[s
             assert (home / BUILD / "golden" / f"{digest}.bin").is_file()
 
 
+def test_every_artifact_has_a_record_of_its_nodes_that_adds_up_to_its_shares(
+    home: Path, report: dict[str, Any]
+) -> None:
+    del report
+    for artifact in json.loads((home / BUILD / "manifest.json").read_text())["artifacts"]:
+        nodes = json.loads((home / BUILD / "nodes" / f"{artifact['name']}.json").read_text())
+        int8 = sum(node["mac_share"] for node in nodes["nodes"] if node["runs"] == "int8")
+        delegated = sum(node["mac_share"] for node in nodes["nodes"] if node["delegated"])
+        assert (int8, delegated) == pytest.approx((artifact["int8_mac_share"], artifact["delegated_mac_share"]))
+        assert len(nodes["partitions"]) == (artifact["partitions"] if artifact["format"] == "pte" else 0)
+
+
 def test_the_two_int8_artifacts_of_one_graph_agree(home: Path, report: dict[str, Any]) -> None:
     del report
     checks = json.loads((home / BUILD / "manifest.json").read_text())["cross_checks"]

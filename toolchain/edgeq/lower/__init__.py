@@ -39,10 +39,8 @@ def lower(program: QuantizedProgram, form: Format, target: Target, path: Path) -
 
 def _written(program: QuantizedProgram, form: Format, target: Target, path: Path) -> Coverage:
     with torch_threads(1):
-        coverage = (
-            lower_executorch(program, path, float_filters=target.triple.startswith("x86_64"))
-            if form == "pte"
-            else lower_onnx(
+        if form == "onnx":
+            return lower_onnx(
                 program,
                 path,
                 activations=target.runtimes.onnxruntime.activations,
@@ -50,7 +48,7 @@ def _written(program: QuantizedProgram, form: Format, target: Target, path: Path
                 dot_product=target.triple.startswith("x86_64") or "asimddp" in target.features,
                 triple=target.triple,
             )
-        )
+        coverage = lower_executorch(program, path, float_filters=target.triple.startswith("x86_64"))
     HostRuntime(path, form).run(tuple(tensor.numpy() for tensor in program.example_inputs))
     return coverage
 

@@ -54,7 +54,7 @@ _INTEGER_PRODUCTS = frozenset(("MatMulInteger", "ConvInteger", "DynamicQuantizeL
 def lower_onnx(
     program: QuantizedProgram, path: Path, *, activations: Activations, dot_product: bool, triple: str
 ) -> Coverage:
-    """Write ``program`` to ``path`` as .onnx; RefusedError if it cannot be exported or is no valid ONNX.
+    """Write ``program`` to ``path`` as .onnx; RefusedError if it cannot be exported, is no valid ONNX or does not run.
 
     ``activations`` is the dtype of quantized activations in the file; the
     real values are the same for both. ``dot_product`` says whether the

@@ -25,6 +25,8 @@ _MOST_ROWS = 12
 _MOST_LINES = 3
 """Of the user's, that one reason names."""
 
+_EXACT = 9
+"""Digits of a sum of shares: a whole is 1, whatever floats make of it."""
 
 _TOLD: dict[Runs, str] = {
     "int8": "in int8", "float": "in float", "other": "on other numbers", "moves": "that only move values",
@@ -46,7 +48,7 @@ def overview(artifact: Artifact, nodes: Nodes) -> Iterator[RenderableType]:
 def every(nodes: Nodes) -> Table:
     """All nodes, in the order of the file."""
     parted = bool(nodes.partitions)
-    table = _table(
+    table = table_of(
         ("node", False),
         ("operator", False),
         ("kernel", False),
@@ -107,10 +109,10 @@ def _operators(nodes: Sequence[NodeFacts]) -> Table:
         counts[name][node.runs] += 1
         counts[name]["outside"] += not node.delegated
         shares[name] += node.mac_share  # type: ignore[assignment]  # a Counter adds floats as well
-    table = _table(("operator", False), *((runs, True) for runs in _TOLD), ("not accelerated", True), ("MACs", True))
+    table = table_of(("operator", False), *((runs, True) for runs in _TOLD), ("not accelerated", True), ("MACs", True))
     for name in sorted(counts, key=lambda name: (-shares[name], -counts[name].total(), name)):
         cells = [str(counts[name][runs] or NOTHING) for runs in _TOLD]
-        share = percent(shares[name]) if shares[name] else NOTHING
+        share = percent(round(shares[name], _EXACT)) if shares[name] else NOTHING
         table.add_row(Text(printable(name)), *cells, str(counts[name]["outside"] or NOTHING), share)
     return table
 
@@ -126,7 +128,7 @@ def _left_out(artifact: Artifact, nodes: Iterable[NodeFacts]) -> Iterator[Render
         yield indented(all_is_well, "green")
         return
     yield _title("left out")
-    table = _table(("operator", False), ("nodes", True), ("MACs", True), ("why", False), ("your line", False))
+    table = table_of(("operator", False), ("nodes", True), ("MACs", True), ("why", False), ("your line", False))
     for (name, code, _, rewrite), members in sorted(
         groups.items(), key=lambda item: -sum(node.mac_share for node in item[1])
     ):
@@ -134,7 +136,7 @@ def _left_out(artifact: Artifact, nodes: Iterable[NodeFacts]) -> Iterator[Render
         why = Text(printable(f"{code}: {members[0].reason}" + (f"; {others} more like it" if others else "")))
         if rewrite:
             why.append(f"\ntry: {printable(rewrite)}", style="green")
-        share = sum(node.mac_share for node in members)
+        share = round(sum(node.mac_share for node in members), _EXACT)
         table.add_row(
             Text(printable(name)),
             str(len(members)),
@@ -157,7 +159,7 @@ def _partitions(partitions: Sequence[Partition]) -> Iterator[RenderableType]:
     if not partitions:
         return
     yield _title(some(len(partitions), "partition"))
-    table = _table(("part", True), ("MACs", True), ("in", True), ("out", True), ("holds", False))
+    table = table_of(("part", True), ("MACs", True), ("in", True), ("out", True), ("holds", False))
     for one in partitions[:_MOST_ROWS]:
         held = [f"{count} {operator(name)}" for name, count in one.operators.items()]
         table.add_row(
@@ -180,7 +182,7 @@ def _movements(movements: Sequence[Movement]) -> Iterator[RenderableType]:
     for one in movements:
         where = "outside" if one.partition is None else str(one.partition)
         groups[one.kind, where if any(other.partition is not None for other in movements) else "", one.at].append(one)
-    table = _table(("what", False), ("times", True), ("moved", True), ("part", True), ("where", False))
+    table = table_of(("what", False), ("times", True), ("moved", True), ("part", True), ("where", False))
     ranked = sorted(groups.items(), key=lambda item: -_bytes(item[1]))
     for (kind, where, at), members in ranked[:_MOST_ROWS]:
         moved = NOTHING if any(one.bytes is None for one in members) else megabytes(_bytes(members))
@@ -203,7 +205,8 @@ def _more(number: int, thing: str) -> Iterator[RenderableType]:
         yield indented(f"{some(number - _MOST_ROWS, thing)} more; --json lists them", "dim")
 
 
-def _table(*columns: tuple[str, bool]) -> Table:
+def table_of(*columns: tuple[str, bool]) -> Table:
+    """An empty table; each column has a name, and is of numbers or not."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name, numeric in columns:
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")

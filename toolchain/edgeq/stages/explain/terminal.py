@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from edgeq.stages.explain.nodes import every, indented, overview
+from edgeq.stages.explain.nodes import every, indented, overview, table_of
 from edgeq.stages.report.figures import NOTHING, decibels, listed, of_total, percent, printable, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
+    from rich.table import Table
 
     from edgeq.records import Artifact, LayerNumerics, NumericFinding, Numerics, Undelegated
     from edgeq.stages.explain import Explained
@@ -90,7 +89,7 @@ def _of_the_manifest(artifact: Artifact) -> Iterator[RenderableType]:
     if not artifact.undelegated:
         yield indented("nothing else runs beside them", "green")
         return
-    table = _table(("operator", False), ("node", False), ("MACs", True), ("why", False), ("your line", False))
+    table = table_of(("operator", False), ("node", False), ("MACs", True), ("why", False), ("your line", False))
     for row in artifact.undelegated:
         table.add_row(*(Text(printable(cell)) for cell in _undelegated(row)))
     yield table
@@ -146,7 +145,7 @@ def _worth_showing(ranked: Sequence[LayerNumerics]) -> int:
 
 
 def _layers(rows: Sequence[LayerNumerics], samples: int) -> Table:
-    table = _table(
+    table = table_of(
         ("layer", False),
         ("noise", False),
         ("MACs", True),
@@ -190,10 +189,3 @@ def _findings(findings: Sequence[NumericFinding]) -> Iterator[RenderableType]:
         if finding.source:
             yield indented(finding.source, "dim")
         yield indented(f"remedy: {finding.remedy}")
-
-
-def _table(*columns: tuple[str, bool]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name, numeric in columns:
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    return table

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -209,6 +211,18 @@ def test_an_executorch_file_names_the_kernel_that_reads_bytes(tmp_path: Path) ->
     coverage, _ = folding.lowered(folding.program("int8-static", "NCHW"), "pte", "NCHW")
     assert coverage.requires.ops == ("quantized_decomposed::dequantize_per_tensor.out",)
     assert [node.reason.partition(":")[0] for node in coverage.undelegated] == ["uint8-input"]
+
+
+def test_a_process_that_lowers_nothing_runs_a_file_that_takes_bytes(tmp_path: Path) -> None:
+    folding = Folding(Net("equal"), ONE_STEP, tmp_path)
+    folding.lowered(folding.program("fp32", "NHWC"), "pte", "NHWC")
+    code = f"""
+import numpy, pathlib, edgeq.host
+runtime = edgeq.host.HostRuntime(pathlib.Path({str(tmp_path / "NHWC.pte")!r}), "pte")
+print(runtime.run((numpy.zeros((1, 24, 20, 3), numpy.uint8),))[0].shape)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout == "(1, 10)\n", done.stderr
 
 
 @pytest.mark.parametrize("padding", ["equal", "unequal"])

@@ -64,6 +64,7 @@ class _ExecuTorch:
         with quietly():
             from executorch.runtime import Runtime  # noqa: I001, PLC0415  # must be first: it loads torch, which _C needs
             from executorch.extension.pybindings import _C  # noqa: PLC0415  # a second of loading
+            import executorch.kernels.quantized  # noqa: F401, PLC0415  # registers what makes floats of an image's bytes
 
         if _C._threadpool_get_thread_count() != threads:  # noqa: SLF001  # ExecuTorch has no other name for it
             _C._unsafe_reset_threadpool(threads)  # noqa: SLF001  # the same

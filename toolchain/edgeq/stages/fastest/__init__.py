@@ -169,7 +169,7 @@ class _Cuts:
     def measured_on(self, here: Desk) -> Found:
         """Profile, cut, build and profile again; then time the candidates beside the twins."""
         self._progress.step(f"timing the operators of both twins of the .{self._ground.form} on this machine")
-        ops = {name: here.profile(made.path, made.operators).ops for name, made in self._ground.twins.items()}
+        ops = _profiled(here, self._ground.twins)
         costs = first_costs(self._operations, ops[FP32], ops[INT8])
         base_ns = min(sorted_out(self._operations, rows, frozenset()).layout_ns for rows in ops.values())
         twins = [self._twin(name, costs) for name in (FP32, INT8)]
@@ -184,8 +184,8 @@ class _Cuts:
                 self._progress.step(f"building a mixed artifact: {self._told(candidate)}")
                 made = self._ground.make(candidate.recipe, path)
                 candidates.append(dataclasses.replace(candidate, made=made))
-                profile = here.profile(path, made.operators)
-                costs = corrected(costs, self._operations, profile.ops, candidate.int8, base_ns)
+                seen = _profiled(here, {FASTEST: made})[FASTEST]
+                costs = corrected(costs, self._operations, seen, candidate.int8, base_ns)
             return self._judged(here, costs, twins, candidates)
 
     def _why(self, earlier: int) -> str:
@@ -291,6 +291,11 @@ class _Cuts:
             int8_ns=costs.int8_ns.get(name, 0),
             runs_in="int8" if name in int8 else "float",
         )
+
+
+def _profiled(here: Desk, made: Mapping[str, Made]) -> dict[str, tuple[records.OpTime, ...]]:
+    found = here.profile({name: (one.path, one.operators) for name, one in made.items()})
+    return {name: one.ops for name, one in found.items()}
 
 
 def _key(candidate: _Candidate) -> str:

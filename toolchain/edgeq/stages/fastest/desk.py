@@ -41,10 +41,13 @@ class Desk:
     sample: bytes
     threads: int
 
-    def profile(self, path: Path, operators: Sequence[FileOperator]) -> Profiled:
-        """What the operators of an artifact take."""
-        visits = [self._run(path, repeats=_PROFILED_REPEATS, profile=True) for _ in range(_PROFILED_ROUNDS)]
-        return profiled(visits, operators, device="local")
+    def profile(self, artifacts: Mapping[str, tuple[Path, Sequence[FileOperator]]]) -> dict[str, Profiled]:
+        """What the operators of artifacts take, in rounds that visit all of them."""
+        visits: dict[str, list[Execution]] = {name: [] for name in artifacts}
+        for _ in range(_PROFILED_ROUNDS):
+            for name, (path, _operators) in artifacts.items():
+                visits[name].append(self._run(path, repeats=_PROFILED_REPEATS, profile=True))
+        return {name: profiled(seen, artifacts[name][1], device="local") for name, seen in visits.items()}
 
     def time(self, paths: Mapping[str, Path], *, count: int, progress: Progress) -> dict[str, list[tuple[int, ...]]]:
         """The timed inferences of each artifact, in ``count`` rounds that visit all of them in a changing order."""

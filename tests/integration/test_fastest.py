@@ -73,8 +73,8 @@ def _times(slow: Mapping[str, int], base: int, *conversions: OpTime) -> tuple[Op
     return (*(_took(name, slow.get(name, base), "kernel") for name in names), *conversions)
 
 
-QUANTIZED = _took("x", 2000, "QuantizeLinear", elements=1000)
-DEQUANTIZED = _took("", 1000, "DequantizeLinear", elements=1000)
+QUANTIZED = _took("x", 3000, "QuantizeLinear", elements=2000)
+DEQUANTIZED = _took("", 1000, "DequantizeLinear", elements=10)
 
 
 def test_every_operation_has_its_nodes_and_every_tensor_its_readers(operations: Operations) -> None:
@@ -108,6 +108,12 @@ def test_a_conversion_is_an_operations_own_where_that_is_int8_and_a_border_where
 
     assert (inside.taken, inside.conversions_ns, inside.layout_ns) == ({"conv2d_1": 5}, 19, 13)
     assert (border.taken, border.conversions_ns, border.layout_ns) == ({}, 24, 13)
+
+
+def test_a_small_conversion_tells_what_a_call_takes_and_not_what_an_element_does(operations: Operations) -> None:
+    rates = first_costs(operations, _times({}, 900), _times({}, 300, QUANTIZED, DEQUANTIZED)).rates
+
+    assert (rates.call, rates.quantize, rates.dequantize, rates.layout) == (1000, 1.0, 1.0, 0.0)
 
 
 def test_a_mixed_profile_corrects_times_and_conversions(operations: Operations) -> None:

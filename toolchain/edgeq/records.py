@@ -299,8 +299,8 @@ class SpeedSearch:
 
     ``outcome`` is "met" if the artifact was timed and is faster than both
     twins, "missed" if none was and ``chosen`` is the faster twin's recipe,
-    "cannot tell" if it could not be timed from here. The conversions are in
-    nanoseconds for each element.
+    "cannot tell" if it could not be timed from here. A conversion takes
+    ``conversion_ns`` and so many nanoseconds for each element.
     """
 
     name: str
@@ -312,6 +312,7 @@ class SpeedSearch:
     chosen: str
     float_nodes: tuple[str, ...]
     reason: str
+    conversion_ns: float
     quantize_ns_per_element: float
     dequantize_ns_per_element: float
     layout_ns_per_element: float

@@ -108,6 +108,7 @@ def test_a_search_for_the_fastest_shows_what_was_predicted_and_what_it_took() ->
         chosen="int8-fastest",
         float_nodes=("a",),
         reason="1 of 3 operations in float takes 1.2 ms",
+        conversion_ns=500,
         quantize_ns_per_element=0.1,
         dequantize_ns_per_element=0.1,
         layout_ns_per_element=0.0,

@@ -273,6 +273,7 @@ class _Cuts:
                 chosen=chosen.recipe.name if chosen.recipe.name in (FP32, INT8) else FASTEST,
                 float_nodes=recipe.keep_float,
                 reason=reason,
+                conversion_ns=costs.rates.call * costs.correction,
                 quantize_ns_per_element=costs.rates.quantize * costs.correction,
                 dequantize_ns_per_element=costs.rates.dequantize * costs.correction,
                 layout_ns_per_element=costs.rates.layout * costs.correction,

@@ -29,6 +29,8 @@ _LAYOUT = ("Transpose", "ReorderInput", "ReorderOutput")
 _PRODUCTS = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose")
 _LEAST_NS = 500
 """Of any conversion: the clocks of both runtimes cut off half a microsecond on average."""
+_LARGE = 1024
+"""So many elements tell what one of them takes; what converts fewer takes what any kernel does."""
 _PLANE = 3
 """From so many dimensions on a tensor has a layout that kernels of a precision may want changed."""
 _LEAST_CORRECTION, _MOST_CORRECTION = 0.25, 4.0
@@ -36,8 +38,12 @@ _LEAST_CORRECTION, _MOST_CORRECTION = 0.25, 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Nanoseconds for each element of a tensor between float and int8; ``layout`` for changing its layout beside."""
+    """Nanoseconds for each element of a tensor between float and int8; ``layout`` for changing its layout beside.
 
+    ``call`` is what a conversion takes however small it is.
+    """
+
+    call: float = _LEAST_NS
     quantize: float = 0.0
     dequantize: float = 0.0
     layout: float = 0.0
@@ -140,7 +146,7 @@ class Costs:
 
     def _conversion(self, tensor: Tensor, rate: float) -> int:
         layout = self.rates.layout if tensor.has_layout else 0.0
-        return round(self.correction * (_LEAST_NS + tensor.elements * (rate + layout)))
+        return round(self.correction * (self.rates.call + tensor.elements * (rate + layout)))
 
 
 def first_costs(operations: Operations, in_float: Sequence[OpTime], in_int8: Sequence[OpTime]) -> Costs:
@@ -148,10 +154,17 @@ def first_costs(operations: Operations, in_float: Sequence[OpTime], in_int8: Seq
     everything = frozenset(operations.names)
     of_float = sorted_out(operations, in_float, frozenset())
     of_int8 = sorted_out(operations, in_int8, everything)
+    conversions = [op for op in in_int8 if _converts(op)]
+    call = max(_LEAST_NS, min((op.ns for op in conversions), default=0))
+    quantize, dequantize = (
+        _rate((op for op in conversions if _converts(op) == kind), call) for kind in (QUANTIZE, DEQUANTIZE)
+    )
     rates = Rates(
-        quantize=_rate(in_int8, QUANTIZE) or _rate(in_int8, DEQUANTIZE),
-        dequantize=_rate(in_int8, DEQUANTIZE) or _rate(in_int8, QUANTIZE),
-        layout=_layout_rate((*in_float, *in_int8)),
+        call=call,
+        quantize=quantize or dequantize or 0.0,
+        dequantize=dequantize or quantize or 0.0,
+        # A delegate has one layout for both precisions; what it changes is at its ends.
+        layout=_rate((op for op in (*in_float, *in_int8) if _changes_layout(op) and "(" not in op.kernel), 0) or 0.0,
     )
     return Costs(float_ns=of_float.taken, int8_ns=of_int8.taken, rates=rates)
 
@@ -238,14 +251,9 @@ def _changes_layout(op: OpTime) -> bool:
     return not op.node and op.kernel.partition(" ")[0] in _LAYOUT
 
 
-def _rate(ops: Iterable[OpTime], kind: str) -> float:
-    of_kind = [op for op in ops if _converts(op) == kind and op.elements]
-    elements = sum(op.elements for op in of_kind)
-    return sum(op.ns for op in of_kind) / elements if elements else 0.0
-
-
-def _layout_rate(ops: Iterable[OpTime]) -> float:
-    # A delegate has one layout for both precisions; what it changes is at its ends.
-    of_kind = [op for op in ops if _changes_layout(op) and op.elements and "(" not in op.kernel]
-    elements = sum(op.elements for op in of_kind)
-    return sum(op.ns for op in of_kind) / elements if elements else 0.0
+def _rate(ops: Iterable[OpTime], call: float) -> float | None:
+    """Nanoseconds an element beside those of a ``call``, from the rows of large tensors; None if there is none."""
+    large = [op for op in ops if op.elements >= _LARGE]
+    if not large:
+        return None
+    return sum(max(0.0, op.ns - call) for op in large) / sum(op.elements for op in large)

@@ -32,6 +32,7 @@ from edgeq.quantize.rewrite import (
     pool_to_one_maximum,
     reduce_to_reshapes_and_slices,
     spell_out,
+    widen_thin_inputs,
 )
 from edgeq.quantize.rewrite.recurrent import unroll_recurrent_layers
 
@@ -119,6 +120,13 @@ CASES = {
         lambda m, x: functional.conv2d(x, m.conv.weight, padding="same"),
         come="conv2d",
     ),
+    "a thin input": _case(
+        lambda graph: (fold_constants(graph), widen_thin_inputs(graph)),
+        IMAGE,
+        "",
+        lambda m, x: functional.conv2d(x[:, :1], m.conv.weight[:, :1, :2, :2], m.conv.bias, 2, (1, 0)),
+        come="constant_pad_nd permute reshape",
+    ),
     "global pooling": _case(
         pool_globally_by_mean,
         IMAGE,
@@ -205,6 +213,21 @@ def test_weights_that_lie_channels_last_are_stored_in_plain_order() -> None:
         torch.testing.assert_close(graph(*given[0]), module(*given[0]), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "size"),
+    [(1, 3, 2, 8), (8, 4, 2, 8), (1, 3, 1, 8), (1, 2, 2, 7)],
+    ids=["no multiple of the stride", "enough channels", "no stride", "rows that nobody reads"],
+)
+def test_an_input_that_gains_nothing_by_blocks_stays_as_it_is(
+    channels: int, kernel: int, stride: int, size: int
+) -> None:
+    layer = nn.Conv2d(channels, 4, kernel, stride, padding=0)
+    graph = capture("small", layer.eval(), (torch.randn(1, channels, size, size),))
+    fold_constants(graph)
+    widen_thin_inputs(graph)
+    assert "permute" not in _operators(graph)
+
+
 def test_every_rewrite_is_tested_by_itself() -> None:
-    tested = {case.rewrite for case in CASES.values()} | {make_constants_contiguous, fold_scales}
+    tested = {case.rewrite for case in CASES.values()} | {make_constants_contiguous, fold_scales, widen_thin_inputs}
     assert tested >= set(REWRITES)

@@ -24,6 +24,7 @@ from edgeq.quantize.rewrite.scales import fold_scales
 from edgeq.quantize.rewrite.shapes import reduce_to_reshapes_and_slices
 from edgeq.quantize.rewrite.signals import pool_signals_as_planes
 from edgeq.quantize.rewrite.spelling import spell_out
+from edgeq.quantize.rewrite.thin_inputs import widen_thin_inputs
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -37,6 +38,7 @@ REWRITES = (
     make_constants_contiguous,
     fold_batch_norms,
     fold_padding,
+    widen_thin_inputs,
     pool_globally_by_mean,
     pool_signals_as_planes,
     pool_to_one_maximum,

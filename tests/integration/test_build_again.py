@@ -253,6 +253,16 @@ def test_a_build_for_another_folder_is_copied_with_nothing_that_came_after_it(
     assert reuse.unchanged(_plan(project), out).manifest == found.manifest
 
 
+def test_other_limits_of_a_copy_are_not_those_of_where_it_came_from(project: Path, built: Path, tmp_path: Path) -> None:
+    before = (built / "manifest.json").read_bytes()
+    asked = _plan(project)
+    asked = replace(asked, project=replace(asked.project, limits=replace(asked.project.limits, max_drop_pp=1.5)))
+    found = reuse.copied(asked, tmp_path / "elsewhere")
+    assert found.manifest is not None
+    assert found.manifest.limits == asked.project.limits
+    assert (built / "manifest.json").read_bytes() == before
+
+
 def test_what_is_no_build_is_not_replaced_by_a_copy(project: Path, built: Path, tmp_path: Path) -> None:
     assert built.is_dir()
     (tmp_path / "holiday.jpg").write_text("dear to somebody")

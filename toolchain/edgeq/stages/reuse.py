@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from edgeq import world
 from edgeq.errors import ConfigError, CorruptArtifactError
-from edgeq.files import atomic_folder, cache_dir, try_folder_lock, write_text
+from edgeq.files import atomic_folder, cache_dir, try_folder_lock, write_bytes, write_text
 from edgeq.project import BuildSection
 from edgeq.records import FORMATS, Inputs, Limits, Manifest
 from edgeq.schema import from_json, to_json
@@ -54,26 +54,44 @@ class Reuse:
     why_not: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Standing:
+    """A build of which every fact holds: its record as read at ``read_ns``, as text too, and its manifest."""
+
+    text: bytes
+    then: Inputs
+    manifest: Manifest
+    read_ns: int
+
+
 def unchanged(plan: Plan, build: Path) -> Reuse:
     """Look whether the build in that folder can be taken as it is; other limits alone are written into it."""
+    found = _standing(plan, build)
+    if isinstance(found, str):
+        return Reuse(manifest=None, why_not=found)
+    limited = dataclasses.replace(found.manifest, limits=plan.project.limits)
+    if not _remember(build, found, limited) and limited != found.manifest:
+        return Reuse(manifest=None, why_not=f"{build} cannot be given the new limits")
+    return Reuse(manifest=limited)
+
+
+def _standing(plan: Plan, build: Path) -> _Standing | str:
+    """The build in that folder if it is up to date, else why it is not (nothing to say if there is none)."""
     path = build / INPUTS
-    started_ns = time.time_ns()
+    read_ns = time.time_ns()
     try:
         text = path.read_bytes()
         then = from_json(Inputs, text, where=str(path))
         manifest = from_json(Manifest, (build / MANIFEST).read_bytes(), where=str(build))
     except (OSError, ConfigError):
-        return Reuse(manifest=None)
+        return ""
     if then.unseen:
-        return Reuse(manifest=None, why_not=then.unseen[0])
+        return then.unseen[0]
     if change := world.changed(then, request(plan), build.absolute()):
-        return Reuse(manifest=None, why_not=change)
+        return change
     if damaged := _damaged(then, build):
-        return Reuse(manifest=None, why_not=f"{build / damaged} is not as it was built")
-    limited = dataclasses.replace(manifest, limits=plan.project.limits)
-    if not _remember(build, text, then, started_ns, limited) and limited != manifest:
-        return Reuse(manifest=None, why_not=f"{build} cannot be given the new limits")
-    return Reuse(manifest=limited)
+        return f"{build / damaged} is not as it was built"
+    return _Standing(text=text, then=then, manifest=manifest, read_ns=read_ns)
 
 
 def copied(plan: Plan, out: Path) -> Reuse:
@@ -88,18 +106,26 @@ def copied(plan: Plan, out: Path) -> Reuse:
         return Reuse(manifest=None)
     if other == out.absolute() or not is_replaceable(out):
         return Reuse(manifest=None)
-    found = unchanged(plan, other)
-    if found.manifest is None:
+    found = _standing(plan, other)
+    if isinstance(found, str):
         return Reuse(manifest=None)
-    with atomic_folder(out) as folder:
-        inputs = from_json(Inputs, (other / INPUTS).read_bytes(), where=str(other))
-        for name in (*(one.path for one in inputs.outputs), INPUTS):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(other / name, folder / name)
-        if damaged := _damaged(inputs, folder):  # another edgeq may have replaced it meanwhile
-            raise CorruptArtifactError(other / damaged, "changed while it was copied")
-        take_over(out, folder, found.manifest.model)
-    return found
+    try:
+        with atomic_folder(out) as folder:
+            _copy(found, other, folder)
+            take_over(out, folder, found.manifest.model)
+    except (FileNotFoundError, CorruptArtifactError):  # another edgeq has replaced it meanwhile
+        return Reuse(manifest=None)
+    return unchanged(plan, out)
+
+
+def _copy(found: _Standing, build: Path, folder: Path) -> None:
+    """Copy what a build itself has written; CorruptArtifactError if that is not what was found."""
+    for one in found.then.outputs:
+        (folder / one.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(build / one.path, folder / one.path)
+    write_bytes(folder / INPUTS, found.text)
+    if damaged := _damaged(found.then, folder):
+        raise CorruptArtifactError(build / damaged, "changed while it was copied")
 
 
 def is_replaceable(out: Path) -> bool:
@@ -181,13 +207,13 @@ def _damaged(then: Inputs, build: Path) -> str:
         return next((one.path for one, holds in zip(then.outputs, whole, strict=True) if not holds), "")
 
 
-def _remember(build: Path, text: bytes, then: Inputs, started_ns: int, manifest: Manifest) -> bool:
+def _remember(build: Path, found: _Standing, manifest: Manifest) -> bool:
     """Bring a build that was found up to date on the latest state, and say whether it is.
 
     That is the manifest, whose limits may be new, and the times of files that
     were read because those had changed, so that they are read but once.
     """
-    path = build / MANIFEST
+    path, then = build / MANIFEST, found.then
     is_told = path.read_bytes() == manifest_text(manifest).encode()
     files = {one: Path(one.path) for one in then.files}
     outputs = {one: build / one.path for one in then.outputs}
@@ -196,7 +222,7 @@ def _remember(build: Path, text: bytes, then: Inputs, started_ns: int, manifest:
     ):
         return True
     with try_folder_lock(build) as free, contextlib.suppress(OSError):  # a build that is only read stays as it is
-        if free and (build / INPUTS).read_bytes() == text:
+        if free and (build / INPUTS).read_bytes() == found.text:
             if not is_told:
                 write_text(path, manifest_text(manifest))
             renewed = dataclasses.replace(
@@ -206,7 +232,7 @@ def _remember(build: Path, text: bytes, then: Inputs, started_ns: int, manifest:
                     world.fact(place, within=build) if place == path else world.renumbered(one, place)
                     for one, place in outputs.items()
                 ),
-                recorded_at_ns=started_ns,
+                recorded_at_ns=found.read_ns,
             )
             write_text(build / INPUTS, to_json(renewed) + "\n")
             return True

@@ -184,6 +184,14 @@ def test_where_no_convolution_reads_the_image_its_normalisation_is_computed(tmp_
         np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_mean_between_two_bytes_gives_the_same_floats_and_so_the_same_integers(tmp_path: Path) -> None:
+    """Each pixel then lies in the middle of two integers: a float in its last bit decides."""
+    folding = Folding(Net("equal"), ((127.5,) * 3, (127.5,) * 3), tmp_path)
+    _, expected = folding.lowered(folding.program("int8-static", None), "pte", None)
+    _, outputs = folding.lowered(folding.program("int8-static", "NHWC"), "pte", "NHWC")
+    np.testing.assert_array_equal(outputs, expected)
+
+
 def test_an_int8_artifact_holds_each_byte_as_it_is(tmp_path: Path) -> None:
     folding = Folding(Net("equal"), ONE_STEP, tmp_path)
     program = folding.program("int8-static", "NCHW")

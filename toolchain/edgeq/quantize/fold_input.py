@@ -85,7 +85,7 @@ def fold_input(graph: GraphModule, pixels: Pixels) -> FoldedInput:
         _put_in_front(graph, image, pixels, 1.0, 0, subtract=mean)
         form = "subtracted"
     else:
-        _put_in_front(graph, image, pixels, 1.0, 0, subtract=mean, multiply=1 / std)
+        _put_in_front(graph, image, pixels, 1.0, 0, subtract=mean, divide=std)
         form = "computed"
     graph.graph.eliminate_dead_code()
     graph.graph.lint()
@@ -101,7 +101,7 @@ def _put_in_front(  # noqa: PLR0913  # what a byte stands for
     zero_point: int,
     *,
     subtract: torch.Tensor | None = None,
-    multiply: torch.Tensor | None = None,
+    divide: torch.Tensor | None = None,
 ) -> None:
     """Make the floats that ``image`` was of the bytes that it will be."""
     readers = list(image.users)
@@ -114,8 +114,8 @@ def _put_in_front(  # noqa: PLR0913  # what a byte stands for
     floats = call(_DEQUANTIZE, image, scale, zero_point, 0, 255, torch.uint8)
     if subtract is not None and bool(subtract.any()):
         floats = call(_ATEN.sub.Tensor, floats, new_constant(graph, behind, _along_channels(subtract, pixels)))
-    if multiply is not None and bool((multiply != 1).any()):
-        floats = call(_ATEN.mul.Tensor, floats, new_constant(graph, behind, _along_channels(multiply, pixels)))
+    if divide is not None and bool((divide != 1).any()):
+        floats = call(_ATEN.div.Tensor, floats, new_constant(graph, behind, _along_channels(divide, pixels)))
     if pixels.layout == "NHWC":
         numbers = {reader.args[1:] for reader in readers if reader.target == _QUANTIZE}
         if len(numbers) == 1 and all(reader.target == _QUANTIZE for reader in readers):

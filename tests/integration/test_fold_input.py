@@ -245,7 +245,7 @@ def test_xnnpack_takes_channels_that_lie_side_by_side_as_they_lie(
         return partitions[-1]
 
     monkeypatch.setattr(PassManager, "transform", transform)
-    folding = Folding(Net(padding), ONE_STEP, tmp_path)
+    folding = Folding(Net(padding), IMAGENET, tmp_path)
     folding.lowered(folding.program(recipe, "NHWC"), "pte", "NHWC")
 
     (partition,) = partitions

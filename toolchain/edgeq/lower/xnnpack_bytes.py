@@ -37,7 +37,7 @@ def images_as_they_lie() -> Iterator[None]:
 
     def transform(manager: PassManager) -> ExportedProgram:
         program: ExportedProgram = before(manager)
-        _cancel(program.graph_module)
+        _cancel(program.graph_module, frozenset(map(str, program.graph_signature.user_inputs)))
         return program
 
     PassManager.transform = transform
@@ -47,7 +47,7 @@ def images_as_they_lie() -> Iterator[None]:
         PassManager.transform = before
 
 
-def _cancel(module: GraphModule) -> None:
+def _cancel(module: GraphModule, inputs: frozenset[str]) -> None:
     for turned in [node for node in module.graph.nodes if _turns_to_channels_first(node)]:
         image: Node = turned.args[0]
         path = _to_the_copy_back(turned)
@@ -55,7 +55,7 @@ def _cancel(module: GraphModule) -> None:
         first, last = (
             _result(node, integers=integers) if node else None for node in (turned, path[-1] if path else None)
         )
-        if first is None or last is None or len(image.users) != 1:
+        if first is None or last is None or len(image.users) != 1 or not _is_an_image(image, inputs):
             continue
         between = [node for node in path[:-1] if node not in (first, first.args[0])]
         first.replace_all_uses_with(image)
@@ -69,6 +69,17 @@ def _cancel(module: GraphModule) -> None:
         for node in between:
             node.meta[_LIES_CHANNELS_LAST] = True
     module.recompile()
+
+
+def _is_an_image(value: Node, inputs: frozenset[str]) -> bool:
+    """Whether ``value`` is an input of the partition, at most normalised and quantized: none writes a shape down."""
+    if is_dequant(value):
+        if not is_quant(value.args[0]):
+            return False
+        value = value.args[0].args[0]  # type: ignore[union-attr, assignment]  # a quantize node reads a node
+    while value.op == "call_function" and operator_name(value) in ("sub", "div"):
+        value = value.args[0]  # type: ignore[assignment]  # arithmetic reads a node
+    return value.op == "placeholder" and value.name in inputs
 
 
 def _turns_to_channels_first(node: Node) -> bool:

@@ -79,14 +79,11 @@ def _read_weight_in_float(program: ExportedProgram, layer: Node) -> bool:
     if stored.op != "placeholder" or len(stored.users) > 1 or len(read.users) > 1:
         return False
     names = {**program.graph_signature.inputs_to_buffers, **program.graph_signature.inputs_to_parameters}
-
-    def tensor(node: object) -> object:
-        if not isinstance(node, torch.fx.Node):
-            return node
-        return program.state_dict[names[node.name]]
-
-    values = read.target(*map(tensor, read.args), **read.kwargs)  # type: ignore[operator]  # an operator of torch
-    program.state_dict[names[stored.name]] = values
+    tensors = {node: program.state_dict.get(names.get(node.name, "")) for node in read.all_input_nodes}
+    if any(tensor is None for tensor in tensors.values()):
+        return False
+    args = torch.fx.map_arg(read.args, tensors.__getitem__)
+    program.state_dict[names[stored.name]] = read.target(*args, **read.kwargs)  # type: ignore[operator]  # an operator
     stored.meta["val"] = read.meta["val"]
     read.replace_all_uses_with(stored)
     return True

@@ -243,14 +243,12 @@ def test_a_layer_that_the_recipe_keeps_float_is_told_apart_from_what_is_float_be
     assert "(middle test_left_out.py:" in told["tanh"].reason
 
 
-def test_a_layer_that_onnx_runtime_rounds_against_the_recipe_is_said_to_be(tmp_path: Path) -> None:
+def test_onnx_runtime_does_not_round_a_layer_that_the_recipe_keeps_in_float(tmp_path: Path) -> None:
     nodes = _careful(Three(torch.relu), "onnx", tmp_path)
-    assert {node.module: node.kernel for node in nodes.nodes if node.macs}["middle"] == "QLinearConv"
-    assert nodes.notes[0] == (
-        "careful keeps 'mid*' in float, but ONNX Runtime finds middle between Q and DQ, rounds its weights itself and "
-        "runs it in int8"
-    )
-    assert not _careful(Three(torch.relu), "pte", tmp_path).notes
+    assert {node.module: node.kernel for node in nodes.nodes if node.macs} == {
+        "first": "QLinearConv", "middle": "Conv", "last": "QLinearConv",
+    }  # fmt: skip
+    assert [move.node for move in nodes.movements if move.kind == "copy"] == ["node_conv2d_1_in_float"]
 
 
 class Grouped(nn.Module):

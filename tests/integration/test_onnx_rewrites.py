@@ -51,6 +51,18 @@ CASES: dict[str, tuple[Callable[[Any], object], str, str, str, str, str]] = {
         "Relu",
         "Clip",
     ),
+    "a layer that stays in float": (
+        rewrites.keep_in_float,
+        "1, 1, 5, 5",
+        f"{STORED}, float[1, 1, 2, 2] w = {{1, 2, 3, 4}}",
+        """q = QuantizeLinear (x, s, z)
+           d = DequantizeLinear (q, s, z)
+           c = Conv (d, w)
+           p = QuantizeLinear (c, s, z)
+           y = DequantizeLinear (p, s, z)""",
+        "",
+        "Sum Conv",
+    ),
     "a transposed weight": (
         rewrites.transpose_weights,
         "1, 2",

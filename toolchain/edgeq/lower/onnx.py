@@ -127,6 +127,7 @@ def _rewrite(model: ir.Model, method: Method, *, activations: Activations, dot_p
     rewrites.transpose_weights(graph)
     rewrites.multiply_as_gemm(graph)
     rewrites.quantize_biases(graph)
+    rewrites.keep_in_float(graph)
     if activations == "uint8":
         rewrites.use_unsigned_activations(graph)
     rewrites.read_bytes_as_they_are(graph)

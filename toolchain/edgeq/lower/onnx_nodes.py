@@ -26,7 +26,8 @@ import onnxruntime as ort
 
 from edgeq.lower.coverage import share
 from edgeq.lower.onnx_graph import constant, producer
-from edgeq.lower.reasons import Why, for_recipe, kept_by, rewrite_of
+from edgeq.lower.onnx_rewrites.kept_float import is_copy
+from edgeq.lower.reasons import Why, for_recipe, rewrite_of
 from edgeq.quantize.source import earlier_names, module_of, place_of, source_in, source_of
 from edgeq.records import Movement, NodeFacts, Nodes
 
@@ -184,7 +185,7 @@ def nodes_of(  # noqa: PLR0913  # what is known of a file
     return Nodes(
         nodes=tuple(facts),
         movements=tuple(looked.movements()),
-        notes=(*looked.rounded_after_all(facts), *_assumed(triple, activations=activations)),
+        notes=tuple(_assumed(triple, activations=activations)),
     )
 
 
@@ -224,7 +225,7 @@ class _Looked:
 
     def is_notation(self, node: ir.Node) -> bool:
         """Whether a node says how numbers are stored, or computes on constants: nothing of it is left to run."""
-        if node.op_type in _CONVERSIONS or node.op_type == "Constant":
+        if node.op_type in _CONVERSIONS or node.op_type == "Constant" or is_copy(node):
             return True
         return (node.name or "") not in self._by_name and all(map(_is_constant, node.inputs))
 
@@ -323,16 +324,6 @@ class _Looked:
         what = self._called(readers[0]) if readers else "the model's output"
         return Why("float-operands", f"its result goes to {what} in float")
 
-    def rounded_after_all(self, facts: Iterable[NodeFacts]) -> Iterator[str]:
-        """Layers that the recipe keeps in float, and ONNX Runtime does not."""
-        for fact in facts:
-            kept = kept_by(self._program.recipe, self._origin(fact.node).names)
-            if fact.macs and fact.runs == "int8" and kept:
-                yield (
-                    f"{kept}, but ONNX Runtime finds {fact.module or fact.node} between Q and DQ, rounds its "
-                    "weights itself and runs it in int8"
-                )
-
     def movements(self) -> Iterator[Movement]:
         """What ran and computed nothing."""
         makes = {value: node for node in self._seen.final.graph.node for value in node.output}
@@ -343,10 +334,11 @@ class _Looked:
         final = {_plain(node.name): node for node in self._seen.final.graph.node if node.name}
         written = {node.name: node for node in self._graph}
         for one in self._seen.ran:
-            if one.kernel in _KINDS:
-                asked = written.get(one.name)
+            asked = written.get(one.name)
+            kind = "copy" if asked is not None and is_copy(asked) else _KINDS.get(one.kernel)
+            if kind is not None:
                 yield Movement(
-                    kind=_KINDS[one.kernel],  # type: ignore[arg-type]  # all are kinds
+                    kind=kind,  # type: ignore[arg-type]  # all are kinds
                     node=one.name if asked is not None else "",
                     at=self._origin(one.name).source if asked is not None and one.kernel == "Transpose"
                     else self._beside(final.get(one.name), makes, reads),

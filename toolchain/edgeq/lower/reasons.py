@@ -43,7 +43,7 @@ class Why:
         return f"{self.code}: {self.sentence}"
 
 
-def kept_by(recipe: Recipe, names: Sequence[str]) -> str:
+def _kept_by(recipe: Recipe, names: Sequence[str]) -> str:
     """A sentence if ``recipe.keep_float`` matches one of the ``names`` of a layer; else empty."""
     matching = (pattern for pattern in recipe.keep_float if any(fnmatchcase(name, pattern) for name in names))
     return next((f"{recipe.name} keeps {pattern!r} in float" for pattern in matching), "")
@@ -56,7 +56,7 @@ def for_recipe(recipe: Recipe, *, names: Sequence[str], is_layer: bool, is_produ
     says whether it has constant weights (a recipe names no others) and
     ``is_product`` whether it multiplies two tensors of the model's.
     """
-    if is_layer and (kept := kept_by(recipe, names)):
+    if is_layer and (kept := _kept_by(recipe, names)):
         return Why("excluded-by-recipe", kept)
     if recipe.method == "weight-only":
         return Why("excluded-by-recipe", f"{recipe.name} stores the weights of linear layers in integers, and no more")

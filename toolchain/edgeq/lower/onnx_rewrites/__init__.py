@@ -10,6 +10,7 @@ from edgeq.lower.onnx_rewrites.calls import compute_each_call
 from edgeq.lower.onnx_rewrites.clamps import clamp_integers
 from edgeq.lower.onnx_rewrites.hard_swish import multiply_hard_swish
 from edgeq.lower.onnx_rewrites.image_bytes import read_bytes_as_they_are
+from edgeq.lower.onnx_rewrites.kept_float import keep_in_float
 from edgeq.lower.onnx_rewrites.metadata import strip_metadata
 from edgeq.lower.onnx_rewrites.padding import pad_inside_convolutions
 from edgeq.lower.onnx_rewrites.pool_padding import protect_padding_of_pools
@@ -21,6 +22,7 @@ from edgeq.lower.onnx_rewrites.weights import transpose_weights
 __all__ = [
     "clamp_integers",
     "compute_each_call",
+    "keep_in_float",
     "multiply_as_gemm",
     "multiply_hard_swish",
     "pad_inside_convolutions",

@@ -24,3 +24,4 @@ bench:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/run_speed.py
+	$(BIN)/python benchmarks/run_build.py

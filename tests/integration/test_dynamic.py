@@ -21,6 +21,7 @@ from edgeq.quantize import FloatGraph, QuantizedProgram, quantize
 from edgeq.recipe import named
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TOKENS = (1, 12, 32)
@@ -178,3 +179,31 @@ def test_rows_of_zeros_and_channels_of_zeros_stay_zero(tmp_path: Path) -> None:
         zeros, found = (runtime.run((inputs[0].numpy(),))[0] for inputs in given)
         assert not zeros.any()
         assert not found[..., 3].any()
+
+
+@pytest.mark.parametrize(
+    ("before", "in_int8"),
+    [
+        (lambda x: x, True),
+        (functional.gelu, True),
+        (lambda x: x + 1, False),
+        (lambda x: x.reshape(1, 8, 4, 16), False),
+        (lambda x: x[:, :, 1:], False),
+        (lambda x: functional.max_pool2d(x, 2)[:, :, 1:], True),
+    ],
+    ids=["the input", "a function", "a sum", "a reshape", "a slice", "a slice behind a pooling"],
+)
+def test_a_convolution_is_int8_where_executorch_can_turn_what_it_reads(
+    before: Callable[[torch.Tensor], torch.Tensor], in_int8: bool, tmp_path: Path
+) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(8, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(before(x))
+
+    torch.manual_seed(0)
+    coverage, _ = lowered(dynamic(Net().eval(), samples((1, 8, 8, 8))), "pte", tmp_path)  # and runs it
+    assert coverage.int8_mac_share == float(in_int8)

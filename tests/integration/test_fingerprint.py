@@ -88,7 +88,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _fingerprint(project: Path, recipe: str) -> str:
     plan = planning.plan(load_project(project), load_target("rpi4"), recipes=["auto"], formats=["onnx"], jobs=1)
     scorer: Any = SimpleNamespace(sha256="of the evaluation set")
-    maker = build._Maker(plan, project, build._Sources(plan, SILENT), scorer, SILENT)
+    maker = build._Maker(plan, project, project, build._Sources(plan, SILENT), scorer, SILENT)
     return maker._fingerprint(named(recipe), "onnx")
 
 

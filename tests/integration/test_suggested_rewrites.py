@@ -132,7 +132,6 @@ PTE = {
 
 ONNX = {
     "group norm": PTE["group norm"],
-    "hardswish": Tried("ReLU6", F.hardswish, F.relu6),
     "transposed": Tried(
         "a convolution", _twice(),
         nn.Sequential(nn.Upsample(scale_factor=2), _ones()), exact=True,

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from edgeq.user_code import called, find_function, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from edgeq.records import Inputs
 
@@ -105,6 +105,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     }.items():
         (folder / name).write_text(text)
     _forget_modules_of_tests(tmp_path.parent)
+    for name, module in list(sys.modules.items()):  # test files that the same process has run are no project's sources
+        if _file(module).startswith(str(Path(__file__).parents[1])):
+            monkeypatch.delitem(sys.modules, name)
     yield folder
     _forget_modules_of_tests(tmp_path.parent)
 
@@ -112,8 +115,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def _forget_modules_of_tests(folder: Path) -> None:
     """Modules of other tests' projects stay loaded, and are facts of a trace in the same process."""
     for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__dict__", {}).get("__file__", "")).startswith(str(folder)):
+        if _file(module).startswith(str(folder)):
             del sys.modules[name]
+
+
+def _file(module: object) -> str:
+    return str(getattr(module, "__dict__", {}).get("__file__", ""))
 
 
 def _record(project: Path, function: str = "samples", patterns: tuple[str, ...] = ()) -> Inputs:

@@ -133,7 +133,6 @@ REWRITES = (
     Rewrite(op="amax", form="pte", do="over a whole image, F.max_pool2d(x, (height, width)) is the same, and int8"),
     Rewrite(op="native_group_norm", form="pte", do=f"nn.BatchNorm2d goes into the layer before it, {_TRAIN}"),
     Rewrite(op="InstanceNormalization", form="onnx", do=f"nn.BatchNorm2d goes into the layer before it, {_TRAIN}"),
-    Rewrite(op="HardSwish", code="unfused", form="onnx", do=f"nn.ReLU6 goes into the layer before it, {_TRAIN}"),
     Rewrite(
         op="ConvTranspose", code="unfused", form="onnx",
         do=f"F.interpolate(mode='nearest') and a convolution, {_TRAIN}",

@@ -89,9 +89,40 @@ def dynamic_layers(graph: GraphModule, recipe: Recipe) -> list[Node]:
     return [layer for layer in layers_of(graph, recipe) if _has_kernel(layer)]
 
 
+_TURNED = (_ATEN.conv2d.default, _ATEN.max_pool2d.default, _ATEN.avg_pool2d.default, _ATEN.mean.dim)
+_MOVES = (_ATEN.slice.Tensor, _ATEN.constant_pad_nd.default)
+_SUMS = (_ATEN.add.Tensor, _ATEN.sub.Tensor)
+
+
+def _is_taken(image: Node) -> bool:
+    """Whether ExecuTorch can lower a layer that quantizes this image while it runs.
+
+    XNNPACK computes images channels last. Behind a reshape, a sum with a
+    constant, and a slice or padding of what does not lie so yet, ExecuTorch
+    1.5 turns the image after it was made int8, and the file fails whenever
+    it runs.
+    """
+    if image.op == "placeholder" or image.target in _TURNED:
+        return True
+    sources = _sources(image)
+    if image.target == _ATEN.reshape.default or (image.target in _SUMS and len(sources) == 1):
+        return False
+    return all(map(_lies_channels_last if image.target in _MOVES else _is_taken, sources))
+
+
+def _lies_channels_last(image: Node) -> bool:
+    if image.op == "placeholder" or image.target == _ATEN.reshape.default:
+        return False
+    return image.target in _TURNED or all(map(_lies_channels_last, _sources(image)))
+
+
+def _sources(node: Node) -> list[Node]:
+    return [source for source in node.all_input_nodes if source.op in ("call_function", "placeholder")]
+
+
 def _has_kernel(layer: Node) -> bool:
     if layer.target == _ATEN.conv2d.default:
         weight: torch.Tensor = layer.args[1].meta["val"]  # type: ignore[union-attr]  # a layer reads a constant weight
         groups = layer.args[6] if len(layer.args) > 6 else 1  # noqa: PLR2004  # groups come seventh
-        return bool(groups == 1 and weight.shape[1] > 1)
+        return bool(groups == 1 and weight.shape[1] > 1 and _is_taken(layer.args[0]))  # type: ignore[arg-type]  # it reads a node
     return bool(layer.target == _ATEN.linear.default)

@@ -333,7 +333,7 @@ def test_a_native_library_that_no_module_stands_for_is_noticed(project: Path) ->
     shutil.copy2(library, project / "libsound.so")  # with its time: it stays mapped while other tests run
     (project / "data.py").write_text(
         "from pathlib import Path\nfrom cffi import FFI\n"
-        "def samples():\n    FFI().dlopen(str(Path(__file__).parent / 'libsound.so'))\n"
+        "def samples():\n    global HELD\n    HELD = FFI().dlopen(str(Path(__file__).parent / 'libsound.so'))\n"
     )
     assert any("libsound.so is native code" in text for text in _record(project).unseen)
 

@@ -34,7 +34,7 @@ class Coverage:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     nodes: Nodes
-    operators: tuple[FileOperator, ...] = ()
+    operators: tuple[FileOperator, ...]
 
 
 def share(part: int, whole: int) -> float:

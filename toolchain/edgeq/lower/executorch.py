@@ -11,7 +11,6 @@ import contextlib
 import importlib.metadata
 import logging
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeq.files import write_bytes
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.quantize import QuantizedProgram
-    from edgeq.records import Nodes
+    from edgeq.records import FileOperator, Nodes
 
 
 def lower_executorch(program: QuantizedProgram, path: Path, *, float_filters: bool = False) -> Coverage:
@@ -64,10 +63,12 @@ def lower_executorch(program: QuantizedProgram, path: Path, *, float_filters: bo
         ops=tuple(sorted(f"{op.name}.{op.overload}" if op.overload else op.name for op in plan.operators)),
         backends=tuple(sorted({delegate.id for delegate in plan.delegates})),
     )
-    return replace(_coverage(program, nodes, requires), operators=operators)
+    return _coverage(program, nodes, operators, requires)
 
 
-def _coverage(program: QuantizedProgram, nodes: Nodes, requires: Requires) -> Coverage:
+def _coverage(
+    program: QuantizedProgram, nodes: Nodes, operators: tuple[FileOperator, ...], requires: Requires
+) -> Coverage:
     """Sums over the nodes; a recipe that quantizes at run time leaves all but layers in float, which is no news."""
     total = sum(node.macs for node in nodes.nodes)
     told = [
@@ -85,6 +86,7 @@ def _coverage(program: QuantizedProgram, nodes: Nodes, requires: Requires) -> Co
         inputs=tensor_specs(program, "inputs"),
         outputs=tensor_specs(program, "outputs"),
         nodes=nodes,
+        operators=operators,
     )
 
 

@@ -14,7 +14,6 @@ import contextlib
 import importlib.metadata
 import io
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import onnx
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 
     from edgeq.quantize import QuantizedProgram
     from edgeq.recipe import Method
-    from edgeq.records import Nodes
+    from edgeq.records import FileOperator, Nodes
 
 _OPSET = 20  # the newest whose operators ONNX Runtime 1.31 has all in int8 or float kernels; IR version 10
 _INTEGER_PRODUCTS = frozenset(("MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM"))
@@ -79,7 +78,7 @@ def lower_onnx(
         program, model, seen, origins,
         cost=_cost, integer_products=products, triple=triple, activations=activations,
     )  # fmt: skip
-    return replace(_coverage(program, model, nodes), operators=tuple(operators_of_onnx(model.graph, made_of)))
+    return _coverage(program, model, nodes, tuple(operators_of_onnx(model.graph, made_of)))
 
 
 def _export(program: QuantizedProgram) -> tuple[ir.Model, dict[str, Origin], dict[str, Node]]:
@@ -136,7 +135,9 @@ def _rewrite(model: ir.Model, method: Method, *, activations: Activations, dot_p
     model.producer_name, model.producer_version = "edgeq", importlib.metadata.version("edgeq")
 
 
-def _coverage(program: QuantizedProgram, model: ir.Model, nodes: Nodes) -> Coverage:
+def _coverage(
+    program: QuantizedProgram, model: ir.Model, nodes: Nodes, operators: tuple[FileOperator, ...]
+) -> Coverage:
     total = sum(node.macs for node in nodes.nodes)
     told = [node for node in nodes.nodes if node.code and (node.macs or not program.quantizes_at_run_time)]
     return Coverage(
@@ -154,6 +155,7 @@ def _coverage(program: QuantizedProgram, model: ir.Model, nodes: Nodes) -> Cover
         inputs=_named_as_in_the_file(tensor_specs(program, "inputs"), model.graph.inputs),
         outputs=_named_as_in_the_file(tensor_specs(program, "outputs"), model.graph.outputs),
         nodes=nodes,
+        operators=operators,
     )
 
 

@@ -70,6 +70,8 @@ _FOUNDATION = (
 )  # fmt: skip
 """Beginnings of the names of system libraries that read no data of a user's by themselves (sqlite tells)."""
 
+_REMEDY = "name its files in [data] files"
+
 _READ_BY_THEMSELVES = frozenset({"onnxruntime", "executorch", "torch.package", "torchvision.io"})
 """Modules that are loaded by edgeq or by watched packages as well: only their names in the user's own sources tell."""
 
@@ -268,7 +270,11 @@ class Trace:
             found=world.found(lookups, folders),
             cwd=self.cwd,
             outputs=outputs,
-            unseen=tuple(text for text, made_up_for in unseen.items() if not (made_up_for and patterns)),
+            unseen=tuple(
+                f"{text} ({_REMEDY})" if made_up_for else text
+                for text, made_up_for in unseen.items()
+                if not (made_up_for and patterns)
+            ),
         )
 
     def _unseen_imports(self, loaded: _Loaded) -> Iterator[str]:

@@ -104,7 +104,7 @@ def command(
             if one.outcome == "cannot tell":
                 terminal.out.write(f"\ncannot tell whether {one.artifact} keeps {one.limit}: {one.text}\n")
         for sentence in built.unseen[:1]:
-            terminal.out.write(f"\nthe next build will begin anew: {sentence} (name such files in [data] files)\n")
+            terminal.out.write(f"\nthe next build will begin anew: {sentence}\n")
         state = (
             f"nothing has changed since {built.manifest.created_at}: {built.path} holds that build (or --rebuild)"
             if built.reused

@@ -389,3 +389,11 @@ def test_a_file_is_only_trusted_unread_when_it_is_older_than_the_record(tmp_path
     now = time.time_ns()
     assert not world.holds(lying, now)
     assert world.holds(lying, now + 10 * world.TICK_NS)
+
+
+def test_a_program_that_is_called_as_a_module_is_none(tmp_path: Path) -> None:
+    (tmp_path / "tqdm").write_text("#!/bin/sh\n")
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "numpy.py").touch()
+    found = world.found({str(tmp_path): ("tqdm", "torch", "numpy")}, ())
+    assert found[str(tmp_path)] == (str(tmp_path / "numpy.py"), str(tmp_path / "torch"))

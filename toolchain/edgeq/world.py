@@ -172,15 +172,17 @@ def found(lookups: Mapping[str, Iterable[str]], folders: Iterable[str]) -> dict[
 
 
 def _candidates(folder: str, names: frozenset[str]) -> list[str]:
+    """What an import of one of the names may find: packages are folders, modules have a suffix, programs neither."""
     try:
-        entries = os.listdir(folder)
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.path
+                for entry in entries
+                if (entry.name in names and entry.is_dir())
+                or (entry.name.partition(".")[0] in names and entry.name.endswith(_IMPORTABLE))
+            )
     except OSError:
         return []
-    return sorted(
-        os.path.join(folder, name)
-        for name in entries
-        if name in names or (name.partition(".")[0] in names and name.endswith(_IMPORTABLE))
-    )
 
 
 def variables(names: Iterable[str], environment: Mapping[str, str], *, every: bool) -> dict[str, str | None]:

@@ -44,13 +44,9 @@ def calibration():
 
 
 def evaluation():
-    # Weights are random: what fp32 answers is taken for right, so that accuracy is agreement with it.
-    reference = network()
-    for sample in samples(ENTRY.shape, 16, seed=3):
-        inputs = torch.from_numpy(sample)[None]
-        with torch.no_grad():
-            label = int(reference(inputs).argmax())
-        yield (inputs,), label
+    # Weights and labels are random: accuracy says nothing, agreement with fp32 does.
+    for index, sample in enumerate(samples(ENTRY.shape, 16, seed=3)):
+        yield (torch.from_numpy(sample)[None],), index % 10
 """
 
 

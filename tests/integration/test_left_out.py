@@ -339,3 +339,21 @@ def test_a_file_for_another_processor_says_what_was_assumed_of_it(tmp_path: Path
     assert bool(arm.nodes.notes) == (machine != "aarch64")
     assert bool(x86.nodes.notes) == (machine != "x86_64")
     assert all(machine in note for note in (*arm.nodes.notes, *x86.nodes.notes))
+
+
+def test_a_recurrent_layer_is_float_by_the_recipe_and_not_for_its_weights(tmp_path: Path) -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.LSTM(6, 4, batch_first=True), nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.layer(x)[0][:, -1])
+
+    torch.manual_seed(0)
+    nodes = lowered(quantized(Last().eval(), samples((1, 5, 6))), "pte", tmp_path)[0].nodes
+    inside = [node for node in nodes.nodes if node.module == "layer" and node.runs == "float"]
+    assert {(node.code, node.reason) for node in inside} == {
+        ("excluded-by-recipe", "int8-static leaves recurrent layers in float")
+    }
+    assert any(node.macs for node in inside)

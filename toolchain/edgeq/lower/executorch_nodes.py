@@ -36,7 +36,7 @@ from edgeq.lower.xnnpack import (
 )
 from edgeq.lower.xnnpack_float import is_float_by_choice
 from edgeq.quantize.macs import macs, operator_name, total_macs
-from edgeq.quantize.source import earlier_names, module_of, place_of, source_of
+from edgeq.quantize.source import class_of, earlier_names, module_of, place_of, source_of
 from edgeq.records import Movement, NodeFacts, Nodes, Partition
 
 if TYPE_CHECKING:
@@ -78,6 +78,9 @@ _OVERLOAD = re.compile(r"^aten_|_(default|[a-z]+_?[A-Z]\w*|tensor|dim|scalar)(_\
 """What ExecuTorch makes of an operator's name to name its nodes."""
 
 _FLOATS = (torch.float32, torch.float16)
+
+_RECURRENT = ("LSTM", "GRU", "RNN")
+"""Modules that a .pte has step by step."""
 
 _BYTES_OF_AN_IMAGE = Why(
     "uint8-input", "XNNPACK takes no bytes; a kernel of ExecuTorch makes floats of the image in front of it"
@@ -525,6 +528,8 @@ def _why_float(part: _Part, node: Node, program: QuantizedProgram) -> Why:
     chosen = for_recipe(
         program.recipe, names=earlier_names(node), is_layer=layer, is_product=bool(macs(node)) and not layer
     )
+    if chosen is None and program.looped is not None and class_of(node) in _RECURRENT:
+        chosen = Why("excluded-by-recipe", f"{program.recipe.name} leaves recurrent layers in float")
     if chosen is None and is_float_by_choice(node):
         chosen = _FASTER_IN_FLOAT
     if chosen is not None:

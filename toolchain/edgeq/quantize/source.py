@@ -22,7 +22,7 @@ def source_of(node: Node) -> str:
 
     A module that only torch's own code calls, as ``nn.Sequential`` does, is named by its class: ``0.2 (Hardswish)``.
     """
-    return source_in(node.meta.get("stack_trace") or "", module_of(node), _class_of(node))
+    return source_in(node.meta.get("stack_trace") or "", module_of(node), class_of(node))
 
 
 def source_in(stack_trace: str, module: str, kind: str = "") -> str:
@@ -57,7 +57,7 @@ def module_of(node: Node) -> str:
     return modules[-1] if modules else ""
 
 
-def _class_of(node: Node) -> str:
+def class_of(node: Node) -> str:
     """The class of the innermost module whose forward made ``node``, without the modules it is defined in."""
     classes = [kind for _, kind in (node.meta.get("nn_module_stack") or {}).values()]
     if not classes:

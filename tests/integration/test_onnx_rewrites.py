@@ -180,6 +180,66 @@ def test_a_bias_moves_by_half_of_a_step_of_its_integers_at_most() -> None:
     assert (moved <= 0.02 * np.array([0.01, 0.02]) / 2 + 1e-6).all()
 
 
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "pads", "size"),
+    [
+        (3, (3, 3), 2, (1, 1, 1, 1), (8, 12)),
+        (3, (7, 7), 2, (3, 3, 3, 3), (16, 16)),
+        (1, (5, 3), 2, (0, 1, 1, 1), (8, 12)),
+        (2, (4, 4), 4, (0, 0, 0, 0), (8, 12)),
+        (3, (6, 6), 3, (3, 3, 0, 0), (9, 12)),
+        (3, (2, 2), 2, (0, 0, 0, 0), (8, 12)),
+    ],
+)
+def test_blocks_of_a_thin_tensor_are_read_as_channels_with_the_same_result(
+    channels: int, kernel: tuple[int, int], stride: int, pads: tuple[int, ...], size: tuple[int, int]
+) -> None:
+    model = _strided(channels, kernel, stride, pads, size)
+    rewritten = _rewritten(model, rewrites.read_blocks_as_channels)
+    (conv,) = (node for node in rewritten.graph.node if node.op_type == "Conv")
+    attributes = {attribute.name: list(attribute.ints) for attribute in conv.attribute if attribute.ints}
+    assert attributes["strides"] == [1, 1]
+    given = np.random.default_rng(0).normal(size=(2, channels, *size)).astype(np.float32)
+    np.testing.assert_allclose(_result(rewritten, given), _result(model, given), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "pads", "size"),
+    [
+        (4, (3, 3), 2, (1, 1, 1, 1), (8, 12)),
+        (3, (3, 3), 1, (1, 1, 1, 1), (8, 12)),
+        (3, (3, 3), 2, (1, 1, 1, 1), (9, 12)),
+        (3, (1, 1), 2, (0, 0, 0, 0), (8, 12)),
+        (3, (11, 11), 4, (2, 2, 2, 2), (16, 16)),
+        (3, (2, 2), 2, (0, 0, -2, 0), (8, 12)),
+    ],
+    ids=["channels enough", "no stride", "half a block", "a pixel in four", "mostly zeros", "rows that nobody reads"],
+)
+def test_a_convolution_that_gains_nothing_by_blocks_stays_as_it_is(
+    channels: int, kernel: tuple[int, int], stride: int, pads: tuple[int, ...], size: tuple[int, int]
+) -> None:
+    model = _strided(channels, kernel, stride, pads, size)
+    rewritten = _rewritten(model, rewrites.read_blocks_as_channels)
+    assert [node.op_type for node in rewritten.graph.node] == [node.op_type for node in model.graph.node]
+
+
+def _strided(
+    channels: int, kernel: tuple[int, int], stride: int, pads: tuple[int, ...], size: tuple[int, int]
+) -> onnx.ModelProto:
+    numbers = np.random.default_rng(1).integers(-127, 128, (4, channels, *kernel))
+    return _model(
+        f"2, {channels}, {size[0]}, {size[1]}",
+        f"float s = {{0.02}}, uint8 z = {{120}}, int8[4, {channels}, {kernel[0]}, {kernel[1]}] w ="
+        f" {{{', '.join(map(str, numbers.flat))}}}, float[4] t = {{0.001, 0.002, 0.003, 0.004}},"
+        " int8[4] n = {0, 0, 0, 0}, float[4] b = {1, 2, 3, 4}",
+        f"""q = QuantizeLinear (x, s, z)
+            d = DequantizeLinear (q, s, z)
+            v = DequantizeLinear <axis = 0> (w, t, n)
+            c = Conv <strides = [{stride}, {stride}], pads = [{", ".join(map(str, pads))}]> (d, v, b)
+            y = Relu (c)""",
+    )
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 def test_hard_swish_of_integers_is_a_sum_and_a_product_of_integers_within_a_step(dtype: str) -> None:
     zero = 20 if dtype == "int8" else 148

@@ -32,6 +32,7 @@ from edgeq.quantize.rewrite import (
     pool_to_one_maximum,
     reduce_to_reshapes_and_slices,
     spell_out,
+    turn_few_axes,
     widen_thin_inputs,
 )
 from edgeq.quantize.rewrite.recurrent import unroll_recurrent_layers
@@ -126,6 +127,20 @@ CASES = {
         "",
         lambda m, x: functional.conv2d(x[:, :1], m.conv.weight[:, :1, :2, :2], m.conv.bias, 2, (1, 0)),
         come="constant_pad_nd permute reshape",
+    ),
+    "a shuffle of channels": _case(
+        lambda graph: (drop_copies(graph), reduce_to_reshapes_and_slices(graph), turn_few_axes(graph)),
+        (2, 6, 4, 4),
+        "transpose",
+        lambda _, x: x.reshape(2, 3, 2, 4, 4).transpose(1, 2).reshape(2, 6, 4, 4),
+        come="permute reshape",
+    ),
+    "a permutation around axes of one": _case(
+        lambda graph: (drop_copies(graph), reduce_to_reshapes_and_slices(graph), turn_few_axes(graph)),
+        (1, 6, 4),
+        "",
+        lambda _, x: x.reshape(1, 2, 3, 1, 4).permute(0, 4, 3, 1, 2).reshape(4, 6),
+        come="permute reshape",
     ),
     "global pooling": _case(
         pool_globally_by_mean,
@@ -228,6 +243,34 @@ def test_an_input_that_gains_nothing_by_blocks_stays_as_it_is(
     assert "permute" not in _operators(graph)
 
 
+@pytest.mark.parametrize(
+    ("function", "ranks"),
+    [
+        (lambda x: x.reshape(2, 3, 2, 4, 4).transpose(1, 2).reshape(2, 6, 4, 4), [4]),
+        (lambda x: x.reshape(1, 12, 4, 4).permute(0, 2, 3, 1).reshape(16, 12), [2]),
+        (lambda x: x.reshape(2, 3, 2, 16).permute(3, 1, 2, 0).reshape(96, 2), [3]),
+        (lambda x: x.reshape(12, 16).t().reshape(2, 6, 4, 4), [2]),
+        (lambda x: x.permute(0, 2, 3, 1).reshape(2, 96), [4]),
+    ],
+    ids=["a shuffle of channels", "channels last", "two that stay side by side", "two axes", "no reshape before"],
+)
+def test_a_permutation_has_no_more_axes_than_it_needs(
+    function: Callable[[torch.Tensor], torch.Tensor], ranks: list[int]
+) -> None:
+    given = (torch.randn(2, 6, 4, 4),)
+    graph = capture("small", Function(lambda _, x: function(x)), given)
+    drop_copies(graph)
+    reduce_to_reshapes_and_slices(graph)
+    turn_few_axes(graph)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+
+    turned = [node for node in graph.graph.nodes if str(node.target).startswith(("aten.permute", "aten.t"))]
+    assert [node.meta["val"].dim() for node in turned] == ranks
+    torch.testing.assert_close(graph(*given), function(*given), rtol=0, atol=0)
+
+
 def test_every_rewrite_is_tested_by_itself() -> None:
-    tested = {case.rewrite for case in CASES.values()} | {make_constants_contiguous, fold_scales, widen_thin_inputs}
+    tested = {case.rewrite for case in CASES.values()}
+    tested |= {make_constants_contiguous, fold_scales, widen_thin_inputs, turn_few_axes}
     assert tested >= set(REWRITES)

@@ -23,6 +23,7 @@ from edgeq.lower.xnnpack import to_edge_transform_and_lower
 from edgeq.lower.xnnpack_bytes import images_as_they_lie
 from edgeq.lower.xnnpack_float import filter_in_float
 from edgeq.lower.xnnpack_reads import read_apart
+from edgeq.lower.xnnpack_stems import read_rows_as_channels
 from edgeq.quantize.macs import total_macs
 from edgeq.records import Requires, TensorSpec
 
@@ -44,6 +45,7 @@ def lower_executorch(program: QuantizedProgram, path: Path, *, float_filters: bo
     try:
         with _quiet(), watched.watching(), shortcuts(), images_as_they_lie():
             copied = program.copy_to_lower()
+            read_rows_as_channels(copied)
             if float_filters:
                 filter_in_float(copied)
             edge = to_edge_transform_and_lower(

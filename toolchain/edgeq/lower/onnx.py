@@ -129,6 +129,7 @@ def _rewrite(model: ir.Model, method: Method, *, activations: Activations, dot_p
     rewrites.keep_in_float(graph)
     if activations == "uint8":
         rewrites.use_unsigned_activations(graph)
+        rewrites.read_blocks_as_channels(graph)
     rewrites.read_bytes_as_they_are(graph)
     ir.passes.common.RemoveUnusedNodesPass()(model)
     ir.passes.common.TopologicalSortPass()(model)

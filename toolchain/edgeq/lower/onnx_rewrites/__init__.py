@@ -16,6 +16,7 @@ from edgeq.lower.onnx_rewrites.padding import pad_inside_convolutions
 from edgeq.lower.onnx_rewrites.pool_padding import protect_padding_of_pools
 from edgeq.lower.onnx_rewrites.pooling import pool_globally
 from edgeq.lower.onnx_rewrites.products import multiply_as_gemm
+from edgeq.lower.onnx_rewrites.stems import read_blocks_as_channels
 from edgeq.lower.onnx_rewrites.unsigned import use_unsigned_activations
 from edgeq.lower.onnx_rewrites.weights import transpose_weights
 
@@ -29,6 +30,7 @@ __all__ = [
     "pool_globally",
     "protect_padding_of_pools",
     "quantize_biases",
+    "read_blocks_as_channels",
     "read_bytes_as_they_are",
     "strip_metadata",
     "transpose_weights",

@@ -17,6 +17,7 @@ from edgeq.quantize.rewrite.copies import drop_copies
 from edgeq.quantize.rewrite.functions import name_functions
 from edgeq.quantize.rewrite.maximum import pool_to_one_maximum
 from edgeq.quantize.rewrite.padding import fold_padding
+from edgeq.quantize.rewrite.permutations import turn_few_axes
 from edgeq.quantize.rewrite.pooling import pool_globally_by_mean
 from edgeq.quantize.rewrite.products import name_linear_layers
 from edgeq.quantize.rewrite.scalars import make_scalars_float
@@ -47,6 +48,7 @@ REWRITES = (
     name_linear_layers,
     multiply_in_batches,
     reduce_to_reshapes_and_slices,
+    turn_few_axes,
 )
 
 

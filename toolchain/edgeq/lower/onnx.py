@@ -122,7 +122,6 @@ def _rewrite(model: ir.Model, method: Method, *, activations: Activations, dot_p
     rewrites.protect_padding_of_pools(graph)
     rewrites.pool_globally(graph)
     rewrites.clamp_integers(graph)
-    rewrites.multiply_hard_swish(graph)
     rewrites.transpose_weights(graph)
     rewrites.multiply_as_gemm(graph)
     rewrites.quantize_biases(graph)
@@ -130,6 +129,7 @@ def _rewrite(model: ir.Model, method: Method, *, activations: Activations, dot_p
     if activations == "uint8":
         rewrites.use_unsigned_activations(graph)
         rewrites.read_blocks_as_channels(graph)
+    rewrites.multiply_hard_swish(graph)  # its constants get the dtype that activations have by now
     rewrites.read_bytes_as_they_are(graph)
     ir.passes.common.RemoveUnusedNodesPass()(model)
     ir.passes.common.TopologicalSortPass()(model)

@@ -480,8 +480,18 @@ class DeviceDiskFullError(DeviceError):
         amount = f": {needed_bytes:,} bytes are needed, {free_bytes:,} are free" if needed_bytes is not None else ""
         super().__init__(
             f"no space left on {device!r} for {path}{amount}",
-            hint="free some space there (old deployments are below its edgeq folder, ~/.edgeq unless devices.toml "
-            "says otherwise), or set `root` of that device in devices.toml to a folder on a larger disk",
+            hint=f"remove old deployments with `edgeq gc --device {device}`, or set `root` of that device in "
+            "devices.toml to a folder on a larger disk",
+        )
+
+
+class DeviceBusyError(DeviceError):
+    """Another edgeq uses the store of a device, and does not let go of it."""
+
+    def __init__(self, device: str, root: str) -> None:
+        super().__init__(
+            f"another edgeq is at work in {root} on {device!r}",
+            hint="wait until it is done and run the command again; nothing was changed",
         )
 
 
@@ -837,6 +847,26 @@ class DamagedTransferError(DeviceError):
             f"{', '.join(names)} on {device!r} differ from what was sent, twice",
             hint="check the device's storage (dmesg there tells of a failing SD card); "
             "the previous deployment is still active",
+        )
+
+
+class NothingToRollBackError(ConfigError):
+    """A model of which a device holds no deployment but the active one."""
+
+    def __init__(self, device: str, name: str) -> None:
+        super().__init__(
+            f"{device!r} holds no deployment of {name} before the active one",
+            hint=f"see what is there with: edgeq deploy --list --device {device}",
+        )
+
+
+class DamagedDeploymentError(DeviceError):
+    """A deployment whose files are not what was deployed."""
+
+    def __init__(self, device: str, deployment: str, names: Iterable[str]) -> None:
+        super().__init__(
+            f"deployment {deployment} on {device!r} is damaged: {', '.join(names)}",
+            hint="deploy its build again; what was active before still is",
         )
 
 

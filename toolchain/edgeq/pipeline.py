@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq import runner
-from edgeq.device.inventory import default_device, open_device, require_device
+from edgeq.device.inventory import default_device, default_target, open_device, require_device, store_root
+from edgeq.device.store import Store
 from edgeq.errors import LimitsMissedError, NotABuildError
 from edgeq.progress import SILENT, Progress
 from edgeq.project import check_limits, load_project
@@ -34,6 +35,7 @@ from edgeq.stages import deploy as deploy_stage
 from edgeq.stages import explain as explain_stage
 from edgeq.stages import planning, reuse
 from edgeq.stages import report as report_stage
+from edgeq.stages import store as store_stage
 from edgeq.target import Target, load_target
 
 if TYPE_CHECKING:
@@ -161,14 +163,45 @@ def connected(what: Build, device: str, *, lasting: bool = False, progress: Prog
         yield transport
 
 
-def deploy(what: Build, transport: Transport, *, device: str, progress: Progress = SILENT) -> deploy_stage.DeployResult:
-    """Push what is missing on the device, verify it there, activate it."""
+def deploy(
+    what: Build, transport: Transport, *, device: str, verify: bool = False, progress: Progress = SILENT
+) -> deploy_stage.DeployResult:
+    """Push what is missing on the device, verify and try it there, activate it.
+
+    What is active already is not hashed again unless it was touched since, or it is to be ``verify``-ed.
+    """
     triple = _triple_of_this_machine() if device == "local" else what.target.triple
     engines = sorted({artifact.requires.runtime for artifact in what.manifest.artifacts})
     bundles: dict[str, RunnerBundle] = {engine: runner.bundle(engine, triple, progress=progress) for engine in engines}
     return deploy_stage.deploy(
-        what.path, what.manifest, what.target, transport, bundles, device=device, progress=progress
+        what.path, what.manifest, what.target, transport, bundles, device=device, verify=verify, progress=progress
     )
+
+
+def held(device: str, *, target: str | None = None, progress: Progress = SILENT) -> tuple[store_stage.Held, ...]:
+    """The deployments that a device holds; of emulated boards the one of ``target``, or the only one that runs."""
+    with _store_of(device, target, progress) as (store, _transport):
+        return store_stage.held(store, progress=progress)
+
+
+def roll_back(
+    device: str, name: str, *, target: str | None = None, progress: Progress = SILENT
+) -> store_stage.RolledBack:
+    """Make the deployment before the active one of ``name``, MODEL or MODEL@TARGET, active again."""
+    with _store_of(device, target, progress) as (store, transport):
+        return store_stage.roll_back(store, transport, name, progress=progress)
+
+
+def clean_up(device: str, *, keep: int, target: str | None = None, progress: Progress = SILENT) -> store_stage.Freed:
+    """Remove from a device what the last ``keep`` deployments of each model do not need."""
+    with _store_of(device, target, progress) as (store, _transport):
+        return store_stage.clean_up(store, keep=keep, progress=progress)
+
+
+@contextmanager
+def _store_of(device: str, target: str | None, progress: Progress) -> Iterator[tuple[Store, Transport]]:
+    with open_device(device, load_target(target or default_target(device)), progress=progress) as transport:
+        yield Store(transport, store_root(device)), transport
 
 
 def bench(

@@ -93,10 +93,15 @@ class Golden:
     """One input and this artifact's output for it.
 
     Kept as BUILD/golden/SHA256.bin: raw little-endian tensors, concatenated.
+    A device whose output is less than ``least_sqnr_db`` from it does not run
+    this model: another core rounds differently, which leaves more than 25 dB
+    between the int8 outputs of two machines; a kernel that is wrong leaves
+    none.
     """
 
     input_sha256: str
     output_sha256: str
+    least_sqnr_db: float = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,21 +2,26 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from edgeq.device.store import Store
 from edgeq.errors import (
     ConfigError,
     ConnectionLostError,
     CorruptArtifactError,
     DamagedTransferError,
+    DeviceBusyError,
     DeviceDiskFullError,
     NotDeployedError,
     RunnerCrashedError,
     UnwritableDeviceError,
     WrongArchitectureError,
+    WrongOutputError,
 )
 from edgeq.files import sha256_file
 from edgeq.progress import Silent
@@ -34,7 +39,7 @@ class Setup:
     bundle: RunnerBundle
     store: Path
 
-    def deploy(self, *, name: str = "fake") -> DeployResult:
+    def deploy(self, *, name: str = "fake", verify: bool = False) -> DeployResult:
         return deploy(
             self.build,
             self.manifest,
@@ -42,6 +47,7 @@ class Setup:
             self.device,
             {"executorch": self.bundle},
             device=name,
+            verify=verify,
             progress=Silent(),
         )
 
@@ -50,6 +56,11 @@ class Setup:
 
     def leftovers(self) -> list[str]:
         return [path.name for path in self.store.rglob("*.edgeq-tmp")]
+
+    def files(self, deployment: str) -> dict[str, str]:
+        """What lies in the folder of a deployment, with its hash."""
+        folder = self.store / "deployments" / deployment
+        return {path.name: sha256_file(path) for path in folder.iterdir() if path.name != ".verified"}
 
     def change(self) -> None:
         """Make this another build."""
@@ -72,8 +83,8 @@ def test_everything_lies_on_the_device_under_its_name(setup: Setup) -> None:
     result = setup.deploy()
     folder = setup.store / "deployments" / result.deployment.id
     assert result.deployment.root == f".edgeq/deployments/{result.deployment.id}"
-    assert {path.name: sha256_file(path) for path in folder.iterdir()} == result.deployment.files
-    assert result.transferred_bytes == sum(path.stat().st_size for path in folder.iterdir())
+    assert setup.files(result.deployment.id) == result.deployment.files
+    assert result.transferred_bytes == sum((folder / name).stat().st_size for name in result.deployment.files)
     assert os.access(folder / "edgeq-runner-executorch", os.X_OK)
     assert (folder / "tiny.fp32.pte").stat().st_nlink == 2
     assert setup.active() == [result.deployment.id]
@@ -104,8 +115,7 @@ def test_only_what_changed_travels_and_the_older_deployment_stays(setup: Setup) 
     second = setup.deploy()
     assert second.transferred_bytes == 700
     assert setup.active() == [second.deployment.id, first.deployment.id]
-    old = setup.store / "deployments" / first.deployment.id
-    assert {path.name: sha256_file(path) for path in old.iterdir()} == first.deployment.files
+    assert setup.files(first.deployment.id) == first.deployment.files
 
 
 def test_the_pointer_moves_back_when_an_older_build_is_deployed_again(setup: Setup) -> None:
@@ -176,19 +186,105 @@ def test_a_cut_at_any_file_is_mended_by_the_next_deploy(setup: Setup, tmp_path: 
     already = sum(path.stat().st_size for path in (setup.store / "blobs").iterdir())
     setup.device = FakeTransport(tmp_path / "device")
     again = setup.deploy()
-    assert (
-        again.transferred_bytes
-        == sum(path.stat().st_size for path in (setup.store / "deployments" / again.deployment.id).iterdir()) - already
-    )
+    folder = setup.store / "deployments" / again.deployment.id
+    assert again.transferred_bytes == sum((folder / name).stat().st_size for name in again.deployment.files) - already
+    assert setup.files(again.deployment.id) == again.deployment.files
+    assert not list((setup.store / "blobs").glob(".*"))
 
 
 def test_what_a_dead_process_left_is_removed_and_what_a_living_one_makes_is_not(setup: Setup) -> None:
     (setup.store / "blobs").mkdir(parents=True)
     (setup.store / "deployments" / ".0123.999999999.edgeq-tmp").mkdir(parents=True)
-    (setup.store / "blobs" / ".abc.999999999.edgeq-tmp").touch()
-    (setup.store / "blobs" / f".def.{os.getpid()}.edgeq-tmp").touch()
+    (setup.store / "blobs" / ".abc.999999999.edgeq-tmp").write_bytes(b"begun")
+    with subprocess.Popen(("/bin/sh", "-c", "read -r _ # a push to .edgeq-tmp"), stdin=subprocess.PIPE) as living:
+        (setup.store / "blobs" / f".def.{living.pid}.edgeq-tmp").touch()
+        setup.deploy()
+        assert setup.leftovers() == [f".def.{living.pid}.edgeq-tmp"]
+    assert (setup.store / "blobs" / ".abc.part").exists()
+
+
+def test_a_process_that_got_the_number_of_a_dead_one_is_not_taken_for_it(setup: Setup) -> None:
+    (setup.store / "blobs").mkdir(parents=True)
+    (setup.store / "blobs" / f".abc.{os.getpid()}.edgeq-tmp").touch()
     setup.deploy()
-    assert setup.leftovers() == [f".def.{os.getpid()}.edgeq-tmp"]
+    assert not setup.leftovers()
+
+
+def test_the_beginning_of_a_blob_that_is_not_what_it_says_costs_its_push_and_no_more(setup: Setup) -> None:
+    artifact = setup.manifest.artifacts[0]
+    (setup.store / "blobs").mkdir(parents=True)
+    (setup.store / "blobs" / f".{artifact.sha256}.part").write_bytes(b"rot" * 30)
+    result = setup.deploy()
+    assert setup.files(result.deployment.id) == result.deployment.files
+    assert setup.device.pushed.count(f".edgeq/blobs/{artifact.sha256}") == 2
+
+
+def test_a_deployment_that_was_touched_is_hashed_again_and_one_that_was_not_is_not(setup: Setup) -> None:
+    def hashed() -> int:
+        return sum(argv[1] == "hash" for argv in setup.device.ran if len(argv) > 1)
+
+    folder = setup.store / "deployments" / setup.deploy().deployment.id
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))
+    assert not setup.deploy().unchanged
+    once = hashed()
+    assert setup.deploy().unchanged
+    assert hashed() == once
+    assert not setup.deploy(verify=True).unchanged
+    assert hashed() == once + 1
+    os.utime(folder / "tiny.fp32.pte", (2, 2))
+    assert not setup.deploy().unchanged
+    assert hashed() == once + 2
+    os.utime(folder / "tiny.fp32.pte")  # in the second of the note, if the test is quick
+    assert not setup.deploy().unchanged
+
+
+def test_an_artifact_that_computes_something_else_there_is_never_activated(setup: Setup) -> None:
+    first = setup.deploy()
+    setup.change()
+    setup.device.answer = lambda _model, sample: bytes(len(sample))
+    with pytest.raises(WrongOutputError, match="gives another output"):
+        setup.deploy()
+    assert setup.active() == [first.deployment.id]
+
+
+def test_another_edgeq_that_removes_is_waited_for_and_one_that_adds_is_not(setup: Setup) -> None:
+    store = Store(setup.device, ".edgeq")
+    with store.opened(Silent()):
+        setup.deploy()
+        with pytest.raises(DeviceBusyError), store.opened(Silent(), alone=True, patience_s=1):
+            pass
+    with store.opened(Silent(), alone=True), pytest.raises(DeviceBusyError), store.opened(Silent(), patience_s=1):
+        pass
+    with store.opened(Silent(), alone=True):
+        pass
+    assert not setup.leftovers()
+
+
+def test_who_waits_goes_on_when_the_other_is_done(setup: Setup) -> None:
+    store = Store(setup.device, ".edgeq")
+    steps: list[str] = []
+
+    class Heard(Silent):
+        def step(self, text: str) -> None:
+            steps.append(text)
+            over.set()
+
+    over = threading.Event()
+    opened = threading.Event()
+
+    def first() -> None:
+        with store.opened(Silent(), alone=True):
+            opened.set()
+            over.wait(30)
+
+    holder = threading.Thread(target=first)
+    holder.start()
+    assert opened.wait(30)
+    with store.opened(Heard()) as contents:
+        assert contents.blobs == {}
+    holder.join()
+    assert steps == ["waiting for another edgeq that uses the device"]
 
 
 def test_a_blob_that_rotted_on_the_device_is_replaced(setup: Setup) -> None:
@@ -211,9 +307,9 @@ def test_a_file_damaged_twice_is_never_activated(setup: Setup, monkeypatch: pyte
     damaged = setup.manifest.artifacts[0]
     original = setup.device.put
 
-    def put(local: Path, remote: str, *, mode: int = 0o644) -> None:
+    def put(local: Path, remote: str, *, mode: int = 0o644, start: int = 0) -> None:
         setup.device.faults.damages = {damaged.sha256}
-        original(local, remote, mode=mode)
+        original(local, remote, mode=mode, start=start)
 
     monkeypatch.setattr(setup.device, "put", put)
     with pytest.raises(DamagedTransferError, match=damaged.name):
@@ -233,7 +329,7 @@ def test_a_deployment_folder_that_was_damaged_is_made_again(setup: Setup) -> Non
     folder = setup.store / "deployments" / result.deployment.id
     (folder / "edgeq-runner-executorch").unlink()
     setup.deploy()
-    assert {path.name: sha256_file(path) for path in folder.iterdir()} == result.deployment.files
+    assert setup.files(result.deployment.id) == result.deployment.files
 
 
 def test_a_device_without_hard_links_gets_copies(setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +339,7 @@ def test_a_device_without_hard_links_gets_copies(setup: Setup, tmp_path: Path, m
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     result = setup.deploy()
     folder = setup.store / "deployments" / result.deployment.id
-    assert {path.name: sha256_file(path) for path in folder.iterdir()} == result.deployment.files
+    assert setup.files(result.deployment.id) == result.deployment.files
     assert (folder / "tiny.fp32.pte").stat().st_nlink == 1
     assert os.access(folder / "edgeq-runner-executorch", os.X_OK)
 

@@ -19,6 +19,8 @@ COMMANDS: Mapping[str, str] = {
     "run": "build, deploy, bench and report in one",
     "build": "quantize and lower a project; write a BUILD",
     "deploy": "push a build to a device, verify it there, activate it",
+    "rollback": "make the deployment before the active one active again",
+    "gc": "remove old deployments from a device",
     "bench": "measure a deployed build on its device",
     "report": "write the report from what was measured",
     "explain": "say what stayed in float and why, and which layers lose accuracy",

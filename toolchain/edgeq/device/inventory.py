@@ -12,7 +12,7 @@ from edgeq.device.local import LocalTransport
 from edgeq.device.ssh import SshTransport
 from edgeq.device.ssh_config import SshConfig
 from edgeq.device.ssh_connection import Address, split_address
-from edgeq.errors import BadDeviceNameError, UnknownNameError
+from edgeq.errors import BadDeviceNameError, BoardNotRunningError, UnknownNameError
 from edgeq.schema import from_data, read_toml
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 BOARD = "board"
+HOST = "host"
 DEFAULT_ROOT = ".edgeq"
 _SCHEME = "ssh://"
 
@@ -77,6 +78,20 @@ def store_root(device: str) -> str:
 def default_device(target: Target) -> str:
     """Where a target is measured unless the user says: its emulated board, or this machine if it has none."""
     return BOARD if target.emulation else LOCAL
+
+
+def default_target(device: str) -> str:
+    """The target whose facts a device is asked with when no build names one.
+
+    Of ``board`` that of the emulated board that runs, as one that does not
+    run holds nothing; BoardNotRunningError if none or more than one does.
+    """
+    if device != BOARD:
+        return HOST
+    running = [one.target for one in board.running()]
+    if len(running) != 1:
+        raise BoardNotRunningError(BOARD, running)
+    return running[0]
 
 
 def require_device(device: str, target: Target) -> None:

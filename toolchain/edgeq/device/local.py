@@ -37,19 +37,27 @@ class LocalTransport:
         self.name = name
         self._root = root or Path.home()
 
-    def put(self, local: Path, remote: str, *, mode: int = 0o644) -> None:
+    def put(self, local: Path, remote: str, *, mode: int = 0o644, start: int = 0) -> None:
         """Copy a file under a temporary name, then rename it."""
         target = self._root / remote
         temporary = target.with_name(f".{target.name}.{os.getpid()}.edgeq-tmp")
+        part = target.with_name(f".{target.name}.part")
         with local.open("rb") as source, self._file_errors(remote):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with temporary.open("wb") as file:
+                if start:
+                    part.rename(temporary)
+                with temporary.open("ab") as file:
+                    source.seek(file.tell())
                     shutil.copyfileobj(source, file, _CHUNK)
                 temporary.chmod(mode)
                 temporary.rename(target)
-            except BaseException:
+            except OSError:
                 temporary.unlink(missing_ok=True)
+                raise
+            except BaseException:  # what interrupts says nothing against the bytes that were copied
+                with contextlib.suppress(OSError):
+                    temporary.rename(part)
                 raise
 
     def get(self, remote: str, local: Path) -> None:

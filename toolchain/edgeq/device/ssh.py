@@ -53,15 +53,24 @@ _PUT = r"""
 LC_ALL=C; export LC_ALL
 case $1 in */*) folder=${1%/*}; folder=${folder:-/} ;; *) folder=. ;; esac
 temporary=$folder/.${1##*/}.$$.edgeq-tmp
+part=$folder/.${1##*/}.part
 give_up() { rm -f -- "$temporary"; exit "$1"; }
-trap 'give_up 10' HUP TERM PIPE
+keep() { mv -f -- "$temporary" "$part"; exit "$1"; }
+trap 'keep 10' HUP TERM PIPE
 mkdir -p -- "$folder" || exit 11
 if [ -d "$1" ]; then echo "is a folder" >&2; exit 12; fi
-cat > "$temporary" || give_up $?
-[ "$(wc -c < "$temporary")" -eq "$2" ] || { echo "arrived incomplete" >&2; give_up 13; }
+if [ "$4" -gt 0 ]; then
+  mv -f -- "$part" "$temporary" && [ "$(wc -c < "$temporary")" -eq "$4" ] ||
+    { echo "its beginning is gone" >&2; give_up 15; }
+fi
+cat >> "$temporary" || give_up $?
+[ "$(wc -c < "$temporary")" -eq "$2" ] || { echo "arrived incomplete" >&2; keep 13; }
 chmod "$3" "$temporary" && mv -f -- "$temporary" "$1" || give_up 14
 """
-"""Takes a file from stdin: $1 is its path, $2 its size, $3 its mode."""
+"""Takes a file from stdin: $1 is its path, $2 its size, $3 its mode, $4 how much of it is there.
+
+What the device refuses (a full disk) is removed, what was cut is kept to go on from.
+"""
 
 
 class SshTransport:
@@ -80,12 +89,13 @@ class SshTransport:
         """
         return cls(address.name, Connection(address))
 
-    def put(self, local: Path, remote: str, *, mode: int = 0o644) -> None:
+    def put(self, local: Path, remote: str, *, mode: int = 0o644, start: int = 0) -> None:
         """Stream a file to a temporary name there; it takes its own when size and bytes are complete."""
         with local.open("rb") as file:
             size = local.stat().st_size
+            file.seek(start)
             chunks: Iterator[bytes] = iter(lambda: file.read(_CHUNK), b"")
-            script = ["/bin/sh", "-c", _PUT, "sh", remote, str(size), f"{mode:o}"]
+            script = ["/bin/sh", "-c", _PUT, "sh", remote, str(size), f"{mode:o}", str(start)]
             done = self._exec(
                 shlex.join(script), stdin=chunks, timeout_s=_FILE_SILENCE_S, doing=f"copying {local.name}"
             )

@@ -34,10 +34,12 @@ class Transport(Protocol):
 
     name: str
 
-    def put(self, local: Path, remote: str, *, mode: int = 0o644) -> None:
+    def put(self, local: Path, remote: str, *, mode: int = 0o644, start: int = 0) -> None:
         """Copy a file to the device under a temporary name, then rename it: never half a file at ``remote``.
 
-        Missing parent folders are made.
+        Missing parent folders are made. What came of a copy that was cut
+        stays beside it as ``.NAME.part``; ``start`` is the size of such a
+        file, to go on behind its last byte.
         """
 
     def get(self, remote: str, local: Path) -> None:

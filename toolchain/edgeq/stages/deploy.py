@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from edgeq.files import sha256_file, write_text
 from edgeq.integrity import check_artifact
 from edgeq.records import Deployment
 from edgeq.schema import from_json, to_json
+from edgeq.stages.deployed import smoke_test
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,10 +45,15 @@ _RUNNER_ERRORS = (RunnerCrashedError, RunnerFailedError, RunnerProtocolError)
 
 @dataclass(frozen=True, kw_only=True)
 class DeployResult:
-    """A deployment, and how many bytes of files had to travel for it."""
+    """A deployment, and how many bytes of blobs had to travel for it.
+
+    ``unchanged`` says that it was active already and no file of it had been
+    touched since it was verified.
+    """
 
     deployment: Deployment
     transferred_bytes: int
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +75,14 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     bundles: Mapping[str, RunnerBundle],
     *,
     device: str,
+    verify: bool = False,
     progress: Progress,
 ) -> DeployResult:
-    """Push what is missing of the build and its runners, verify everything there, then activate it.
+    """Push what is missing of the build and its runners, verify and try everything there, then activate it.
+
+    Every file is hashed on the device, and every artifact runs once on its
+    golden input. A deployment that is active already is only looked at,
+    unless a file of it was touched since, or it is to be ``verify``-ed.
 
     ``bundles`` holds a runner for each runtime that the artifacts require.
     Before anything is pushed: CorruptArtifactError if a file of the build is
@@ -87,11 +98,18 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
 
     store = Store(transport, store_root(device))
     deployment = _record(manifest, target, files, bundles, device=device, facts=facts, store=store)
-    transferred = _bring(store, transport, deployment.id, files, bundles, progress=progress)
-    progress.step(f"activating {deployment.id}")
-    store.activate(f"{_file_safe(manifest.model)}@{_file_safe(target.name)}", deployment.id)
+    pointer = f"{_file_safe(manifest.model)}@{_file_safe(target.name)}"
+    with store.opened(progress, about=deployment.id) as contents:
+        active = contents.pointers.get(pointer, ())[:1] == (deployment.id,)
+        unchanged = active and contents.verified == deployment.id and not verify
+        transferred = 0
+        if not unchanged:
+            transferred = _bring(store, transport, deployment.id, files, bundles, contents, progress=progress)
+            smoke_test(build, manifest.artifacts, deployment, transport, progress=progress)
+            progress.step(f"activating {deployment.id}")
+            store.activate(pointer, deployment.id)
     write_text(deployment_path(build, device), to_json(deployment, indent=2) + "\n")
-    return DeployResult(deployment=deployment, transferred_bytes=transferred)
+    return DeployResult(deployment=deployment, transferred_bytes=transferred, unchanged=unchanged)
 
 
 def deployment_path(build: Path, device: str) -> Path:
@@ -155,19 +173,21 @@ def _record(  # noqa: PLR0913  # what a deployment is made of
     )
 
 
-def _bring(  # noqa: PLR0913  # as above
+def _bring(  # noqa: PLR0913, PLR0917  # as above
     store: Store,
     transport: Transport,
     deployment: str,
     files: Mapping[str, _File],
     bundles: Mapping[str, RunnerBundle],
+    contents: Contents,
     *,
     progress: Progress,
 ) -> int:
     """Make the deployment complete and correct on the device; how many bytes were pushed for that."""
-    contents = store.open()
+    names = {name: file.sha256 for name, file in files.items()}
+    there = deployment in contents.deployments
     wrong: set[str] = set()
-    if deployment in contents.deployments:
+    if there:
         progress.step(f"verifying {len(files)} files on {transport.name}")
         wrong = _wrong(store, transport, deployment, files, bundles, lenient=True)
         if not wrong:
@@ -178,14 +198,16 @@ def _bring(  # noqa: PLR0913  # as above
         if file.name in wrong or contents.blobs.get(file.sha256) != file.size_bytes
     }
     transferred = _push(store, transport, missing, contents, files, progress=progress)
-    store.link(deployment, {name: file.sha256 for name, file in files.items()})
+    store.link(deployment, names, again=there)
 
     progress.step(f"verifying {len(files)} files on {transport.name}")
-    wrong = _wrong(store, transport, deployment, files, bundles, lenient=len(missing) < len(files))
-    if wrong:  # a blob from before had the right name and size, and other bytes
+    wrong = _wrong(
+        store, transport, deployment, files, bundles, lenient=len(missing) < len(files) or bool(contents.parts)
+    )
+    if wrong:  # a blob from before, or its beginning, had the right name and size, and other bytes
         again = {files[name].sha256: files[name] for name in wrong}
-        transferred += _push(store, transport, again, contents, files, progress=progress)
-        store.link(deployment, {name: file.sha256 for name, file in files.items()})
+        transferred += _push(store, transport, again, replace(contents, parts={}), files, progress=progress)
+        store.link(deployment, names, again=True)
         wrong = _wrong(store, transport, deployment, files, bundles, lenient=False)
     if wrong:
         raise DamagedTransferError(transport.name, sorted(wrong))
@@ -201,8 +223,9 @@ def _push(  # noqa: PLR0913  # as above
     *,
     progress: Progress,
 ) -> int:
-    """Copy the blobs ``missing`` (sha256 to file) if there is room for them."""
-    total = sum(file.size_bytes for file in missing.values())
+    """Copy the blobs ``missing`` (sha256 to file) if there is room for them; a cut one goes on where it stopped."""
+    starts = {sha256: min(contents.parts.get(sha256, 0), file.size_bytes) for sha256, file in missing.items()}
+    total = sum(file.size_bytes - starts[sha256] for sha256, file in missing.items())
     needed = total + _SPARE_BYTES
     if not contents.links:  # the deployment is made of copies there
         needed += sum(file.size_bytes for file in files.values())
@@ -210,10 +233,11 @@ def _push(  # noqa: PLR0913  # as above
         raise DeviceDiskFullError(transport.name, store.root, needed_bytes=needed, free_bytes=contents.free_bytes)
     done = 0
     if missing:
-        progress.step(f"pushing {len(missing)} files ({total / 1e6:.1f} MB) to {transport.name}")
+        going_on = " and the rest of others" if any(starts.values()) else ""
+        progress.step(f"pushing {len(missing)} files{going_on} ({total / 1e6:.1f} MB) to {transport.name}")
     for sha256, file in missing.items():
-        store.push(file.local, sha256, executable=file.executable)
-        done += file.size_bytes
+        store.push(file.local, sha256, executable=file.executable, start=starts[sha256])
+        done += file.size_bytes - starts[sha256]
         progress.advance(done, total)
     return done
 

@@ -66,7 +66,7 @@ class FakeTransport:
     """A device in the folder ``root``.
 
     ``answer(model, sample)`` is what the played runner computes.
-    ``pushed`` lists what was put, ``ran`` what was run.
+    It may be replaced. ``pushed`` lists what was put, ``ran`` what was run.
     """
 
     def __init__(
@@ -86,20 +86,24 @@ class FakeTransport:
         self._root = root
         self._facts = facts
         self._health = health
-        self._answer = answer
+        self.answer = answer
         self._moved = 0
         self._outputs = 0
         self._gone = False
         root.mkdir(parents=True, exist_ok=True)
 
-    def put(self, local: Path, remote: str, *, mode: int = 0o644) -> None:
-        """Copy a file there, unless a fault comes between."""
+    def put(self, local: Path, remote: str, *, mode: int = 0o644, start: int = 0) -> None:
+        """Copy a file there, unless a fault comes between; one that is cut leaves what came of it."""
         self._alive("copying")
-        size = local.stat().st_size
+        size = local.stat().st_size - start
         if self.faults.full_after_bytes is not None and self._moved + size > self.faults.full_after_bytes:
             raise DeviceDiskFullError(self.name, remote)
+        if self.faults.cut_after_bytes is not None and self._moved + size > self.faults.cut_after_bytes:
+            came = start + max(0, self.faults.cut_after_bytes - self._moved)
+            part = (self._root / remote).with_name(f".{Path(remote).name}.part")
+            part.write_bytes(local.read_bytes()[:came])
         self._move(size, f"copying {local.name}")
-        self._files.put(local, remote, mode=mode)
+        self._files.put(local, remote, mode=mode, start=start)
         self.pushed.append(remote)
         if Path(remote).name in self.faults.damages:
             self.faults.damages.remove(Path(remote).name)
@@ -180,7 +184,7 @@ class FakeTransport:
             if self._outputs == self.faults.dies_after_outputs:
                 self._die("the runner ran")
             self._outputs += 1
-            data = self._answer(model, sample)
+            data = self.answer(model, sample)
             yield _line(event="output", index=index, bytes=len(data), shapes=[[1, len(data) // 4]]) + data + b"\n"
         yield _line(event="done", samples=index + 1, peak_rss_bytes=8_000_000)
 

@@ -22,12 +22,13 @@ from edgeq.integrity import check_artifact
 from edgeq.records import Measurement
 from edgeq.runner import hash_files
 from edgeq.stages.bench.accuracy import Answers, Scores, answer, count, host_predictions
-from edgeq.stages.bench.place import Place, executable_of
+from edgeq.stages.bench.place import Place
 from edgeq.stages.bench.plan import Settings, settings
 from edgeq.stages.bench.profile import NOT_PROFILED, Profiled, profile_all
 from edgeq.stages.bench.rows import append, measurements_path, read_measurements, read_rows
 from edgeq.stages.bench.threads import Choice, choose_threads
 from edgeq.stages.bench.timing import Entrant, Timed, time_in_turn
+from edgeq.stages.deployed import executable_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from edgeq import stats
 from edgeq.errors import CorruptArtifactError
 from edgeq.evaluation import UNLABELLED
 from edgeq.stages.bench.budget import Budget
-from edgeq.stages.bench.place import bytes_of
+from edgeq.stages.deployed import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.device.transport import Transport
-from edgeq.errors import CorruptArtifactError, StaleDeploymentError
+from edgeq.errors import CorruptArtifactError
 from edgeq.evaluation import EvaluationSet
 from edgeq.records import Deployment
 from edgeq.runner import execute
 from edgeq.stages.bench.plan import Settings
+from edgeq.stages.deployed import bytes_of, executable_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from edgeq.records import Artifact, TensorSpec
+    from edgeq.records import Artifact
     from edgeq.runner import Execution
 
 
@@ -67,17 +68,3 @@ class Place:
                     f"evaluation sample {index}", f"has {len(data)} bytes, and {artifact.name} takes {expected}"
                 )
             yield data
-
-
-def executable_of(deployment: Deployment, engine: str) -> str:
-    """The name of a runtime's runner inside the deployment; ConfigError if none was deployed."""
-    wanted = deployment.runners.get(engine)
-    for name, sha256 in deployment.files.items():
-        if sha256 == wanted:
-            return name
-    raise StaleDeploymentError(f"{deployment.model} for {deployment.target}", deployment.device, f"no {engine} runner")
-
-
-def bytes_of(spec: TensorSpec) -> int:
-    """The size of one tensor."""
-    return int(np.prod(spec.shape, dtype=np.int64)) * np.dtype(spec.dtype).itemsize

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgeq import stats
-from edgeq.errors import WrongOutputError
 from edgeq.integrity import read_golden
 from edgeq.records import Artifact
-from edgeq.stages.bench.place import bytes_of
+from edgeq.stages.deployed import check_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,13 +18,6 @@ if TYPE_CHECKING:
     from edgeq.progress import Progress
     from edgeq.runner import Execution
     from edgeq.stages.bench.place import Place
-
-SAME_MODEL_DB = 10.0
-"""Below this two outputs are not one model's.
-
-Another core rounds differently, which leaves more than 25 dB between the
-int8 outputs of two machines; a kernel that is wrong leaves none.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,20 +105,4 @@ class _Visit:
 
     def _take(self, index: int, data: bytes) -> None:
         del index
-        if data != self._golden_output:
-            sqnr_db = _distance_db(self._artifact, self._golden_output, data)
-            if sqnr_db < SAME_MODEL_DB:
-                raise WrongOutputError(self._place.transport.name, self._artifact.name, sqnr_db)
-
-
-def _distance_db(artifact: Artifact, reference: bytes, other: bytes) -> float:
-    """How far the worst output is from its reference; minus infinity where they have different sizes."""
-    if len(reference) != len(other):
-        return -math.inf
-    worst, start = math.inf, 0
-    for spec in artifact.outputs:
-        end = start + bytes_of(spec)
-        first, second = (np.frombuffer(data[start:end], dtype=spec.dtype) for data in (reference, other))
-        worst = min(worst, stats.sqnr_db(first, second)) if first.size else worst
-        start = end
-    return worst
+        check_output(self._place.transport.name, self._artifact, self._golden_output, data)

@@ -1,0 +1,43 @@
+"""``edgeq gc``: make room on a device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeq import pipeline
+from edgeq.cli import options
+from edgeq.schema import to_data
+
+if TYPE_CHECKING:
+    from edgeq.cli.terminal import Terminal
+
+
+@click.command(
+    epilog=options.examples(
+        "edgeq gc --device ssh://pi@raspberrypi.local",
+        "edgeq gc --device kitchen --keep 1 --json",
+    )
+)
+@click.option("--device", required=True, help=options.DEVICE_HELP)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Deployments of each model to keep, the active one included; with 1 nothing is left to roll back to.",
+)
+@options.board_target_option
+@options.shows
+def command(terminal: Terminal, device: str, keep: int, target: str | None) -> None:
+    """Remove old deployments from a device, the blobs that no deployment needs, and pushes that were cut.
+
+    What is active stays. Another edgeq that uses the device is waited for.
+    """
+    with terminal.progress() as progress:
+        done = pipeline.clean_up(device, keep=keep, target=target, progress=progress)
+    terminal.result(
+        to_data(done),
+        f"{len(done.deployments)} deployments and {done.blobs} blobs removed, {done.freed_bytes / 1e6:.1f} MB freed",
+    )

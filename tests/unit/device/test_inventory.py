@@ -4,7 +4,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeq.device.inventory import address_of, devices_file, known_devices, open_device, store_root
+from edgeq.device.inventory import (
+    address_of,
+    default_target,
+    devices_file,
+    devices_of,
+    known_devices,
+    open_device,
+    require_device,
+    store_root,
+)
 from edgeq.device.local import LocalTransport
 from edgeq.errors import BadDeviceNameError, ConfigError, UnknownNameError
 from edgeq.progress import Silent
@@ -88,3 +97,41 @@ def test_a_name_that_means_something_else_cannot_be_given() -> None:
     _write('[board]\nhost = "10.0.0.7"\n')
     with pytest.raises(BadDeviceNameError):
         known_devices()
+
+
+def test_several_devices_are_named_with_commas_or_by_a_group_each_once() -> None:
+    _write(
+        '[kitchen]\nhost = "10.0.0.7"\n[hall]\nhost = "10.0.0.8"\n'
+        '[house]\ndevices = ["kitchen", "hall"]\n[all]\ndevices = ["house", "ssh://pi@attic"]\n'
+    )
+    assert devices_of("kitchen") == ("kitchen",)
+    assert devices_of("hall, kitchen,hall") == ("hall", "kitchen")
+    assert devices_of("all,kitchen") == ("kitchen", "hall", "ssh://pi@attic")
+    with pytest.raises(BadDeviceNameError, match="group; name one of kitchen, hall"):
+        address_of("house")
+
+
+@pytest.mark.parametrize(
+    ("text", "device"),
+    [
+        ("", ","),
+        ('[a]\ndevices = ["b"]\n[b]\ndevices = ["a"]\n', "a"),
+        ('[a]\nhost = "x"\ndevices = ["b"]\n', "a"),
+        ('[a]\nuser = "pi"\n', "a"),
+        ('["a,b"]\nhost = "x"\n', "a"),
+        ('["board:rpi4"]\nhost = "x"\n', "a"),
+    ],
+    ids=["nothing", "a group in itself", "a host and devices", "neither", "a comma", "a board's name"],
+)
+def test_a_group_that_means_nothing_is_an_error(text: str, device: str) -> None:
+    _write(text)
+    with pytest.raises(BadDeviceNameError):
+        devices_of(device)
+
+
+def test_an_emulated_board_of_another_target_is_a_device_of_its_own() -> None:
+    assert store_root("board:rpi3") == ".edgeq"
+    assert default_target("board:rpi3") == "rpi3"
+    assert default_target("kitchen") == default_target("local") == "host"
+    with pytest.raises(UnknownNameError, match="rpi33"):
+        require_device("board:rpi33", sample_target())

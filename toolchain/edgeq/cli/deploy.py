@@ -9,13 +9,16 @@ import click
 
 from edgeq import pipeline
 from edgeq.cli import options
-from edgeq.device.inventory import BOARD
+from edgeq.cli.fleet import canary_option, on_devices
+from edgeq.device.inventory import BOARD, devices_of
 from edgeq.schema import to_data
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from edgeq.cli.terminal import Terminal
+    from edgeq.progress import Progress
+    from edgeq.stages.deploy import DeployResult
     from edgeq.stages.store import Held
 
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     epilog=options.examples(
         "edgeq deploy build/fashion-mnist/rpi4 --device ssh://pi@raspberrypi.local",
         "edgeq deploy build/fashion-mnist/rpi4 --device board --json",
+        "edgeq deploy build/fashion-mnist/rpi4 --device kitchen,hall,attic --canary 1",
         "edgeq deploy --list --device ssh://pi@raspberrypi.local",
     )
 )
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--device", required=True, help=options.DEVICE_HELP)
 @click.option("--list", "listing", is_flag=True, help="Say what the device holds instead; takes no BUILD.")
 @click.option("--verify", is_flag=True, help="Hash and try every file there again, even if none was touched.")
+@canary_option
 @options.board_target_option
 @options.shows
 def command(  # noqa: PLR0917  # the options of a command
@@ -38,6 +43,7 @@ def command(  # noqa: PLR0917  # the options of a command
     device: str,
     listing: bool,  # noqa: FBT001  # click passes flags so
     verify: bool,  # noqa: FBT001  # as above
+    canary: int | None,
     target: str | None,
 ) -> None:
     """Push what is missing of BUILD, verify and try it on the device, activate it in one step.
@@ -45,28 +51,62 @@ def command(  # noqa: PLR0917  # the options of a command
     Every file is hashed there, and every artifact runs on an input whose output is known; until both have passed,
     the deployment before stays active. A push that was cut goes on where it stopped.
 
-    An emulated board that this starts goes on running for `edgeq bench`, until `edgeq board stop`.
+    Several devices, `--device a,b` or a group of devices.toml, are worked at once; one that fails does not stop the
+    others. An emulated board that this starts goes on running for `edgeq bench`, until `edgeq board stop`.
     """
     if (build is None) != listing:
         raise click.UsageError("name a BUILD, or say --list")
+    devices = devices_of(device)
     if build is None:
-        with terminal.progress() as progress:
-            found = pipeline.held(device, target=target, progress=progress)
-        terminal.result({"deployments": [to_data(one) for one in found]}, lambda: _table(found, device))
+        _list(terminal, devices, target)
         return
     what = pipeline.read_build(build)
-    with (
-        terminal.progress() as progress,
-        pipeline.connected(what, device, lasting=True, progress=progress) as transport,
-    ):
-        done = pipeline.deploy(what, transport, device=device, verify=verify, progress=progress)
-    sent = f"{done.transferred_bytes / 1e6:.1f} MB sent" if done.transferred_bytes else "nothing had to be sent"
-    sent = "nothing has changed there" if done.unchanged else sent
-    text = f"{done.deployment.model} is active on {device} ({sent}); next: edgeq bench {build} --device {device}"
+
+    def work(one: str, progress: Progress) -> DeployResult:
+        with pipeline.connected(what, one, lasting=True, progress=progress) as transport:
+            return pipeline.deploy(what, transport, device=one, verify=verify, progress=progress)
+
+    if len(devices) > 1:
+        on_devices(terminal, devices, work, canary=canary, data=_data, text=_sent)
+        return
+    (device,) = devices
+    with terminal.progress() as progress:
+        done = work(device, progress)
+    text = f"{done.deployment.model} is active on {device} ({_sent(done)}); next: edgeq bench {build} --device {device}"
     if device == BOARD:
         text += f"\nthe board runs on; stop it with: edgeq board stop {what.target.name}"
-    result = {"transferred_bytes": done.transferred_bytes, "unchanged": done.unchanged}
-    terminal.result({**result, "deployment": to_data(done.deployment)}, text)
+    terminal.result(_data(done), text)
+
+
+def _data(done: DeployResult) -> dict[str, object]:
+    sent = {"transferred_bytes": done.transferred_bytes, "unchanged": done.unchanged}
+    return {**sent, "deployment": to_data(done.deployment)}
+
+
+def _sent(done: DeployResult) -> str:
+    if done.unchanged:
+        return "nothing has changed there"
+    return f"{done.transferred_bytes / 1e6:.1f} MB sent" if done.transferred_bytes else "nothing had to be sent"
+
+
+def _list(terminal: Terminal, devices: tuple[str, ...], target: str | None) -> None:
+    def work(one: str, progress: Progress) -> tuple[Held, ...]:
+        return pipeline.held(one, target=target, progress=progress)
+
+    def data(found: tuple[Held, ...]) -> dict[str, object]:
+        return {"deployments": [to_data(one) for one in found]}
+
+    if len(devices) > 1:
+        on_devices(terminal, devices, work, canary=None, data=data, text=_active)
+        return
+    (device,) = devices
+    with terminal.progress() as progress:
+        found = work(device, progress)
+    terminal.result(data(found), lambda: _table(found, device))
+
+
+def _active(found: tuple[Held, ...]) -> str:
+    return ", ".join(f"{one.name} {one.id}" for one in found if one.active) or "no deployment"
 
 
 def _table(found: tuple[Held, ...], device: str) -> Table | str:

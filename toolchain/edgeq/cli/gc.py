@@ -8,10 +8,14 @@ import click
 
 from edgeq import pipeline
 from edgeq.cli import options
+from edgeq.cli.fleet import on_devices
+from edgeq.device.inventory import devices_of
 from edgeq.schema import to_data
 
 if TYPE_CHECKING:
     from edgeq.cli.terminal import Terminal
+    from edgeq.progress import Progress
+    from edgeq.stages.store import Freed
 
 
 @click.command(
@@ -35,9 +39,19 @@ def command(terminal: Terminal, device: str, keep: int, target: str | None) -> N
 
     What is active stays. Another edgeq that uses the device is waited for.
     """
+
+    def work(one: str, progress: Progress) -> Freed:
+        return pipeline.clean_up(one, keep=keep, target=target, progress=progress)
+
+    devices = devices_of(device)
+    if len(devices) > 1:
+        on_devices(terminal, devices, work, canary=None, data=to_data, text=_said)
+        return
+    (device,) = devices
     with terminal.progress() as progress:
-        done = pipeline.clean_up(device, keep=keep, target=target, progress=progress)
-    terminal.result(
-        to_data(done),
-        f"{len(done.deployments)} deployments and {done.blobs} blobs removed, {done.freed_bytes / 1e6:.1f} MB freed",
-    )
+        done = work(device, progress)
+    terminal.result(to_data(done), _said(done))
+
+
+def _said(done: Freed) -> str:
+    return f"{len(done.deployments)} deployments and {done.blobs} blobs removed, {done.freed_bytes / 1e6:.1f} MB freed"

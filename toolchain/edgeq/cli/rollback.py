@@ -8,28 +8,47 @@ import click
 
 from edgeq import pipeline
 from edgeq.cli import options
+from edgeq.cli.fleet import canary_option, on_devices
+from edgeq.device.inventory import devices_of
 from edgeq.schema import to_data
 
 if TYPE_CHECKING:
     from edgeq.cli.terminal import Terminal
+    from edgeq.progress import Progress
+    from edgeq.stages.store import RolledBack
 
 
 @click.command(
     epilog=options.examples(
         "edgeq rollback --device ssh://pi@raspberrypi.local fashion-mnist",
+        "edgeq rollback --device kitchen,hall,attic fashion-mnist",
         "edgeq rollback --device board fashion-mnist@rpi4 --json",
     )
 )
 @click.argument("name")
 @click.option("--device", required=True, help=options.DEVICE_HELP)
+@canary_option
 @options.board_target_option
 @options.shows
-def command(terminal: Terminal, name: str, device: str, target: str | None) -> None:
+def command(terminal: Terminal, name: str, device: str, canary: int | None, target: str | None) -> None:
     """Make the deployment of NAME before the active one active again, in one step.
 
     NAME is a model, or MODEL@TARGET where the device holds it for several targets. The deployment is verified before:
     its own runner hashes every file. Doing it twice goes forward again.
     """
+
+    def work(one: str, progress: Progress) -> RolledBack:
+        return pipeline.roll_back(one, name, target=target, progress=progress)
+
+    devices = devices_of(device)
+    if len(devices) > 1:
+        on_devices(terminal, devices, work, canary=canary, data=to_data, text=_said)
+        return
+    (device,) = devices
     with terminal.progress() as progress:
-        done = pipeline.roll_back(device, name, target=target, progress=progress)
-    terminal.result(to_data(done), f"{done.name} on {device} is {done.active} again; it was {done.before}")
+        done = work(device, progress)
+    terminal.result(to_data(done), f"on {device} {_said(done)}")
+
+
+def _said(done: RolledBack) -> str:
+    return f"{done.name} is {done.active} again; it was {done.before}"

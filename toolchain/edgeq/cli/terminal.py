@@ -161,7 +161,7 @@ def run(group: click.Group) -> int:
         # Whoever read our output has seen enough; the interpreter must not complain while it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the one place that catches
-        failure = _explained(error)
+        failure = explained(error)
         _show(failure)
         return failure.exit_code
     return 0
@@ -177,7 +177,7 @@ class Failure:
     exit_code: int
 
 
-def _explained(error: BaseException) -> Failure:
+def explained(error: BaseException) -> Failure:
     """The words for an error; one that nobody foresaw is a bug of edgeq and shows its traceback."""
     match error:
         case EdgeqError():
@@ -194,7 +194,7 @@ def _explained(error: BaseException) -> Failure:
                 exit_code=INTERRUPTED,
             )
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            return _explained(DiskFullError(error.filename or "the temporary folder"))
+            return explained(DiskFullError(error.filename or "the temporary folder"))
         case PermissionError() if error.filename:
             return Failure(
                 message=f"no permission to use {error.filename}",

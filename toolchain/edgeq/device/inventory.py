@@ -14,9 +14,10 @@ from edgeq.device.ssh_config import SshConfig
 from edgeq.device.ssh_connection import Address, split_address
 from edgeq.errors import BadDeviceNameError, BoardNotRunningError, UnknownNameError
 from edgeq.schema import from_data, read_toml
+from edgeq.target import load_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from edgeq.device.transport import Transport
     from edgeq.progress import Progress
@@ -26,6 +27,7 @@ LOCAL = "local"
 BOARD = "board"
 HOST = "host"
 DEFAULT_ROOT = ".edgeq"
+_BOARD_OF = "board:"
 _SCHEME = "ssh://"
 
 
@@ -35,14 +37,16 @@ class DeviceEntry:
 
     ``host`` may be an alias of ``~/.ssh/config``; ``key`` is the private key
     to offer instead of the usual ones; ``root`` is where edgeq keeps its
-    files there, from the user's home.
+    files there, from the user's home. A table with ``devices`` instead of a
+    host is a name for all of those.
     """
 
-    host: str
+    host: str = ""
     user: str | None = None
     port: int | None = None
     key: str | None = None
     root: str = DEFAULT_ROOT
+    devices: tuple[str, ...] = ()
 
 
 def devices_file() -> Path:
@@ -57,8 +61,10 @@ def entries() -> dict[str, DeviceEntry]:
         return {}
     found = from_data(dict[str, DeviceEntry], read_toml(path), where=str(path))
     for name in found:
-        if name in (LOCAL, BOARD) or name.startswith(_SCHEME):
+        if name in (LOCAL, BOARD) or name.startswith((_SCHEME, _BOARD_OF)) or "," in name:
             raise BadDeviceNameError(name, f"{path} gives this name, which means something else already")
+        if bool(found[name].host) == bool(found[name].devices):
+            raise BadDeviceNameError(name, f"{path} must give it either a host or devices")
     return found
 
 
@@ -67,9 +73,32 @@ def known_devices() -> tuple[str, ...]:
     return tuple(dict.fromkeys((LOCAL, BOARD, *sorted(entries()), *SshConfig().aliases())))
 
 
+def devices_of(word: str) -> tuple[str, ...]:
+    """The devices that ``--device`` names, each once: a list with commas, of which any may be a group of devices.toml.
+
+    Raises BadDeviceNameError for a list that names nothing, or a group that contains itself.
+    """
+    named = entries()
+    found: dict[str, None] = {}
+
+    def add(words: Iterable[str], within: tuple[str, ...]) -> None:
+        for one in words:
+            if one in within:
+                raise BadDeviceNameError(one, f"the group contains itself in {devices_file()}")
+            if one in named and named[one].devices:
+                add(named[one].devices, (*within, one))
+            else:
+                found[one] = None
+
+    add((one for part in word.split(",") if (one := part.strip())), ())
+    if not found:
+        raise BadDeviceNameError(word, "it names no device")
+    return tuple(found)
+
+
 def store_root(device: str) -> str:
     """The folder of edgeq on a device, from the home of its user unless absolute."""
-    if device in (LOCAL, BOARD) or device.startswith(_SCHEME):
+    if device in (LOCAL, BOARD) or device.startswith((_SCHEME, _BOARD_OF)):
         return DEFAULT_ROOT
     entry = entries().get(device)
     return entry.root if entry else DEFAULT_ROOT
@@ -86,6 +115,8 @@ def default_target(device: str) -> str:
     Of ``board`` that of the emulated board that runs, as one that does not
     run holds nothing; BoardNotRunningError if none or more than one does.
     """
+    if device.startswith(_BOARD_OF):
+        return device.removeprefix(_BOARD_OF)
     if device != BOARD:
         return HOST
     running = [one.target for one in board.running()]
@@ -96,8 +127,8 @@ def default_target(device: str) -> str:
 
 def require_device(device: str, target: Target) -> None:
     """Raise what :func:`open_device` would, as far as it can be known without going there."""
-    if device == BOARD:
-        board.require(target)
+    if _is_board(device):
+        board.require(_target_of(device, target))
     elif device != LOCAL:
         address_of(device)
 
@@ -107,8 +138,8 @@ def open_device(device: str, target: Target, *, lasting: bool = False, progress:
     """A way to the device for as long as the block lasts.
 
     ``local`` is this machine; ``board`` the emulated board of ``target``,
-    the running one or one that lives as long as the block, or on after it
-    if ``lasting``;
+    ``board:NAME`` that of another target, the running one or one that lives
+    as long as the block, or on after it if ``lasting``;
     ``ssh://[user@]host[:port]`` an address; anything else is looked up in
     devices.toml, then in ``~/.ssh/config``. Raises UnknownNameError with
     the nearest name, BadDeviceNameError, or what stood in the way.
@@ -117,14 +148,15 @@ def open_device(device: str, target: Target, *, lasting: bool = False, progress:
         if device == LOCAL:
             yield LocalTransport()
             return
-        if device == BOARD:
+        if _is_board(device):
+            emulated = _target_of(device, target)
             running = (
-                board.start(target, progress=progress)
+                board.start(emulated, progress=progress)
                 if lasting
-                else stack.enter_context(board.ephemeral(target, progress=progress))
+                else stack.enter_context(board.ephemeral(emulated, progress=progress))
             )
             address = Address(
-                name=BOARD,
+                name=device,
                 host=running.host,
                 port=running.port,
                 user=running.user,
@@ -137,6 +169,15 @@ def open_device(device: str, target: Target, *, lasting: bool = False, progress:
         yield stack.enter_context(contextlib.closing(SshTransport.connect(address)))
 
 
+def _is_board(device: str) -> bool:
+    return device == BOARD or device.startswith(_BOARD_OF)
+
+
+def _target_of(device: str, target: Target) -> Target:
+    """Whose emulated board ``device`` is."""
+    return target if device == BOARD else load_target(device.removeprefix(_BOARD_OF))
+
+
 def address_of(device: str) -> Address:
     """The address behind a name that is neither ``local`` nor ``board``."""
     if device.startswith(_SCHEME):
@@ -145,6 +186,8 @@ def address_of(device: str) -> Address:
     named = entries()
     if device in named:
         entry = named[device]
+        if entry.devices:
+            raise BadDeviceNameError(device, f"it is a group; name one of {', '.join(devices_of(device))}")
         key = Path(entry.key).expanduser() if entry.key else None
         return Address(name=device, host=entry.host, user=entry.user, port=entry.port, key_path=key)
     if device in SshConfig().aliases():

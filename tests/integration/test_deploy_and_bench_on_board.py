@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -19,7 +20,13 @@ from edgeq.device import board
 from edgeq.device.inventory import open_device
 from edgeq.device.ssh import SshTransport
 from edgeq.device.ssh_connection import Address
-from edgeq.errors import DeploymentGoneError, DeviceDiskFullError, DeviceError, WrongArchitectureError
+from edgeq.errors import (
+    DeploymentGoneError,
+    DeviceDiskFullError,
+    DeviceError,
+    RunnerCrashedError,
+    WrongArchitectureError,
+)
 from edgeq.progress import Silent
 from edgeq.stages.bench import read_measurements
 
@@ -181,6 +188,71 @@ def test_a_board_that_fills_up_during_the_push_keeps_what_it_had(
     assert not device.run(["ls", "/srv/small/root/current"]).stdout
 
 
+@pytest.mark.parametrize("moment", ["1999-01-01 00:00:00", "2037-12-31 23:59:59"])
+def test_a_clock_that_jumps_changes_nothing_about_a_deployment(
+    build: pipeline.Build, emulated: RunningBoard, device: SshTransport, moment: str
+) -> None:
+    first = _deploy(build, device)
+    with contextlib.closing(_connect(emulated, user="root")) as root:
+        now = root.run(["date", "-u", "+%Y-%m-%d %H:%M:%S"]).stdout.decode().strip()
+        assert root.run(["date", "-u", "-s", moment]).status == 0
+        try:
+            again = _deploy(build, device)
+            assert (again.transferred_bytes, again.deployment.id) == (0, first.deployment.id)
+            fewer = replace(build, manifest=replace(build.manifest, artifacts=build.manifest.artifacts[:1]))
+            assert _deploy(fewer, device).transferred_bytes == 0
+            assert _deploy(build, device).transferred_bytes == 0
+        finally:
+            root.run(["date", "-u", "-s", now])
+
+
+def test_a_runner_that_is_killed_while_it_tries_an_artifact_leaves_what_was_active(
+    build: pipeline.Build, emulated: RunningBoard, device: SshTransport
+) -> None:
+    fewer = replace(build, manifest=replace(build.manifest, artifacts=build.manifest.artifacts[:1]))
+    first = _deploy(fewer, device).deployment.id
+
+    class Kills(Silent):
+        def step(self, text: str) -> None:
+            if text.startswith("trying"):
+                threading.Thread(target=self._kill).start()
+
+        def _kill(self) -> None:
+            script = "while ! kill -9 $(pidof edgeq-runner-executorch edgeq-runner-onnxruntime) 2>/dev/null; do :; done"
+            with contextlib.closing(_connect(emulated, user="root")) as root:
+                root.run(["/bin/sh", "-c", script])
+
+    with pytest.raises(RunnerCrashedError, match="137"):
+        pipeline.deploy(build, device, device="board", verify=True, progress=Kills())
+    active = device.run(["head", "-n", "1", ".edgeq/current/tiny@rpi4"]).stdout.decode().strip()
+    assert active == first
+
+
+def test_several_boards_are_worked_at_once_and_one_that_is_not_there_stops_nobody(
+    build: pipeline.Build, emulated: RunningBoard
+) -> None:
+    del emulated  # the image is there
+    command = [sys.executable, "-m", "edgeq", "deploy", str(build.path), "--json", "--device"]
+    try:
+        done = subprocess.run(
+            [*command, "board:rpi4,board:rpi3,ssh://nobody@127.0.0.1:1"], capture_output=True, text=True, check=False
+        )
+        rows = {row["device"]: row for row in json.loads(done.stdout)["devices"]}
+        assert done.returncode == 4, done.stderr
+        assert [(row["state"], row["exit_code"]) for row in rows.values()] == [("done", 0), ("done", 0), ("failed", 4)]
+        assert rows["board:rpi3"]["transferred_bytes"] > 0
+        assert rows["board:rpi3"]["deployment"]["device_facts"]["cpu"] == "cortex-a53"
+        done = subprocess.run(
+            [*command, "ssh://nobody@127.0.0.1:1,board:rpi4", "--canary", "1"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert [row["state"] for row in json.loads(done.stdout)["devices"]] == ["failed", "skipped"]
+    finally:
+        for one in board.running():
+            if one.name in ("rpi3", "rpi4"):
+                board.stop(one.name)
+
+
 def test_a_board_that_forgot_the_deployment_is_told(build: pipeline.Build, device: SshTransport) -> None:
     _deploy(build, device)
     device.run(["mv", ".edgeq", "elsewhere"])
@@ -199,6 +271,21 @@ def test_this_machine_is_a_device_too(build: pipeline.Build, tmp_path: Path, mon
         options = pipeline.BenchOptions(repeats=20, threads=(1,))
         rows = pipeline.bench(build, local, options, device="local", progress=Silent())
     assert {(row.timing, row.instructions, row.agreement_with_host) for row in rows} == {("host", None, SAMPLES)}
+
+
+def test_a_board_that_dies_in_the_middle_of_a_push_is_told(build: pipeline.Build) -> None:
+    name = f"dies-{os.getpid()}"
+    one = board.start(build.target, name=name, progress=Silent())
+
+    class KillsTheBoard(Silent):
+        def step(self, text: str) -> None:
+            if text.startswith("pushing"):
+                threading.Timer(0.05, os.kill, (one.pid, signal.SIGKILL)).start()
+
+    with contextlib.closing(_connect(one, user=one.user)) as transport, pytest.raises(DeviceError) as caught:
+        pipeline.deploy(build, transport, device="board", progress=KillsTheBoard())
+    assert caught.value.exit_code == 4
+    assert name not in {running.name for running in board.running()}
 
 
 def test_a_board_killed_in_the_middle_of_bench_keeps_the_rows_before(

@@ -111,6 +111,12 @@ CASES = {
     "batch norm by itself": _case(
         fold_batch_norms, IMAGE, "_native_batch_norm_legit_no_training", lambda m, x: m.norm3(x), come="conv2d"
     ),
+    "batch norm of statistics made in forward": _case(
+        lambda graph: (fold_constants(graph), fold_batch_norms(graph)),
+        IMAGE,
+        "_native_batch_norm_legit_no_training",
+        lambda m, x: functional.batch_norm(m.plain(x), torch.zeros(4), torch.ones(4) * 2),
+    ),
     "equal padding": _case(
         fold_padding, IMAGE, "constant_pad_nd pad", lambda m, x: m.conv(functional.pad(x, (1, 1, 2, 2)))
     ),

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
 from edgeq.host import HostRuntime
-from edgeq.lower.executorch_nodes import Watched
+from edgeq.lower.executorch_watch import Watched
 from edgeq.lower.xnnpack import to_edge_transform_and_lower
 from edgeq.quantize.capture import capture
 from edgeq.quantize.plan import LAYERS

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from edgeq.files import write_bytes
 from edgeq.lower.coverage import Coverage, as_undelegated, grouped, share
-from edgeq.lower.executorch_nodes import Watched, nodes_of
+from edgeq.lower.executorch_nodes import nodes_of
+from edgeq.lower.executorch_watch import Watched
 from edgeq.lower.origins import operators_of_pte
 from edgeq.lower.refusal import RefusedError
 from edgeq.lower.shortcuts import shortcuts

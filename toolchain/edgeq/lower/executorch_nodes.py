@@ -2,37 +2,26 @@
 
 Nothing is taken from what was asked for. The graphs that XNNPACK is handed
 say what each node became and which transposes and conversions were put
-between; the partitioner is asked about each node that it left, one by one.
-(Its log names every node that it looked at and did not take at that moment,
-also such as it took later, together with others.)
+between; the partitioner says why it left what it left
+(:mod:`edgeq.lower.executorch_watch`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import math
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from edgeq.lower.coverage import share
+from edgeq.lower.executorch_watch import INTEGERS, Call, Watched, has_open_shape, plain_dtype, plain_name, values_of
 from edgeq.lower.reasons import Why, for_recipe, rewrite_of
 from edgeq.lower.xnnpack import (
-    CONFIGS,
     INT8_KERNELS,
     LoweredBackendModule,
-    WhyNoPartition,
-    XnnpackPartitioner,
-    format_target_name,
     is_dequant,
     is_qparam,
     is_quant,
-    xnnpack_preprocess,
 )
 from edgeq.lower.xnnpack_float import is_float_by_choice
 from edgeq.quantize.macs import macs, operator_name, total_macs
@@ -69,15 +58,11 @@ _PLANNED = frozenset(
 """What :mod:`edgeq.quantize.plan` makes int8 where its neighbours allow: what both runtimes have kernels for."""
 
 _BOOKKEEPING = frozenset({"getitem", "executorch_call_delegate", "alloc"})
-_INTEGERS = ("qint8", "quint8", "qdint8", "qpint8")
-_BYTES = {"fp32": 4, "int32": 4, "qint32": 4, "qcint32": 4, "fp16": 2, "bf16": 2}
 _INSERTED = 65535
 """The debug handle of what ExecuTorch's own passes put in: it stands for no node."""
 
 _OVERLOAD = re.compile(r"^aten_|_(default|[a-z]+_?[A-Z]\w*|tensor|dim|scalar)(_\d+)?$")
 """What ExecuTorch makes of an operator's name to name its nodes."""
-
-_FLOATS = (torch.float32, torch.float16)
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
 """Modules that a .pte has step by step."""
@@ -88,209 +73,6 @@ _BYTES_OF_AN_IMAGE = Why(
 _FASTER_IN_FLOAT = Why(
     "float-faster", "XNNPACK is faster in float on the target's processor at a depthwise filter as large as this"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tensor:
-    """A value of a graph of XNNPACK's: ``kind`` as it calls dtypes (``fp32``, ``qint8``)."""
-
-    kind: str
-    shape: tuple[int, ...]
-
-    @property
-    def bytes(self) -> int:
-        """Its size."""
-        return math.prod(self.shape) * _BYTES.get(self.kind, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """A node of a graph of XNNPACK's, such as ``Conv2d``; inputs that are constants do not count."""
-
-    kernel: str
-    handle: int
-    inputs: tuple[Tensor, ...]
-    output: Tensor
-    reads: tuple[int, ...]
-    writes: int
-
-    @property
-    def in_int8(self) -> bool:
-        """Whether everything it reads is int8."""
-        return bool(self.inputs) and all(tensor.kind in _INTEGERS for tensor in self.inputs)
-
-
-@dataclass
-class Watched:
-    """What ExecuTorch does while it lowers: the calls of each partition by its bytes, and why nodes were left out."""
-
-    calls: dict[bytes, tuple[Call, ...]] = field(default_factory=dict)
-    refusals: dict[str, Why] = field(default_factory=dict)
-
-    def partitioner(self) -> XnnpackPartitioner:
-        """Hands XNNPACK all that it has kernels for, and asks about what was left."""
-        return _Asking(self.refusals)
-
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """Look at what is handed to XNNPACK inside the block. It replaces a function: one thread at a time."""
-        serialize = xnnpack_preprocess.serialize_xnnpack_binary
-
-        def keep(graph: Any, constants: bytearray) -> bytes:  # noqa: ANN401  # ExecuTorch is not typed
-            written: bytes = serialize(graph, constants)
-            self.calls[bytes(written)] = tuple(_calls(graph))
-            return written
-
-        xnnpack_preprocess.serialize_xnnpack_binary = keep
-        try:
-            yield
-        finally:
-            xnnpack_preprocess.serialize_xnnpack_binary = serialize
-
-
-class _Asking(XnnpackPartitioner):  # type: ignore[misc]  # ExecuTorch is not typed
-    """Asks about each node that was left out, alone and when all is settled: only then is an answer about that node."""
-
-    def __init__(self, refusals: dict[str, Why]) -> None:
-        super().__init__(configs=CONFIGS)
-        self._refusals = refusals
-
-    def partition(self, exported_program: ExportedProgram) -> Any:  # noqa: ANN401  # ExecuTorch is not typed
-        result = super().partition(exported_program)
-        for node in result.tagged_exported_program.graph.nodes:
-            if node.op == "call_function" and "delegation_tag" not in node.meta:
-                config = self.target_partitioner_configs.get(format_target_name(node.target.__name__))
-                self._refusals[node.name] = _why_left(node, config, exported_program)
-        return result
-
-
-def _why_left(node: Node, config: Any, program: ExportedProgram) -> Why:  # noqa: ANN401  # ExecuTorch is not typed
-    name = operator_name(node)
-    if name == "max_pool2d_with_indices" and _jumps(node):  # ExecuTorch gives it this name when it declines it
-        return Why("constraint", "XNNPACK takes no max_pool2d whose stride is larger than its kernel")
-    if config is None:
-        return Why("no-kernel", f"XNNPACK has no kernel for {_plain_name(name)}")
-    if has_open_shape(node):
-        return Why(
-            "dynamic-shape",
-            f"XNNPACK needs every shape beforehand, and that of this {_plain_name(name)} is in the data",
-        )
-    said = _asked(node, config, program)
-    if said is None:
-        return Why(
-            "constraint", f"XNNPACK takes this {_plain_name(name)} alone, but in no partition with its neighbours"
-        )
-    return _classified(node, said)
-
-
-def _jumps(pool: Node) -> bool:
-    kernel, stride, *_ = (*pool.args[1:], [])
-    return any(step > size for step, size in zip(stride or kernel, kernel, strict=False))  # type: ignore[arg-type]
-
-
-def _asked(node: Node, config: Any, program: ExportedProgram) -> str | None:  # noqa: ANN401  # ExecuTorch is not typed
-    """What the partitioner says against ``node``; empty if it says nothing, None if it takes the node."""
-    with _heard(node) as reasons:
-        taken = config.check_constraints(node, program)
-    return None if taken else (reasons[-1] if reasons else "")
-
-
-_WORDS = (
-    ("dtype", ("invalid dtype", "mixed input dtypes", "support dtype", "dtype conversion", "put dtype", "fp16")),
-    ("dynamic-shape", ("dynamic shapes", "dynamic output sizes", "ymbolic")),
-    ("layout", ("dim-order", "dim order")),
-    ("unfused", ("dequant", "quantized node", "choose qparam", "choose_qparam")),
-)
-"""Which code ExecuTorch's words come to."""
-
-
-def _classified(node: Node, said: str) -> Why:
-    name = _plain_name(operator_name(node))
-    code = next((code for code, words in _WORDS if any(word in said for word in words)), "constraint")
-    if code == "dtype":
-        return Why(code, _about_dtypes(node, name))
-    if not said:
-        said = "a step other than 1" if name == "slice" else f"not with these arguments: {_arguments(node)}"
-    return Why(code, f"XNNPACK does not take this {name}: {said.rstrip('.')}")
-
-
-def _about_dtypes(node: Node, name: str) -> str:
-    given, made = (
-        sorted({_plain(value.dtype) for near in nodes for value in _values(near)})
-        for nodes in (node.all_input_nodes, [node])
-    )
-    if name == "to_dim_order":
-        return f"XNNPACK does not turn {' and '.join(given)} into {' and '.join(made)}"
-    strange = sorted({*given, *made} - {_plain(dtype) for dtype in _FLOATS})
-    return f"XNNPACK computes {name} in float32 alone, not in {' and '.join(strange or given)}"
-
-
-def _arguments(node: Node) -> str:
-    return ", ".join(str(arg) for arg in node.args if not isinstance(arg, torch.fx.Node)) or "none"
-
-
-class _Ear(logging.Handler):
-    """Takes what the partitioner says about one node: it says so to its log alone."""
-
-    def __init__(self, node: Node, into: list[str]) -> None:
-        super().__init__(logging.DEBUG)
-        self._node = node
-        self._into = into
-
-    def emit(self, record: logging.LogRecord) -> None:
-        said: Any = record.msg
-        if isinstance(said, WhyNoPartition) and said.node is self._node:
-            self._into.append(str(said.reason))
-
-
-@contextlib.contextmanager
-def _heard(node: Node) -> Iterator[list[str]]:
-    reasons: list[str] = []
-    ear = _Ear(node, reasons)
-    loggers = [
-        logging.getLogger(f"executorch.backends.xnnpack.partition.config.{name}")
-        for name in ("gemm_configs", "generic_node_configs", "node_configs", "xnnpack_config")
-    ]
-    before = [(logger.level, logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(ear)
-        logger.setLevel(logging.DEBUG)
-        logger.propagate = False
-    try:
-        yield reasons
-    finally:
-        for logger, (level, propagate) in zip(loggers, before, strict=True):
-            logger.removeHandler(ear)
-            logger.setLevel(level)
-            logger.propagate = propagate
-
-
-def _calls(graph: Any) -> Iterator[Call]:  # noqa: ANN401  # ExecuTorch is not typed
-    """The nodes of XNNPACK's own graph, in its order."""
-    tensors, constants = {}, set()
-    for value in graph.xvalues:
-        held = value.xvalue_union
-        tensor = getattr(held, "tensor_value", held)
-        tensors[tensor.id_out] = Tensor(
-            kind=tensor.datatype.name.removeprefix("xnn_datatype_"), shape=tuple(map(int, tensor.dims))
-        )
-        if tensor.constant_buffer_idx:
-            constants.add(tensor.id_out)
-    for node in graph.xnodes:
-        made = vars(node.xnode_union)
-        reads = tuple(
-            number for name, number in made.items()
-            if name.startswith("input") and name.endswith("_id") and number in tensors and number not in constants
-        )  # fmt: skip
-        writes = next(number for name, number in made.items() if name.startswith("output") and name.endswith("_id"))
-        yield Call(
-            kernel=type(node.xnode_union).__name__.removeprefix("XNN"),
-            handle=int(node.debug_handle),
-            inputs=tuple(tensors[number] for number in reads),
-            output=tensors[writes],
-            reads=reads,
-            writes=writes,
-        )
 
 
 def nodes_of(program: QuantizedProgram, lowered: ExportedProgram, watched: Watched) -> Nodes:
@@ -327,7 +109,7 @@ def _delegates(lowered: ExportedProgram) -> Iterator[LoweredBackendModule]:
 
 def _is_operator(node: Node) -> bool:
     """Whether a node gives tensors; others compute sizes, or hold partitions."""
-    return node.op == "call_function" and operator_name(node) not in _BOOKKEEPING and bool(_values(node))
+    return node.op == "call_function" and operator_name(node) not in _BOOKKEEPING and bool(values_of(node))
 
 
 def _reads_bytes(node: Node) -> bool:
@@ -467,7 +249,7 @@ def _kind(call: Call) -> Any:  # noqa: ANN401  # one of the kinds of a movement,
         case "Copy":
             return "copy"
         case "Convert":
-            if call.output.kind not in _INTEGERS:
+            if call.output.kind not in INTEGERS:
                 return "dequantize"
             return "copy" if call.in_int8 else "quantize"
     return None
@@ -535,7 +317,7 @@ def _why_float(part: _Part, node: Node, program: QuantizedProgram) -> Why:
     if chosen is not None:
         return chosen
     if name not in INT8_KERNELS:
-        return Why("float-kernel", f"XNNPACK computes {_plain_name(name)} in float alone")
+        return Why("float-kernel", f"XNNPACK computes {plain_name(name)} in float alone")
     if name not in _PLANNED:
         return Why(
             "no-common-kernel",
@@ -557,11 +339,7 @@ def _called(node: Node) -> str:
     if name.startswith("getitem"):  # one of the results of an operator that the partition does not see
         name = "a value"
     told = " ".join(filter(None, (module_of(node), place_of(source_of(node)))))
-    return f"{_plain_name(name)} ({told})" if told else f"{_plain_name(name)}"
-
-
-def _plain_name(name: str) -> str:
-    return name.strip("_").removesuffix("_copy")
+    return f"{plain_name(name)} ({told})" if told else f"{plain_name(name)}"
 
 
 def _only_moves(node: Node) -> bool:
@@ -585,25 +363,9 @@ def _movement(node: Node) -> Movement:
 
 
 def _size(node: Node) -> int:
-    return sum(value.numel() * value.element_size() for value in _values(node))
-
-
-def _values(node: Node) -> list[torch.Tensor]:
-    value = node.meta.get("val")
-    several = value if isinstance(value, tuple | list) else (value,)
-    return [one for one in several if isinstance(one, torch.Tensor)]
+    return sum(value.numel() * value.element_size() for value in values_of(node))
 
 
 def _dtypes(node: Node, *, inputs: bool = True) -> set[str]:
     around = [*node.all_input_nodes, node] if inputs else [node]
-    return {_plain(value.dtype) for near in around for value in _values(near)}
-
-
-def _plain(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def has_open_shape(node: Node) -> bool:
-    """Whether a shape that the node reads or gives is settled only at run time."""
-    values = [value for near in (*node.all_input_nodes, node) for value in _values(near)]
-    return any(not isinstance(size, int) for value in values for size in value.shape)
+    return {plain_dtype(value.dtype) for near in around for value in values_of(near)}

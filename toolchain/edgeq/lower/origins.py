@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import Node
 
-    from edgeq.lower.executorch_nodes import Call, Watched
+    from edgeq.lower.executorch_watch import Call, Watched
     from edgeq.lower.xnnpack import LoweredBackendModule
 
 _BOOKKEEPING = ("getitem", "alloc")

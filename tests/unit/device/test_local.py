@@ -128,3 +128,21 @@ def _is_alive(pid: int) -> bool:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_copy_goes_on_behind_what_a_cut_one_left(tmp_path: Path) -> None:
+    device = LocalTransport(tmp_path / "device")
+    (tmp_path / "file").write_bytes(b"0123456789")
+    (tmp_path / "device" / "blobs").mkdir(parents=True)
+    (tmp_path / "device" / "blobs" / ".x.part").write_bytes(b"0123")
+    device.put(tmp_path / "file", "blobs/x", start=4)
+    assert (tmp_path / "device" / "blobs" / "x").read_bytes() == b"0123456789"
+    assert [path.name for path in (tmp_path / "device" / "blobs").iterdir()] == ["x"]
+
+
+def test_a_copy_that_should_go_on_behind_nothing_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    device = LocalTransport(tmp_path / "device")
+    (tmp_path / "file").write_bytes(b"0123456789")
+    with pytest.raises(RemoteFileError):
+        device.put(tmp_path / "file", "x", start=4)
+    assert not list((tmp_path / "device").iterdir())

@@ -11,7 +11,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,6 +29,7 @@ from edgeq.errors import (
 )
 from edgeq.progress import Silent
 from edgeq.stages.bench import read_measurements
+from edgeq.target import load_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,28 +230,40 @@ def test_a_runner_that_is_killed_while_it_tries_an_artifact_leaves_what_was_acti
 
 
 def test_several_boards_are_worked_at_once_and_one_that_is_not_there_stops_nobody(
-    build: pipeline.Build, emulated: RunningBoard
+    build: pipeline.Build, emulated: RunningBoard, tmp_path: Path
 ) -> None:
-    del emulated  # the image is there
-    command = [sys.executable, "-m", "edgeq", "deploy", str(build.path), "--json", "--device"]
+    other = board.start(load_target("rpi3"), name=f"another-{os.getpid()}", progress=Silent())
+    tables = [
+        f'[{name}]\nhost = "127.0.0.1"\nport = {one.port}\nuser = "{one.user}"\nkey = "{one.key_path}"\n'
+        for name, one in (("hall", emulated), ("attic", other))
+    ]
+    tables += ['[cellar]\nhost = "127.0.0.1"\nport = 1\n', '[house]\ndevices = ["hall", "attic", "cellar"]\n']
+    (tmp_path / ".config" / "edgeq").mkdir(parents=True)
+    (tmp_path / ".config" / "edgeq" / "devices.toml").write_text("".join(tables))
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "known_hosts").write_text(
+        "".join(f"[127.0.0.1]:{one.port} {one.host_key}\n" for one in (emulated, other))
+    )
+    cache = os.environ.get("EDGEQ_CACHE", str(Path.home() / ".cache/edgeq"))
+
+    def deploy(*arguments: str) -> tuple[int, dict[str, Any]]:
+        command = [sys.executable, "-m", "edgeq", "deploy", str(build.path), "--json", *arguments]
+        home = {**os.environ, "HOME": str(tmp_path), "EDGEQ_CACHE": cache}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=home)
+        return done.returncode, {row["device"]: row for row in json.loads(done.stdout)["devices"]}
+
     try:
-        done = subprocess.run(
-            [*command, "board:rpi4,board:rpi3,ssh://nobody@127.0.0.1:1"], capture_output=True, text=True, check=False
-        )
-        rows = {row["device"]: row for row in json.loads(done.stdout)["devices"]}
-        assert done.returncode == 4, done.stderr
-        assert [(row["state"], row["exit_code"]) for row in rows.values()] == [("done", 0), ("done", 0), ("failed", 4)]
-        assert rows["board:rpi3"]["transferred_bytes"] > 0
-        assert rows["board:rpi3"]["deployment"]["device_facts"]["cpu"] == "cortex-a53"
-        done = subprocess.run(
-            [*command, "ssh://nobody@127.0.0.1:1,board:rpi4", "--canary", "1"],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert [row["state"] for row in json.loads(done.stdout)["devices"]] == ["failed", "skipped"]
+        status, rows = deploy("--device", "house")
+        states = {name: (row["state"], row["exit_code"]) for name, row in rows.items()}
+        assert (status, states) == (4, {"hall": ("done", 0), "attic": ("done", 0), "cellar": ("failed", 4)})
+        assert rows["attic"]["transferred_bytes"] > 0
+        assert rows["attic"]["deployment"]["device_facts"]["cpu"] == "cortex-a53"
+        status, rows = deploy("--device", "cellar,hall", "--canary", "1")
+        assert (status, [row["state"] for row in rows.values()]) == (4, ["failed", "skipped"])
+        status, rows = deploy("--device", "hall,attic", "--canary", "1")
+        assert (status, [row["state"] for row in rows.values()]) == (0, ["done", "done"])
     finally:
-        for one in board.running():
-            if one.name in ("rpi3", "rpi4"):
-                board.stop(one.name)
+        board.stop(other.name)
 
 
 def test_a_board_that_forgot_the_deployment_is_told(build: pipeline.Build, device: SshTransport) -> None:

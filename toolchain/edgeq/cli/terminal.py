@@ -151,9 +151,7 @@ def run(group: click.Group) -> int:
     """Run the command line and return the exit status: the one place that catches."""
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
-        group.main(standalone_mode=False, prog_name="edgeq")
-    except click.exceptions.Exit as leave:
-        return leave.exit_code
+        left = group.main(standalone_mode=False, prog_name="edgeq")
     except click.exceptions.NoArgsIsHelpError as wants_help:
         click.echo(wants_help.ctx.get_help())
         return ConfigError.exit_code
@@ -164,6 +162,8 @@ def run(group: click.Group) -> int:
         failure = explained(error)
         _show(failure)
         return failure.exit_code
+    else:
+        return left if isinstance(left, int) else 0  # what click.exceptions.Exit was raised with
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edgeq.device.inventory import address_of
 from edgeq.device.ssh import SshTransport
 from edgeq.device.ssh_connection import Address
 from edgeq.errors import (
@@ -77,10 +78,17 @@ class Sshd:
 
     def cut(self) -> None:
         """End every connection at once, as a pulled plug does."""
+        self._signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Let every connection stand still, as a kernel that hangs does."""
+        self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: signal.Signals) -> None:
         for pid in _below(self.process.pid):
             with contextlib.suppress(OSError):  # it may have ended by itself meanwhile
                 if b"sshd" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, number)
 
 
 def _below(pid: int) -> list[int]:
@@ -93,7 +101,7 @@ def _below(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def _server(tmp_path: Path, *, fsize: int | None = None) -> Iterator[Sshd]:
+def _server(tmp_path: Path, *, fsize: int | None = None, listen: str = "127.0.0.1") -> Iterator[Sshd]:
     program = _require("sshd")
     folder, home = tmp_path / "server", tmp_path / "home"
     folder.mkdir()
@@ -103,11 +111,10 @@ def _server(tmp_path: Path, *, fsize: int | None = None) -> Iterator[Sshd]:
     shutil.copy(home / ".ssh" / "id_ed25519.pub", folder / "authorized")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # the server insists on it when root starts it
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+    with socket.create_server((listen, 0), family=socket.AF_INET6 if ":" in listen else socket.AF_INET) as sock:
         port = int(sock.getsockname()[1])
     (folder / "config").write_text(
-        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host\nPidFile none\n"
+        f"ListenAddress {listen}\nPort {port}\nHostKey {folder}/host\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
         "KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n"
     )
@@ -118,7 +125,7 @@ def _server(tmp_path: Path, *, fsize: int | None = None) -> Iterator[Sshd]:
         )
     server = Sshd(folder=folder, home=home, port=port, process=process)
     try:
-        _await_listening(server)
+        _await_listening(server, listen)
         yield server
     finally:
         server.cut()
@@ -126,11 +133,11 @@ def _server(tmp_path: Path, *, fsize: int | None = None) -> Iterator[Sshd]:
         process.wait(10)
 
 
-def _await_listening(server: Sshd) -> None:
+def _await_listening(server: Sshd, address: str) -> None:
     for _ in range(500):
         assert server.process.poll() is None, (server.folder / "log").read_text()
         try:
-            socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
+            socket.create_connection((address, server.port), timeout=1).close()
         except OSError:
             time.sleep(0.02)
         else:
@@ -316,6 +323,52 @@ def test_a_host_that_accepts_and_says_nothing_is_given_up(server: Sshd) -> None:
             SshTransport.connect(Address(name="mute", host="127.0.0.1", port=mute.getsockname()[1]))
 
 
+def test_an_ipv6_address_with_a_port_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with _server(tmp_path, listen="::1") as server:
+        server.accept(f"[::1]:{server.port} {server.public()}\n")
+        name = f"ssh://[::1]:{server.port}"
+        with contextlib.closing(SshTransport.connect(address_of(name))) as device:
+            assert device.run(["echo", "six"]).stdout == b"six\n"
+        server.configure(f"Host far\n HostName ::1\n Port {server.port}\n ProxyJump [::1]:{server.port}\n")
+        with contextlib.closing(SshTransport.connect(Address(name="far", host="far"))) as device:
+            assert device.run(["echo", "jumped"]).stdout == b"jumped\n"
+
+
+def test_an_agent_that_the_configuration_names_is_the_one_that_is_asked(server: Sshd) -> None:
+    server.accept()
+    agent = server.folder / "agent of mine"
+    process = subprocess.Popen([_require("ssh-agent"), "-D", "-a", str(agent)], stdout=subprocess.DEVNULL)
+    try:
+        while not agent.exists():
+            time.sleep(0.02)
+        key = server.home / ".ssh" / "id_ed25519"
+        subprocess.run(["ssh-add", "-q", str(key)], check=True, env={**os.environ, "SSH_AUTH_SOCK": str(agent)})
+        key.unlink()
+        server.configure(f'Host *\n IdentityAgent "{agent}"\n')
+        SshTransport.connect(server.address).close()
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_a_device_that_answers_no_more_is_given_up(server: Sshd) -> None:
+    server.accept()
+    server.configure("Host *\n ServerAliveInterval 1\n ServerAliveCountMax 2\n")
+    with contextlib.closing(SshTransport.connect(server.address)) as device:
+        threading.Timer(0.5, server.freeze).start()
+        with pytest.raises(ConnectionLostError):
+            device.run(["sleep", "94.25"], timeout_s=3600)
+
+
+def test_a_program_that_is_only_quiet_is_not_given_up(server: Sshd) -> None:
+    server.accept()
+    server.configure("Host *\n ServerAliveInterval 1\n ServerAliveCountMax 2\n")
+    with contextlib.closing(SshTransport.connect(server.address)) as device:
+        assert device.run(["sh", "-c", "sleep 4; echo done"]).stdout == b"done\n"
+
+
 # Programs.
 
 
@@ -434,7 +487,9 @@ def test_a_folder_is_never_overwritten_by_a_file(device: SshTransport, tmp_path:
         device.put(tmp_path / "data", f"{tmp_path}/folder")
 
 
-def test_a_cut_push_leaves_the_old_file_and_no_temporary(server: Sshd, device: SshTransport, tmp_path: Path) -> None:
+def test_a_cut_push_leaves_the_old_file_and_what_came_of_the_new(
+    server: Sshd, device: SshTransport, tmp_path: Path
+) -> None:
     there = tmp_path / "there"
     there.mkdir()
     (there / "file").write_bytes(b"old")
@@ -444,10 +499,10 @@ def test_a_cut_push_leaves_the_old_file_and_no_temporary(server: Sshd, device: S
     with pytest.raises(ConnectionLostError):
         device.put(tmp_path / "big", f"{there}/file")
     for _ in range(100):
-        if [path.name for path in there.iterdir()] == ["file"]:
+        if (there / ".file.part").exists():
             break
         time.sleep(0.1)
-    assert [path.name for path in there.iterdir()] == ["file"]
+    assert sorted(path.name for path in there.iterdir()) == [".file.part", "file"]
     assert (there / "file").read_bytes() == b"old"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Progress(Protocol):
@@ -13,6 +13,14 @@ class Progress(Protocol):
 
     def advance(self, done: int, total: int | None = None) -> None:
         """``done`` of ``total`` units of the current step are finished."""
+
+
+@runtime_checkable
+class Asker(Protocol):
+    """A :class:`Progress` that a person may sit in front of."""
+
+    def ask(self, question: str) -> str | None:
+        """What the person types, unseen; None if nobody is there to be asked."""
 
 
 class Silent:

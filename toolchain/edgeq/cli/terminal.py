@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import dataclasses
 import errno
+import getpass
 import json
 import os
 import signal
@@ -63,7 +64,11 @@ class Terminal:
     @contextlib.contextmanager
     def progress(self) -> Iterator[ShownProgress]:
         """Show the steps of a long command while the block runs."""
-        shown = BarProgress(self.console(self.err)) if self.err.isatty() else LineProgress(self.err)
+        if self.err.isatty():
+            asks = sys.stdin.isatty() and not self.as_json
+            shown: ShownProgress = BarProgress(self.console(self.err), asks=asks)
+        else:
+            shown = LineProgress(self.err)
         try:
             yield shown
         finally:
@@ -96,9 +101,12 @@ class LineProgress:
 
 
 class BarProgress:
-    """A spinner, the step, its count and its time; finished steps stay as lines."""
+    """A spinner, the step, its count and its time; finished steps stay as lines.
 
-    def __init__(self, console: Console) -> None:
+    With ``asks`` somebody sits there who can answer a question.
+    """
+
+    def __init__(self, console: Console, *, asks: bool) -> None:
         from rich.progress import (  # noqa: PLC0415  # 40 ms that --help does without
             BarColumn,
             MofNCompleteColumn,
@@ -118,6 +126,7 @@ class BarProgress:
             console=console,
         )
         self._task: TaskID | None = None
+        self._asks = asks
         self._bars.start()
 
     def step(self, text: str) -> None:
@@ -129,6 +138,21 @@ class BarProgress:
         """Move the bar of the current step."""
         if self._task is not None:
             self._bars.update(self._task, completed=done, total=total)
+
+    def ask(self, question: str) -> str | None:
+        """Ask for a secret, which is not shown; None where nobody can answer."""
+        if not self._asks:
+            return None
+        self._finish()
+        self._bars.stop()
+        for shown in self._bars.task_ids:  # they stay on the screen: not a second time
+            self._bars.remove_task(shown)
+        try:
+            return getpass.getpass(question)  # on the terminal itself, wherever stdout goes
+        except EOFError:
+            return None
+        finally:
+            self._bars.start()
 
     def close(self) -> None:
         """End the last step and give the terminal back."""

@@ -11,8 +11,9 @@ from edgeq.device import board
 from edgeq.device.local import LocalTransport
 from edgeq.device.ssh import SshTransport
 from edgeq.device.ssh_config import SshConfig
-from edgeq.device.ssh_connection import Address, split_address
+from edgeq.device.ssh_connection import Address, nobody, split_address
 from edgeq.errors import BadDeviceNameError, BoardNotRunningError, UnknownNameError
+from edgeq.progress import Asker
 from edgeq.schema import from_data, read_toml
 from edgeq.target import load_target
 
@@ -166,7 +167,8 @@ def open_device(device: str, target: Target, *, lasting: bool = False, progress:
         else:
             address = address_of(device)
         progress.step(f"connecting to {device}")
-        yield stack.enter_context(contextlib.closing(SshTransport.connect(address)))
+        ask = progress.ask if isinstance(progress, Asker) else nobody
+        yield stack.enter_context(contextlib.closing(SshTransport.connect(address, ask)))
 
 
 def _is_board(device: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import paramiko
 
 from edgeq.device.conversation import SLICE_S, SilenceError, converse
-from edgeq.device.ssh_connection import Address, Connection
+from edgeq.device.ssh_connection import Address, Connection, nobody
 from edgeq.device.transport import Completed
 from edgeq.errors import (
     ConnectionLostError,
@@ -81,13 +81,15 @@ class SshTransport:
         self._connection = connection
 
     @classmethod
-    def connect(cls, address: Address) -> SshTransport:
+    def connect(cls, address: Address, ask: Callable[[str], str | None] = nobody) -> SshTransport:
         """Connect and prove who both sides are.
 
-        Raises UnreachableError, UnknownHostKeyError, ChangedHostKeyError,
-        RevokedHostKeyError or KeyRefusedError.
+        ``ask`` puts a question for a password or a passphrase to a person,
+        and says None if nobody is there. Raises UnreachableError,
+        UnknownHostKeyError, ChangedHostKeyError, RevokedHostKeyError or
+        KeyRefusedError.
         """
-        return cls(address.name, Connection(address))
+        return cls(address.name, Connection(address, ask))
 
     def put(self, local: Path, remote: str, *, mode: int = 0o644, start: int = 0) -> None:
         """Stream a file to a temporary name there; it takes its own when size and bytes are complete."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import getpass
 import logging
@@ -18,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import paramiko
 
 from edgeq.device.known_hosts import DEFAULT_PORT, KnownKey, fingerprint, known_keys
+from edgeq.device.ssh_alive import HeardSocket, Watch
 from edgeq.device.ssh_config import HostSettings, SshConfig
+from edgeq.device.ssh_login import log_in
 from edgeq.errors import (
     BadDeviceNameError,
     ChangedHostKeyError,
-    KeyRefusedError,
     RevokedHostKeyError,
     UnknownHostKeyError,
     UnreachableError,
@@ -36,8 +36,6 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
 
 _AUTH_TIMEOUT_S = 30.0
-_KEEPALIVE_S = 10
-_UNACKNOWLEDGED_MS = 30_000
 _MOST_JUMPS = 8
 
 
@@ -59,11 +57,19 @@ class Address:
     host_key: str | None = None
 
 
-class Connection:
-    """An open, authenticated connection; :meth:`close` also ends the hops it goes through."""
+def nobody(_question: str) -> None:
+    """The answer where nobody can be asked."""
 
-    def __init__(self, address: Address) -> None:
-        self._name = address.name
+
+class Connection:
+    """An open, authenticated connection; :meth:`close` also ends the hops it goes through.
+
+    ``ask`` puts a question for a secret to a person and says None if nobody
+    is there to answer.
+    """
+
+    def __init__(self, address: Address, ask: Callable[[str], str | None] = nobody) -> None:
+        self._ask = ask
         self._cleanup = contextlib.ExitStack()
         self._config: SshConfig | None = None
         try:
@@ -87,18 +93,18 @@ class Connection:
             identity_files=(),
             identities_named=True,
             identities_only=True,
-            use_agent=False,
+            agent=None,
             known_hosts=(),
             known_as="",
             proxy_command="",
             proxy_jump="",
-            timeout_s=15.0,
         )
 
     def _connect(self, address: Address, settings: HostSettings, *, jumps: int) -> paramiko.Transport:
         accepted = _accepted_keys(address, settings)
         sock, proxy_log = self._open(address, settings, jumps=jumps)
-        wire = paramiko.Transport(sock)
+        heard = HeardSocket(sock)
+        wire = paramiko.Transport(heard)
         self._cleanup.callback(_hang_up, wire)
         _prefer(wire, accepted)
         wire.banner_timeout = settings.timeout_s
@@ -122,8 +128,10 @@ class Connection:
                 hint="check host and port, and that an SSH server listens there",
             ) from error
         _check_host_key(address, settings, accepted, shown)
-        _authenticate(address, settings, wire)
-        wire.set_keepalive(_KEEPALIVE_S)
+        log_in(wire, settings, name=address.name, alias=address.host, key_path=address.key_path, ask=self._ask)
+        if settings.alive_s:
+            watch = Watch(wire, heard, every_s=settings.alive_s, count=settings.alive_count)
+            self._cleanup.callback(watch.stop)
         return wire
 
     def _open(self, address: Address, settings: HostSettings, *, jumps: int) -> tuple[Any, Callable[[], str]]:
@@ -135,8 +143,9 @@ class Connection:
         with _connection_errors(address, settings):
             sock = socket.create_connection((settings.host, settings.port), timeout=settings.timeout_s)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A pulled cable is then an error after half a minute, not after the kernel's two hours.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
+        if settings.alive_s:  # what is sent into a pulled cable is then an error as soon as silence is
+            patience_ms = round(settings.alive_s * settings.alive_count * 1000)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
         self._cleanup.callback(sock.close)
         return sock, str
 
@@ -300,85 +309,3 @@ def _check_host_key(
         keyscan=f"{shlex.join(['ssh-keyscan', '-t', short, *port, settings.host])} >> {shlex.quote(str(file))}",
         ssh=shlex.join(["ssh", *port, f"{settings.user}@{address.host}", "true"]),
     )
-
-
-def _authenticate(address: Address, settings: HostSettings, wire: paramiko.Transport) -> None:
-    """Offer one key after the other until one opens."""
-    tried: list[str] = []
-    notes: list[str] = []
-    with contextlib.closing(_Identities(address, settings, notes)) as identities:
-        for label, key in identities:
-            try:
-                more = wire.auth_publickey(settings.user, key)
-            except paramiko.BadAuthenticationType as error:
-                notes.append(f"it takes no keys, only: {', '.join(error.allowed_types)}")
-                break
-            except paramiko.AuthenticationException:
-                tried.append(label)
-            except (paramiko.SSHException, EOFError, OSError) as error:
-                notes.append(f"it hung up after {len(tried)} keys ({error}); IdentitiesOnly yes offers fewer")
-                break
-            else:
-                if not more:
-                    return
-                tried.append(label)
-                notes.append(f"it takes {label}, and wants more: {', '.join(more)}")
-    port = ["-p", str(settings.port)] if settings.port != DEFAULT_PORT else []
-    raise KeyRefusedError(
-        address.name,
-        settings.user,
-        tried=tried,
-        notes=notes,
-        copy_id=shlex.join(["ssh-copy-id", *port, f"{settings.user}@{address.host}"]),
-    )
-
-
-class _Identities:
-    """The keys to offer, in ssh's order: the agent's that the user names, the agent's others, then files."""
-
-    def __init__(self, address: Address, settings: HostSettings, notes: list[str]) -> None:
-        self._notes = notes
-        self._settings = settings
-        self._only = address.key_path
-        self._files = (address.key_path,) if address.key_path else settings.identity_files
-        self._agent = paramiko.Agent() if settings.use_agent and not address.key_path else None
-
-    def close(self) -> None:
-        """Let go of the agent."""
-        if self._agent:
-            self._agent.close()
-
-    def __iter__(self) -> Iterator[tuple[str, paramiko.PKey]]:
-        named = {blob for path in self._files for blob in _public_blobs(path)}
-        agent_keys = list(self._agent.get_keys()) if self._agent else []
-        if self._settings.identities_only:
-            agent_keys = [key for key in agent_keys if key.asbytes() in named]
-        for key in sorted(agent_keys, key=lambda key: key.asbytes() not in named):
-            yield f"{key.comment or key.get_name()} of the agent", key
-        offered = {key.asbytes() for key in agent_keys}
-        for path in self._files:
-            key = self._load(path)
-            if key is not None and key.asbytes() not in offered:
-                yield str(path), key
-
-    def _load(self, path: Path) -> paramiko.PKey | None:
-        if not path.exists():
-            if self._only or self._settings.identities_named:
-                self._notes.append(f"{path} does not exist")
-            return None
-        if path.suffix == ".pub":
-            return None  # names a key of the agent
-        try:
-            return paramiko.PKey.from_path(path)
-        except (TypeError, paramiko.PasswordRequiredException):  # cryptography's and paramiko's word for the same
-            self._notes.append(f"{path} is protected by a passphrase: run ssh-add {path} first")
-        except (ValueError, OSError, paramiko.SSHException, paramiko.UnknownKeyType) as error:
-            self._notes.append(f"{path} cannot be used: {error}")
-        return None
-
-
-def _public_blobs(path: Path) -> Iterator[bytes]:
-    """The public half that lies beside a private key."""
-    public = path if path.suffix == ".pub" else path.with_name(path.name + ".pub")
-    with contextlib.suppress(OSError, IndexError, binascii.Error, UnicodeDecodeError):
-        yield base64.b64decode(public.read_text(encoding="utf-8").split()[1])

@@ -83,7 +83,9 @@ rm -f -- "blobs/$probe" "deployments/$probe"
 df -Pk . 2>/dev/null | tail -n 1 | while read -r _ total _ free _; do
   if [ "${total:-0}" -gt 0 ] 2>/dev/null; then echo "free $free"; fi
 done
-ls -ln blobs | while read -r _ _ _ _ size _ _ _ name; do if [ -n "$name" ]; then echo "blob $name $size"; fi; done
+ls -ln blobs | while read -r _ _ _ _ size rest; do
+  if [ -n "$rest" ]; then echo "blob ${rest##* } $size"; fi
+done
 for part in blobs/.*.part; do
   if [ ! -s "$part" ]; then rm -f -- "$part"; continue; fi
   name=${part#blobs/.}; echo "part ${name%.part} $(($(wc -c < "$part")))"
@@ -155,8 +157,9 @@ cd -- "$1/deployments" || exit 11
 for folder in *; do
   if [ -d "$folder" ]; then
     echo "deployment $folder $(stat -c %Y -- "$folder" 2>/dev/null)"
-    ls -ln -- "$folder" | while read -r _ _ _ _ size _ _ _ name; do
-      if [ -n "$name" ]; then echo "file $size $name"; fi
+    ls -ln -- "$folder" | while read -r _ _ _ _ size day _ rest; do
+      case $day in *-*) ;; *) rest=${rest#* } ;; esac  # toybox writes a date as one word, others as two
+      if [ -n "$rest" ]; then echo "file $size $rest"; fi
     done
   fi
 done

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import shlex
-import signal
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import paramiko
 
 from edgeq.device.conversation import SLICE_S, SilenceError, converse
+from edgeq.device.shell import ShellTransport
 from edgeq.device.ssh_connection import Address, Connection, nobody
 from edgeq.device.transport import Completed
-from edgeq.errors import (
-    ConnectionLostError,
-    DeviceDiskFullError,
-    DeviceSilentError,
-    NoShellError,
-    RemoteFileError,
-    UnwritableDeviceError,
-)
-from edgeq.files import atomic_file
+from edgeq.errors import ConnectionLostError, DeviceSilentError, NoShellError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _CHUNK = 1 << 18
 _OPEN_TIMEOUT_S = 30.0
-_FILE_SILENCE_S = 120.0
-_EXCEEDED_FILE_SIZE = 128 + signal.SIGXFSZ
 
 _SUPERVISED = r"""
 alive() { grep -qs "^PPid:.*[^0-9]$PPID\$" /proc/$$/status; }
@@ -49,31 +38,8 @@ exit $status
 """
 """Runs its arguments. The SSH server's process is its parent: once that is gone, so is the program, cut or not."""
 
-_PUT = r"""
-LC_ALL=C; export LC_ALL
-case $1 in */*) folder=${1%/*}; folder=${folder:-/} ;; *) folder=. ;; esac
-temporary=$folder/.${1##*/}.$$.edgeq-tmp
-part=$folder/.${1##*/}.part
-give_up() { rm -f -- "$temporary"; exit "$1"; }
-keep() { mv -f -- "$temporary" "$part"; exit "$1"; }
-trap 'keep 10' HUP TERM PIPE
-mkdir -p -- "$folder" || exit 11
-if [ -d "$1" ]; then echo "is a folder" >&2; exit 12; fi
-if [ "$4" -gt 0 ]; then
-  mv -f -- "$part" "$temporary" && [ "$(wc -c < "$temporary")" -eq "$4" ] ||
-    { echo "its beginning is gone" >&2; give_up 15; }
-fi
-cat >> "$temporary" || give_up $?
-[ "$(wc -c < "$temporary")" -eq "$2" ] || { echo "arrived incomplete" >&2; keep 13; }
-chmod "$3" "$temporary" && mv -f -- "$temporary" "$1" || give_up 14
-"""
-"""Takes a file from stdin: $1 is its path, $2 its size, $3 its mode, $4 how much of it is there.
 
-What the device refuses (a full disk) is removed, what was cut is kept to go on from.
-"""
-
-
-class SshTransport:
+class SshTransport(ShellTransport):
     """A device over SSH; make one with :meth:`connect` and close it."""
 
     def __init__(self, name: str, connection: Connection) -> None:
@@ -91,31 +57,6 @@ class SshTransport:
         """
         return cls(address.name, Connection(address, ask))
 
-    def put(self, local: Path, remote: str, *, mode: int = 0o644, start: int = 0) -> None:
-        """Stream a file to a temporary name there; it takes its own when size and bytes are complete."""
-        with local.open("rb") as file:
-            size = local.stat().st_size
-            file.seek(start)
-            chunks: Iterator[bytes] = iter(lambda: file.read(_CHUNK), b"")
-            script = ["/bin/sh", "-c", _PUT, "sh", remote, str(size), f"{mode:o}", str(start)]
-            done = self._exec(
-                shlex.join(script), stdin=chunks, timeout_s=_FILE_SILENCE_S, doing=f"copying {local.name}"
-            )
-        if done.status:
-            raise self._file_error(remote, done)
-
-    def get(self, remote: str, local: Path) -> None:
-        """Stream a file from there; ``local`` appears only when it is whole."""
-        with atomic_file(local) as file:
-            done = self._exec(
-                "LC_ALL=C " + shlex.join(["cat", "--", remote]),
-                on_stdout=lambda chunk: _write(file, chunk),
-                timeout_s=_FILE_SILENCE_S,
-                doing=f"copying {remote}",
-            )
-            if done.status:
-                raise RemoteFileError(self.name, remote, _last_line(done))
-
     def run(
         self,
         argv: Sequence[str],
@@ -127,8 +68,8 @@ class SshTransport:
     ) -> Completed:
         """Run a program and wait for it."""
         settings = ["env", *(f"{key}={value}" for key, value in env.items())] if env else []
-        command = shlex.join(["exec", "/bin/sh", "-c", _SUPERVISED, "sh", *settings, *argv])
-        return self._exec(command, stdin=stdin, on_stdout=on_stdout, timeout_s=timeout_s, doing=f"{argv[0]} ran")
+        supervised = ["sh", "-c", _SUPERVISED, "sh", *settings, *argv]
+        return self._exec(supervised, stdin=stdin, on_stdout=on_stdout, timeout_s=timeout_s, doing=f"{argv[0]} ran")
 
     def close(self) -> None:
         """Hang up; a second call does nothing."""
@@ -136,7 +77,7 @@ class SshTransport:
 
     def _exec(
         self,
-        command: str,
+        argv: Sequence[str],
         *,
         stdin: Iterable[bytes] = (),
         on_stdout: Callable[[bytes], None] | None = None,
@@ -144,7 +85,7 @@ class SshTransport:
         doing: str,
     ) -> Completed:
         collected = bytearray()
-        channel = self._start(command, doing)
+        channel = self._start(shlex.join(["exec", *argv]), doing)
         ends = _Ends(channel)
         try:
             stderr = converse(ends, stdin=stdin, on_stdout=on_stdout or collected.extend, timeout_s=timeout_s)
@@ -169,25 +110,6 @@ class SshTransport:
             raise ConnectionLostError(self.name, doing) from error
         channel.settimeout(SLICE_S)
         return channel
-
-    def _file_error(self, remote: str, done: Completed) -> Exception:
-        said = done.stderr.decode(errors="replace")
-        if done.status == _EXCEEDED_FILE_SIZE or any(
-            words in said for words in ("No space left", "quota exceeded", "File too large")
-        ):
-            return DeviceDiskFullError(self.name, remote)
-        if any(words in said for words in ("Read-only", "Permission denied", "not permitted")):
-            return UnwritableDeviceError(self.name, remote, _last_line(done))
-        return RemoteFileError(self.name, remote, _last_line(done))
-
-
-def _write(file: BinaryIO, chunk: bytes) -> None:
-    file.write(chunk)
-
-
-def _last_line(done: Completed) -> str:
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"status {done.status}"
 
 
 class _Ends:

@@ -375,7 +375,7 @@ class BadDeviceNameError(ConfigError):
     """A device that is written like an address and is none."""
 
     def __init__(self, device: str, problem: str) -> None:
-        super().__init__(f"device {device!r}: {problem}", hint="write ssh://[user@]host[:port]")
+        super().__init__(f"device {device!r}: {problem}", hint="write ssh://[user@]host[:port] or adb://SERIAL")
 
 
 class UnreachableError(DeviceError):
@@ -439,6 +439,55 @@ class NotAPosixDeviceError(DeviceError):
             hint="edgeq needs Linux with a POSIX shell on the device",
             detail=said,
         )
+
+
+class AdbServerAddressError(ConfigError):
+    """An address that is no adb server's."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"{address!r} is not where an adb server listens",
+            hint="set ADB_SERVER_SOCKET to tcp:HOST:PORT, or ANDROID_ADB_SERVER_PORT to a number, or neither",
+        )
+
+
+class NoAdbServerError(HostToolError):
+    """The server that every Android device is reached through does not run."""
+
+    def __init__(self, address: str, problem: str) -> None:
+        super().__init__(
+            f"no adb server answers at {address}, and {problem}",
+            hint="install adb (sudo apt-get install adb, or Android's platform-tools), or start its server there",
+        )
+
+
+class AdbServerError(HostToolError):
+    """An adb server that does not do what one does."""
+
+    def __init__(self, address: str, problem: str, *, detail: str = "") -> None:
+        super().__init__(
+            f"the adb server at {address} cannot be used: {problem}",
+            hint="run: adb kill-server; adb devices",
+            detail=detail,
+        )
+
+
+class WhichAndroidError(ConfigError):
+    """More than one Android device, and none was named."""
+
+    def __init__(self, serials: Iterable[str]) -> None:
+        names = sorted(serials)
+        super().__init__(
+            f"{len(names)} Android devices are connected: {', '.join(names)}",
+            hint=f"name one: --device adb://{names[0]}, or set ANDROID_SERIAL",
+        )
+
+
+class AndroidNotReadyError(DeviceError):
+    """An Android device that is not there, or cannot be used as it is."""
+
+    def __init__(self, device: str, problem: str, hint: str) -> None:
+        super().__init__(f"the Android device {device!r} cannot be used: {problem}", hint=hint)
 
 
 class NoShellError(DeviceError):

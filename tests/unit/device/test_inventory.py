@@ -77,7 +77,7 @@ def test_a_table_of_devices_toml_is_a_device(home: Path) -> None:
     assert (address.host, address.user, address.port, address.key_path) == ("10.0.0.7", "pi", 2222, home / "keys/pi")
     assert store_root("kitchen") == "/data/edgeq"
     assert store_root("balcony") == store_root("ssh://x") == store_root("local") == ".edgeq"
-    assert known_devices()[:4] == ("local", "board", "kitchen", "balcony")
+    assert known_devices()[:5] == ("local", "board", "adb", "kitchen", "balcony")
 
 
 def test_a_misspelt_device_is_an_error_with_the_nearest_name() -> None:

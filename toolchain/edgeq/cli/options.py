@@ -84,7 +84,7 @@ jobs_option = click.option(
     "--jobs", type=click.IntRange(min=1), help="Cores to use here; all if not given, 1 does everything in one process."
 )
 DEVICE_HELP = (
-    "`local`, `board` (the target's emulated board), `ssh://[user@]host[:port]`, "
+    "`local`, `board` (the target's emulated board), `ssh://[user@]host[:port]`, `adb` or `adb://SERIAL` (Android), "
     "an alias of ~/.ssh/config, or a name in ~/.config/edgeq/devices.toml."
 )
 board_target_option = click.option(

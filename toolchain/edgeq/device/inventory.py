@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.device import board
+from edgeq.device.adb import HOME as ANDROID_HOME
+from edgeq.device.adb import AdbTransport
 from edgeq.device.local import LocalTransport
 from edgeq.device.ssh import SshTransport
 from edgeq.device.ssh_config import SshConfig
@@ -26,27 +28,31 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 BOARD = "board"
+ADB = "adb"
 HOST = "host"
 DEFAULT_ROOT = ".edgeq"
+ANDROID_ROOT = f"{ANDROID_HOME}/edgeq"
 _BOARD_OF = "board:"
 _SCHEME = "ssh://"
+_ADB_SCHEME = "adb://"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceEntry:
     """A table of devices.toml.
 
-    ``host`` may be an alias of ``~/.ssh/config``; ``key`` is the private key
-    to offer instead of the usual ones; ``root`` is where edgeq keeps its
-    files there, from the user's home. A table with ``devices`` instead of a
-    host is a name for all of those.
+    ``host`` may be an alias of ``~/.ssh/config``, or ``adb://SERIAL``;
+    ``key`` is the private key to offer instead of the usual ones; ``root``
+    is where edgeq keeps its files there, from the user's home, if not where
+    it usually does. A table with ``devices`` instead of a host is a name for
+    all of those.
     """
 
     host: str = ""
     user: str | None = None
     port: int | None = None
     key: str | None = None
-    root: str = DEFAULT_ROOT
+    root: str | None = None
     devices: tuple[str, ...] = ()
 
 
@@ -62,7 +68,7 @@ def entries() -> dict[str, DeviceEntry]:
         return {}
     found = from_data(dict[str, DeviceEntry], read_toml(path), where=str(path))
     for name in found:
-        if name in (LOCAL, BOARD) or name.startswith((_SCHEME, _BOARD_OF)) or "," in name:
+        if name in (LOCAL, BOARD, ADB) or name.startswith((_SCHEME, _ADB_SCHEME, _BOARD_OF)) or "," in name:
             raise BadDeviceNameError(name, f"{path} gives this name, which means something else already")
         if bool(found[name].host) == bool(found[name].devices):
             raise BadDeviceNameError(name, f"{path} must give it either a host or devices")
@@ -71,7 +77,7 @@ def entries() -> dict[str, DeviceEntry]:
 
 def known_devices() -> tuple[str, ...]:
     """Every name that :func:`open_device` takes, but for addresses."""
-    return tuple(dict.fromkeys((LOCAL, BOARD, *sorted(entries()), *SshConfig().aliases())))
+    return tuple(dict.fromkeys((LOCAL, BOARD, ADB, *sorted(entries()), *SshConfig().aliases())))
 
 
 def devices_of(word: str) -> tuple[str, ...]:
@@ -99,10 +105,23 @@ def devices_of(word: str) -> tuple[str, ...]:
 
 def store_root(device: str) -> str:
     """The folder of edgeq on a device, from the home of its user unless absolute."""
-    if device in (LOCAL, BOARD) or device.startswith((_SCHEME, _BOARD_OF)):
-        return DEFAULT_ROOT
-    entry = entries().get(device)
-    return entry.root if entry else DEFAULT_ROOT
+    entry = _entry(device)
+    usual = ANDROID_ROOT if is_android(device) else DEFAULT_ROOT
+    return entry.root if entry and entry.root else usual
+
+
+def is_android(device: str) -> bool:
+    """Whether adb is the way to that device."""
+    entry = _entry(device)
+    host = entry.host if entry else device
+    return host == ADB or host.startswith(_ADB_SCHEME)
+
+
+def _entry(device: str) -> DeviceEntry | None:
+    """The table of devices.toml, if that is what the name names."""
+    if device in (LOCAL, BOARD, ADB) or device.startswith((_SCHEME, _ADB_SCHEME, _BOARD_OF)):
+        return None
+    return entries().get(device)
 
 
 def default_device(target: Target) -> str:
@@ -130,6 +149,8 @@ def require_device(device: str, target: Target) -> None:
     """Raise what :func:`open_device` would, as far as it can be known without going there."""
     if _is_board(device):
         board.require(_target_of(device, target))
+    elif is_android(device):
+        serial_of(device)
     elif device != LOCAL:
         address_of(device)
 
@@ -141,13 +162,18 @@ def open_device(device: str, target: Target, *, lasting: bool = False, progress:
     ``local`` is this machine; ``board`` the emulated board of ``target``,
     ``board:NAME`` that of another target, the running one or one that lives
     as long as the block, or on after it if ``lasting``;
-    ``ssh://[user@]host[:port]`` an address; anything else is looked up in
+    ``ssh://[user@]host[:port]`` an address; ``adb://SERIAL`` an Android
+    device, ``adb`` the only one; anything else is looked up in
     devices.toml, then in ``~/.ssh/config``. Raises UnknownNameError with
     the nearest name, BadDeviceNameError, or what stood in the way.
     """
     with contextlib.ExitStack() as stack:
         if device == LOCAL:
             yield LocalTransport()
+            return
+        if is_android(device):
+            progress.step(f"connecting to {device}")
+            yield AdbTransport.connect(device, serial_of(device))
             return
         if _is_board(device):
             emulated = _target_of(device, target)
@@ -180,8 +206,20 @@ def _target_of(device: str, target: Target) -> Target:
     return target if device == BOARD else load_target(device.removeprefix(_BOARD_OF))
 
 
+def serial_of(device: str) -> str | None:
+    """The serial of an Android device; None is the only one there is."""
+    entry = _entry(device)
+    host = entry.host if entry else device
+    serial = host.removeprefix(_ADB_SCHEME).rstrip("/")
+    if host == ADB:
+        return None
+    if not serial or not serial.isprintable() or " " in serial or "/" in serial:
+        raise BadDeviceNameError(device, f"{host!r} names no serial; `adb devices` lists them")
+    return serial
+
+
 def address_of(device: str) -> Address:
-    """The address behind a name that is neither ``local`` nor ``board``."""
+    """The address behind a name of a device that SSH is the way to."""
     if device.startswith(_SCHEME):
         user, host, port = split_address(device.removeprefix(_SCHEME).rstrip("/"), device=device)
         return Address(name=device, host=host, user=user, port=port)

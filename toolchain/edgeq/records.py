@@ -357,7 +357,13 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceFacts:
-    """What a device said of itself; an empty string or None where it could not be read."""
+    """What a device said of itself; an empty string or None where it could not be read.
+
+    ``libstdcxx`` is the newest version of GLIBCXX that its C++ library has
+    ("3.4.30"), ``loaders`` the dynamic linkers that stand at their usual
+    places; ``max_mhz`` is what its fastest core can do. ``available_bytes``
+    and ``swap_free_bytes`` were free in RAM and swap when it was asked.
+    """
 
     model: str = ""
     machine: str = ""
@@ -369,6 +375,57 @@ class DeviceFacts:
     governor: str = ""
     ram_bytes: int | None = None
     emulated: bool = False
+    libstdcxx: str = ""
+    loaders: tuple[str, ...] = ()
+    max_mhz: int | None = None
+    available_bytes: int | None = None
+    swap_bytes: int | None = None
+    swap_free_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BusyProcess:
+    """A process that was computing; ``share`` is of one core's time, 2.0 for two cores."""
+
+    pid: int
+    name: str
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """One frequency domain of the cores, in MHz: what it runs at, may run at, and could run at."""
+
+    name: str
+    governor: str = ""
+    mhz: int | None = None
+    limit_mhz: int | None = None
+    max_mhz: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceState:
+    """How a device was doing at one moment; None and () where it does not say.
+
+    ``celsius`` is the hottest zone of the processor. ``throttled_bits`` are
+    those of a Raspberry Pi's firmware; ``throttled`` says whether it, or the
+    kernel's thermal governor, slows the cores down now. ``load`` is the
+    average number of runnable tasks over a minute, ``cpu_share`` the part of
+    all cores' time that was used while ``busy``, the processes above a
+    twentieth of a core, were watched. ``clock_skew_s`` is how far its clock is ahead
+    of this machine's, at least.
+    """
+
+    celsius: float | None = None
+    throttled: bool | None = None
+    throttled_bits: int | None = None
+    clocks: tuple[Clock, ...] = ()
+    available_bytes: int | None = None
+    swap_free_bytes: int | None = None
+    load: float | None = None
+    cpu_share: float | None = None
+    busy: tuple[BusyProcess, ...] = ()
+    clock_skew_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -506,6 +563,8 @@ class Measurement:
     profiled_ns: tuple[int, ...] = ()
     celsius: tuple[float | None, float | None] = (None, None)
     throttled: bool | None = None
+    states: tuple[DeviceState, ...] = ()
+    """Before the first and after the last timed run of the session; () in rows of an edgeq that did not ask."""
     started_at: str
     runner_sha256: str
     session: str

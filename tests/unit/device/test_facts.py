@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeq.device.facts import read_facts, read_health
+from edgeq.device.facts import read_facts
 from edgeq.device.local import LocalTransport
 from edgeq.errors import NotAPosixDeviceError
 from edgeq.records import DeviceFacts
@@ -83,9 +83,34 @@ def test_the_script_runs_on_this_machine() -> None:
     assert facts.libc.startswith("glibc 2.")
 
 
-def test_the_hottest_zone_of_the_cpu_counts(tmp_path: Path) -> None:
-    health = "zone cpu-thermal 61234\nzone gpu 99000\nzone soc_max 63000\nthrottled 50000\n"
-    assert read_health(FakeTransport(tmp_path, health=health)) == (63.0, False)
-    assert read_health(FakeTransport(tmp_path, health="throttled 50005\n")) == (None, True)
-    assert read_health(FakeTransport(tmp_path)) == (None, None)
-    read_health(LocalTransport())
+def test_the_libraries_and_the_memory_of_a_board_are_read(tmp_path: Path) -> None:
+    text = (
+        "=== machine\naarch64\n=== memory\nMemTotal:  3884288 kB\nMemFree: 1 kB\nMemAvailable:  3000000 kB\n"
+        "SwapTotal:  102396 kB\nSwapFree:  51200 kB\n"
+        "=== libstdcxx\n/usr/lib/aarch64-linux-gnu/libstdc++.so.6.0.30\n"
+        "=== loaders\n/lib/ld-linux-aarch64.so.1\n/lib/ld-linux-armhf.so.3\n=== frequency\n1500000\n1800000\n"
+    )
+    facts = read_facts(FakeTransport(tmp_path, facts=text))
+    assert facts.libstdcxx == "3.4.30"
+    assert facts.loaders == ("/lib/ld-linux-aarch64.so.1", "/lib/ld-linux-armhf.so.3")
+    assert facts.max_mhz == 1800
+    assert facts.available_bytes == 3_000_000 * 1024
+    assert (facts.swap_bytes, facts.swap_free_bytes) == (102396 * 1024, 51200 * 1024)
+
+
+def test_musl_is_told_from_glibc(tmp_path: Path) -> None:
+    said = "musl libc (aarch64)\nVersion 1.2.4\nDynamic Program Loader\n"
+    assert read_facts(FakeTransport(tmp_path, facts=f"=== machine\naarch64\n=== libc\n{said}")).libc == "musl 1.2.4"
+    both = f"=== machine\naarch64\n=== libc\nglibc 2.36\n{said}"
+    assert read_facts(FakeTransport(tmp_path, facts=both)).libc == "glibc 2.36"
+
+
+def test_a_library_without_a_version_in_its_name_says_nothing(tmp_path: Path) -> None:
+    text = "=== machine\naarch64\n=== libstdcxx\n/usr/lib/libstdc++.so.6\n"
+    assert read_facts(FakeTransport(tmp_path, facts=text)).libstdcxx == ""
+
+
+def test_the_cores_are_counted_whatever_openmp_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = read_facts(LocalTransport()).cores
+    monkeypatch.setenv("OMP_NUM_THREADS", "37")
+    assert read_facts(LocalTransport()).cores == cores

@@ -17,24 +17,28 @@ FACTS_SCRIPT = r"""
 section() { echo "=== $1"; }
 section machine; uname -m
 section kernel; uname -r
+unset OMP_NUM_THREADS OMP_THREAD_LIMIT  # GNU's nproc would tell these instead of the cores
 section cores; nproc 2>/dev/null
 section model; tr -d '\000' < /proc/device-tree/model 2>/dev/null; echo
 section governor; cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null
-section memory; grep MemTotal /proc/meminfo 2>/dev/null
+section memory; cat /proc/meminfo 2>/dev/null
 section libc
-getconf GNU_LIBC_VERSION 2>/dev/null || for file in /lib/*/libc.so.6 /lib64/libc.so.6 /lib/libc.so.6; do
+{ getconf GNU_LIBC_VERSION 2>/dev/null || for file in /lib/*/libc.so.6 /lib64/libc.so.6 /lib/libc.so.6; do
   if [ -x "$file" ]; then "$file" 2>/dev/null; break; fi
 done
-section cpu; cat /proc/cpuinfo 2>/dev/null
-exit 0
-"""
-
-HEALTH_SCRIPT = r"""
-for zone in /sys/class/thermal/thermal_zone*; do
-  if [ -r "$zone/temp" ]; then echo "zone $(cat "$zone/type") $(cat "$zone/temp" 2>/dev/null)"; fi
+for file in /lib/ld-musl-*.so.1; do
+  if [ -x "$file" ]; then "$file" 2>&1; fi
+done; } | head -n 4
+section libstdcxx
+for folder in "/usr/lib/$(uname -m)-linux-gnu" /usr/lib64 /lib64 /usr/lib /lib /usr/lib/*; do
+  if [ -e "$folder/libstdc++.so.6" ]; then readlink -f "$folder/libstdc++.so.6"; break; fi
 done
-file=/sys/devices/platform/soc/soc:firmware/get_throttled
-if [ -r "$file" ]; then echo "throttled $(cat "$file")"; fi
+section loaders
+for file in /lib/ld-linux*.so* /lib64/ld-linux*.so* /lib/ld-musl-*.so*; do
+  if [ -e "$file" ]; then echo "$file"; fi
+done
+section frequency; cat /sys/devices/system/cpu/cpufreq/policy*/cpuinfo_max_freq 2>/dev/null
+section cpu; cat /proc/cpuinfo 2>/dev/null
 exit 0
 """
 
@@ -82,35 +86,25 @@ def read_facts(transport: Transport) -> DeviceFacts:
     if not sections.get("machine"):
         raise NotAPosixDeviceError(transport.name, done.stderr.decode(errors="replace"))
     model = sections.get("model", "")
-    processors = _processors(sections.get("cpu", ""))
+    processors, memory = _processors(sections.get("cpu", "")), sections.get("memory", "")
     return DeviceFacts(
         model=model,
         machine=sections["machine"],
         cpu=" + ".join(dict.fromkeys(name for name in map(_cpu, processors) if name)),
         features=_features(processors),
-        cores=_number(sections.get("cores", "")),
+        cores=number(sections.get("cores", "")),
         kernel=sections.get("kernel", ""),
         libc=_libc(sections.get("libc", "")),
         governor=sections.get("governor", ""),
-        ram_bytes=_ram(sections.get("memory", "")),
+        ram_bytes=meminfo_bytes(memory, "MemTotal"),
         emulated=model in EMULATED_MODELS,
+        libstdcxx=_libstdcxx(sections.get("libstdcxx", "")),
+        loaders=tuple(sections.get("loaders", "").split()),
+        max_mhz=_highest_mhz(sections.get("frequency", "")),
+        available_bytes=meminfo_bytes(memory, "MemAvailable"),
+        swap_bytes=meminfo_bytes(memory, "SwapTotal"),
+        swap_free_bytes=meminfo_bytes(memory, "SwapFree"),
     )
-
-
-def read_health(transport: Transport) -> tuple[float | None, bool | None]:
-    """Temperature of the CPU in degrees Celsius, and whether it is being slowed down; None where it does not say."""
-    done = transport.run(["/bin/sh", "-c", HEALTH_SCRIPT], timeout_s=30.0)
-    celsius = throttled = None
-    for line in done.stdout.decode(errors="replace").splitlines():
-        words = line.split()
-        if words[:1] == ["zone"] and len(words) == 3 and re.search("cpu|soc|pkg", words[1], re.IGNORECASE):  # noqa: PLR2004
-            value = _number(words[2])
-            if value is not None:
-                celsius = max(celsius or 0.0, value / 1000)
-        elif words[:1] == ["throttled"] and len(words) == 2:  # noqa: PLR2004
-            # Bits 0 to 3 say what happens now, bits 16 to 19 what happened since the start.
-            throttled = bool(int(words[1], 16) & 0xF)
-    return celsius, throttled
 
 
 def _sections(text: str) -> dict[str, str]:
@@ -153,15 +147,34 @@ def _features(processors: list[dict[str, str]]) -> tuple[str, ...]:
 
 
 def _libc(text: str) -> str:
-    """Turn "glibc 2.36", or what glibc's own library says of itself, into "glibc 2.36"."""
+    """Turn "glibc 2.36", or what the C library says of itself, into "glibc 2.36" or "musl 1.2.3"."""
     found = re.search(r"^glibc (\d+\.\d+)|GNU C Library .*?version (\d+\.\d+)", text, re.MULTILINE)
-    return f"glibc {found[1] or found[2]}" if found else ""
+    if found:
+        return f"glibc {found[1] or found[2]}"
+    found = re.search(r"^musl libc.*\nVersion (\d+(?:\.\d+)+)", text, re.MULTILINE)
+    return f"musl {found[1]}" if found else ""
 
 
-def _ram(text: str) -> int | None:
-    found = re.search(r"MemTotal:\s*(\d+) kB", text)
+def _libstdcxx(path: str) -> str:
+    """The newest GLIBCXX of a C++ library, from its file's name: libstdc++.so.6.0.N has up to 3.4.N.
+
+    Source: "ABI Policy and Guidelines" of the GNU C++ library's manual, which
+    pairs the two in a table since GCC 3.4.0.
+    """
+    found = re.search(r"libstdc\+\+\.so\.6\.0\.(\d+)$", path)
+    return f"3.4.{found[1]}" if found else ""
+
+
+def _highest_mhz(text: str) -> int | None:
+    return max((int(line) // 1000 for line in text.split() if line.isdecimal()), default=None)
+
+
+def meminfo_bytes(text: str, key: str) -> int | None:
+    """The value of a line of /proc/meminfo, None without it."""
+    found = re.search(rf"^{key}:\s*(\d+) kB", text, re.MULTILINE)
     return int(found[1]) * 1024 if found else None
 
 
-def _number(text: str) -> int | None:
+def number(text: str) -> int | None:
+    """An integer, None for any other text."""
     return int(text) if re.fullmatch(r"-?\d+", text) else None

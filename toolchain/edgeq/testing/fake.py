@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeq.device.facts import FACTS_SCRIPT, HEALTH_SCRIPT
+from edgeq.device.facts import FACTS_SCRIPT
+from edgeq.device.health import HEALTH_SCRIPT
 from edgeq.device.local import LocalTransport
 from edgeq.device.transport import Completed
 from edgeq.errors import ConnectionLostError, DeviceDiskFullError

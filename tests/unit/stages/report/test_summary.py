@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edgeq.records import CrossCheck, Report
+from edgeq.records import BusyProcess, CrossCheck, DeviceState, Report
 from edgeq.schema import from_json, to_json
 from edgeq.stages.report import summarise
 
@@ -145,6 +145,14 @@ def test_a_twin_that_was_measured_again_alone_is_noted(given: Any) -> None:
 def test_a_device_that_throttled_is_noted(given: Any) -> None:
     rows = tuple(dataclasses.replace(one, throttled=True) for one in given.measured(given.manifest(), "pi"))
     assert any("throttled" in note for note in given.report(rows=rows).rows[0].notes)
+
+
+def test_others_that_computed_on_the_device_are_noted_by_name(given: Any) -> None:
+    busy = (BusyProcess(pid=7, name="motion", share=0.4), BusyProcess(pid=8, name="cron", share=0.06))
+    states = (DeviceState(), DeviceState(busy=busy))
+    rows = tuple(dataclasses.replace(one, states=states) for one in given.measured(given.manifest(), "pi"))
+    (note,) = [note for note in given.report(rows=rows).rows[0].notes if "computing" in note]
+    assert "(motion)" in note
 
 
 def test_a_build_named_twice_is_reported_once(given: Any, folder: Path) -> None:

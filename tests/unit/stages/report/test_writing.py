@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
-from edgeq.records import Report, Undelegated
+from edgeq.records import BusyProcess, DeviceState, Report, Undelegated
 from edgeq.schema import from_json
 from edgeq.stages.report import as_html, as_json, as_junit, as_markdown, terminal, write
 
@@ -86,6 +86,7 @@ def hostile(given: Any) -> Report:
             one,
             device=HOSTILE,
             device_facts=dataclasses.replace(one.device_facts, model=HOSTILE, cpu=HOSTILE, kernel=HOSTILE),
+            states=(DeviceState(busy=(BusyProcess(pid=1, name=HOSTILE, share=1.0),)),),
         )
         for one in given.measured(manifest, "pi")
     )

@@ -15,7 +15,7 @@ import secrets
 import statistics
 from typing import TYPE_CHECKING
 
-from edgeq.device.facts import read_health
+from edgeq.device.health import read_state
 from edgeq.errors import CorruptArtifactError, DeploymentGoneError, StaleDeploymentError, UnknownNameError
 from edgeq.evaluation import EvaluationSet
 from edgeq.integrity import check_artifact
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from edgeq.device.transport import Transport
     from edgeq.progress import Progress
-    from edgeq.records import Artifact, Deployment, Manifest, ThreadsTried
+    from edgeq.records import Artifact, Deployment, DeviceState, Manifest, ThreadsTried
 
 __all__ = ["Settings", "bench", "measurements_path", "read_measurements", "read_rows", "settings"]
 
@@ -68,12 +68,12 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
     place = Place(deployment=deployment, transport=transport, evaluation=evaluation, how=how)
     _check_belongs_together(build, manifest, place, artifacts, progress=progress)
 
-    health_before = read_health(transport)
+    before = read_state(transport)
     choices = choose_threads(build, place, artifacts, progress=progress)
     timed = _time(build, place, artifacts, choices, progress=progress)
     threads = {name: choice.threads for name, choice in choices.items()}
     profiled = profile_all(build, place, artifacts, threads, progress=progress) if how.profile else {}
-    health_after = read_health(transport)
+    after = read_state(transport)
 
     session = secrets.token_hex(8)
     rows: list[Measurement] = []
@@ -87,7 +87,7 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
             tried=choices[artifact.name].tried,
             profiled=profiled.get(artifact.name, NOT_PROFILED),
             session=session,
-            health=(health_before, health_after),
+            states=(before, after),
         )
         append(build, row)
         rows.append(row)
@@ -201,10 +201,10 @@ def _row(  # noqa: PLR0913  # what a row is made of
     tried: tuple[ThreadsTried, ...],
     profiled: Profiled,
     session: str,
-    health: tuple[tuple[float | None, bool | None], tuple[float | None, bool | None]],
+    states: tuple[DeviceState, DeviceState],
 ) -> Measurement:
-    (celsius_before, throttled_before), (celsius_after, throttled_after) = health
-    told = [throttled for throttled in (throttled_before, throttled_after) if throttled is not None]
+    before, after = states
+    told = [state.throttled for state in states if state.throttled is not None]
     return Measurement(
         id=secrets.token_hex(8),
         artifact=artifact.name,
@@ -230,8 +230,9 @@ def _row(  # noqa: PLR0913  # what a row is made of
         tried=tried,
         ops=profiled.ops,
         profiled_ns=profiled.latencies_ns,
-        celsius=(celsius_before, celsius_after),
+        celsius=(before.celsius, after.celsius),
         throttled=any(told) if told else None,
+        states=states,
         started_at=timed.started_at.astimezone(dt.UTC).isoformat(timespec="seconds"),
         runner_sha256=deployment.runners[artifact.requires.runtime],
         session=session,

@@ -42,6 +42,9 @@ SAME_GRAPH = 0.995
 SAME_ON_DEVICE = 0.999
 """One runtime on two machines should give the same top-1 at least this often."""
 
+_BUSY_SHARE = 0.1
+"""From this part of one core on, another process may have cost the measured one time."""
+
 _FOREIGN_LAST = ("hardware", "emulated", "host", None)
 
 
@@ -229,6 +232,9 @@ def _row_notes(what: Evidence, measured: Measurement, dropped: Drop) -> Iterator
         yield dropped.unpaired
     if measured.throttled:
         yield "the device throttled while it was measured: its times are too long"
+    others = {one.name for state in measured.states for one in state.busy if one.share >= _BUSY_SHARE}
+    if others and measured.timing != "emulated":
+        yield f"others were computing on the device ({', '.join(sorted(others))}): its times may be too long"
     if measured.timing != "emulated" and 0 < len(measured.rounds) < stats.MIN_ROUNDS:
         yield f"{len(measured.rounds)} rounds: too few for an interval of the median"
 

@@ -24,6 +24,7 @@ from edgeq.errors import (
     DeploymentGoneError,
     DeviceDiskFullError,
     DeviceError,
+    IncompatibleBuildError,
     RunnerCrashedError,
     WrongArchitectureError,
 )
@@ -169,6 +170,36 @@ def test_a_build_for_another_kind_of_machine_is_refused(build: pipeline.Build, d
     intel = replace(build, target=replace(build.target, triple="x86_64-linux-gnu"))
     with pytest.raises(WrongArchitectureError, match="aarch64"):
         _deploy(intel, device)
+
+
+def test_a_build_that_does_not_fit_the_board_is_refused_in_one_message_and_nothing_is_pushed(
+    build: pipeline.Build, device: SshTransport
+) -> None:
+    _deploy(build, device)
+    before = device.run(["find", ".edgeq"]).stdout
+    artifacts = [replace(one, requires=replace(one.requires, version="0.9.0")) for one in build.manifest.artifacts]
+    other = replace(build, manifest=replace(build.manifest, artifacts=tuple(artifacts)), target=load_target("rpi5"))
+    with pytest.raises(IncompatibleBuildError, match="3 reasons; nothing was pushed") as caught:
+        _deploy(other, device)
+    told = caught.value.detail.splitlines()
+    assert all(
+        word in line for word, line in zip(("executorch 0.9.0", "onnxruntime 0.9.0", "asimddp"), told, strict=True)
+    )
+    assert device.run(["find", ".edgeq"]).stdout == before
+
+
+def test_rows_hold_how_the_board_was_doing(build: pipeline.Build, device: SshTransport) -> None:
+    _deploy(build, device)
+    options = pipeline.BenchOptions(artifacts=("tiny.fp32.pte",), samples=1)
+    (row,) = pipeline.bench(build, device, options, device="board", progress=Silent())
+    assert row.device_facts.libstdcxx.startswith("3.4.")
+    assert row.device_facts.loaders == ("/lib/ld-linux-aarch64.so.1",)
+    assert len(row.states) == 2
+    for state in row.states:
+        assert state.available_bytes
+        assert state.load is not None
+        assert state.cpu_share is not None
+        assert (state.celsius, state.throttled, state.clocks) == (None, None, ())
 
 
 def test_a_board_that_fills_up_during_the_push_keeps_what_it_had(

@@ -860,6 +860,34 @@ class WrongArchitectureError(ConfigError):
         )
 
 
+class IncompatibleBuildError(ConfigError):
+    """A build that a device or its runner cannot run; each mismatch is a pair of what and its remedy."""
+
+    def __init__(self, device: str, mismatches: Sequence[tuple[str, str]]) -> None:
+        message, hint, detail = _mismatches(device, mismatches)
+        super().__init__(message, hint=hint, detail=detail)
+
+
+class IncompatibleDeviceError(DeviceError):
+    """A device that lacks what a build or its runner needs; each mismatch is a pair of what and its remedy."""
+
+    def __init__(self, device: str, mismatches: Sequence[tuple[str, str]]) -> None:
+        message, hint, detail = _mismatches(device, mismatches)
+        super().__init__(message, hint=hint, detail=detail)
+
+
+def _mismatches(device: str, mismatches: Sequence[tuple[str, str]]) -> tuple[str, str, str]:
+    """Message, hint and detail: one mismatch is the message itself, several are listed."""
+    if len(mismatches) == 1:
+        ((what, remedy),) = mismatches
+        return f"this build does not fit {device!r}: {what}", f"{remedy}. Nothing was pushed", ""
+    return (
+        f"this build does not fit {device!r}, for {len(mismatches)} reasons; nothing was pushed",
+        "mend each of them, or name another device with --device",
+        "\n".join(f"{what}: {remedy}" for what, remedy in mismatches),
+    )
+
+
 class NotDeployedError(ConfigError):
     """A build that was never deployed to a device."""
 

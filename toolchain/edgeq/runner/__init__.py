@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
-from edgeq.runner.build import Engine, RunnerBundle, bundle
+from edgeq.runner.build import TRIPLES, Engine, RunnerBundle, build_tools, bundle, is_built
 from edgeq.runner.profile import OperatorTimes, operator_times
 from edgeq.runner.protocol import Run
 from edgeq.runner.session import Execution, execute, hash_files
 
 __all__ = [
+    "TRIPLES",
     "Engine",
     "Execution",
     "OperatorTimes",
     "Run",
     "RunnerBundle",
+    "build_tools",
     "bundle",
     "execute",
     "hash_files",
+    "is_built",
     "operator_times",
 ]

@@ -53,6 +53,7 @@ class RunnerBundle:
 
     engine: Engine
     triple: str
+    runtime_version: str
     executable: str
     files: dict[str, Path]
     sha256: str
@@ -84,6 +85,24 @@ def bundle(engine: Engine, triple: str, *, progress: Progress) -> RunnerBundle:
             if not folder.is_dir():
                 _build(engine, triple, key, home, progress)
     return _bundle_in(folder, engine, triple)
+
+
+def is_built(engine: Engine, triple: str) -> bool:
+    """Whether :func:`bundle` finds that runner ready; raises MissingSourcesError if it could never make it."""
+    if (_PREBUILT / triple / _executable(engine)).is_file():
+        return True
+    return (cache_dir() / "runners" / build_hash(engine, triple)[:16] / triple).is_dir()
+
+
+def build_tools(triple: str) -> tuple[tuple[str, str], ...]:
+    """The programs that building a runner for ``triple`` takes, the compiler last, each with its Debian package."""
+    if triple == "aarch64-linux-gnu":
+        compiler = ("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu")
+    elif platform.machine() == "x86_64":
+        compiler = ("g++", "g++")
+    else:
+        compiler = ("x86_64-linux-gnu-g++", "g++-x86-64-linux-gnu")
+    return (("cmake", "cmake"), ("make", "make"), compiler)
 
 
 def build_hash(engine: Engine, triple: str) -> str:
@@ -124,6 +143,7 @@ def _bundle_in(folder: Path, engine: Engine, triple: str) -> RunnerBundle:
     return RunnerBundle(
         engine=engine,
         triple=triple,
+        runtime_version=_locked_version(engine, triple),
         executable=executable,
         files={name: folder / name for name in names},
         sha256=sha256_file(folder / executable),
@@ -165,17 +185,11 @@ def _build(engine: Engine, triple: str, key: str, home: Path, progress: Progress
 
 def _check_tools(triple: str) -> str:
     """The compiler for ``triple``; MissingToolError if it or another tool is absent."""
-    what = "building the native runner"
-    if triple == "aarch64-linux-gnu":
-        compiler, package = "aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu"
-    elif platform.machine() == "x86_64":
-        compiler, package = "g++", "g++"
-    else:
-        compiler, package = "x86_64-linux-gnu-g++", "g++-x86-64-linux-gnu"
-    for tool, provider in (("cmake", "cmake"), ("make", "make"), (compiler, package)):
+    tools = build_tools(triple)
+    for tool, provider in tools:
         if shutil.which(tool) is None:
-            raise MissingToolError(tool, needed_for=what, package=provider)
-    return compiler
+            raise MissingToolError(tool, needed_for="building the native runner", package=provider)
+    return tools[-1][0]
 
 
 def _unpacked(lock: str, progress: Progress) -> Path:

@@ -21,12 +21,12 @@ from edgeq.errors import (
     RunnerCrashedError,
     RunnerFailedError,
     RunnerProtocolError,
-    WrongArchitectureError,
 )
 from edgeq.files import sha256_file, write_text
 from edgeq.integrity import check_artifact
 from edgeq.records import Deployment
 from edgeq.schema import from_json, to_json
+from edgeq.stages.compatibility import Room, require_compatible
 from edgeq.stages.deployed import smoke_test
 
 if TYPE_CHECKING:
@@ -86,25 +86,24 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
 
     ``bundles`` holds a runner for each runtime that the artifacts require.
     Before anything is pushed: CorruptArtifactError if a file of the build is
-    not what the manifest says, WrongArchitectureError, DeviceDiskFullError.
+    not what the manifest says, and what ``require_compatible`` raises.
     After any error the deployment that was active before still is.
     """
     progress.step("checking the build")
     files = _files(build, manifest, bundles)
     facts = read_facts(transport)
-    for bundle in bundles.values():
-        if facts.machine != bundle.triple.partition("-")[0]:
-            raise WrongArchitectureError(transport.name, facts.machine, bundle.triple)
-
     store = Store(transport, store_root(device))
     deployment = _record(manifest, target, files, bundles, device=device, facts=facts, store=store)
     pointer = f"{_file_safe(manifest.model)}@{_file_safe(target.name)}"
     with store.opened(progress, about=deployment.id) as contents:
+        missing = {} if deployment.id in contents.deployments else _missing(files, contents)
+        room = _room(store, missing, contents, files)
+        require_compatible(build, manifest, target, bundles, facts, device=transport.name, room=room)
         active = contents.pointers.get(pointer, ())[:1] == (deployment.id,)
         unchanged = active and contents.verified == deployment.id and not verify
         transferred = 0
         if not unchanged:
-            transferred = _bring(store, transport, deployment.id, files, bundles, contents, progress=progress)
+            transferred = _bring(store, transport, deployment.id, files, bundles, contents=contents, progress=progress)
             smoke_test(build, manifest.artifacts, deployment, transport, progress=progress)
             progress.step(f"activating {deployment.id}")
             store.activate(pointer, deployment.id)
@@ -173,14 +172,14 @@ def _record(  # noqa: PLR0913  # what a deployment is made of
     )
 
 
-def _bring(  # noqa: PLR0913, PLR0917  # as above
+def _bring(  # noqa: PLR0913  # as above
     store: Store,
     transport: Transport,
     deployment: str,
     files: Mapping[str, _File],
     bundles: Mapping[str, RunnerBundle],
-    contents: Contents,
     *,
+    contents: Contents,
     progress: Progress,
 ) -> int:
     """Make the deployment complete and correct on the device; how many bytes were pushed for that."""
@@ -192,11 +191,7 @@ def _bring(  # noqa: PLR0913, PLR0917  # as above
         wrong = _wrong(store, transport, deployment, files, bundles, lenient=True)
         if not wrong:
             return 0
-    missing = {
-        file.sha256: file
-        for file in files.values()
-        if file.name in wrong or contents.blobs.get(file.sha256) != file.size_bytes
-    }
+    missing = _missing(files, contents) | {files[name].sha256: files[name] for name in wrong}
     transferred = _push(store, transport, missing, contents, files, progress=progress)
     store.link(deployment, names, again=there)
 
@@ -214,6 +209,27 @@ def _bring(  # noqa: PLR0913, PLR0917  # as above
     return transferred
 
 
+def _missing(files: Mapping[str, _File], contents: Contents) -> dict[str, _File]:
+    """The files whose blobs are not there or not whole, by their sha256."""
+    return {file.sha256: file for file in files.values() if contents.blobs.get(file.sha256) != file.size_bytes}
+
+
+def _starts(missing: Mapping[str, _File], contents: Contents) -> dict[str, int]:
+    """How much of each of ``missing`` a push that was cut has left there."""
+    return {sha256: min(contents.parts.get(sha256, 0), file.size_bytes) for sha256, file in missing.items()}
+
+
+def _room(store: Store, missing: Mapping[str, _File], contents: Contents, files: Mapping[str, _File]) -> Room | None:
+    """What pushing ``missing`` (sha256 to file) takes, None if that is nothing or the device does not say its room."""
+    if not missing or contents.free_bytes is None:
+        return None
+    starts = _starts(missing, contents)
+    needed = sum(file.size_bytes - starts[sha256] for sha256, file in missing.items()) + _SPARE_BYTES
+    if not contents.links:  # the deployment is made of copies there
+        needed += sum(file.size_bytes for file in files.values())
+    return Room(root=store.root, needed_bytes=needed, free_bytes=contents.free_bytes)
+
+
 def _push(  # noqa: PLR0913  # as above
     store: Store,
     transport: Transport,
@@ -224,13 +240,13 @@ def _push(  # noqa: PLR0913  # as above
     progress: Progress,
 ) -> int:
     """Copy the blobs ``missing`` (sha256 to file) if there is room for them; a cut one goes on where it stopped."""
-    starts = {sha256: min(contents.parts.get(sha256, 0), file.size_bytes) for sha256, file in missing.items()}
+    starts = _starts(missing, contents)
     total = sum(file.size_bytes - starts[sha256] for sha256, file in missing.items())
-    needed = total + _SPARE_BYTES
-    if not contents.links:  # the deployment is made of copies there
-        needed += sum(file.size_bytes for file in files.values())
-    if missing and contents.free_bytes is not None and needed > contents.free_bytes:
-        raise DeviceDiskFullError(transport.name, store.root, needed_bytes=needed, free_bytes=contents.free_bytes)
+    room = _room(store, missing, contents, files)
+    if room is not None and room.needed_bytes > room.free_bytes:
+        raise DeviceDiskFullError(
+            transport.name, store.root, needed_bytes=room.needed_bytes, free_bytes=room.free_bytes
+        )
     done = 0
     if missing:
         going_on = " and the rest of others" if any(starts.values()) else ""

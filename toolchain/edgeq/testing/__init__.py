@@ -7,6 +7,7 @@ happen on request. Nothing here needs torch, a network or a board.
 
 from __future__ import annotations
 
+from edgeq.testing.elf import sample_library
 from edgeq.testing.fake import FakeTransport, Faults, identity
 from edgeq.testing.samples import (
     CLASSES,
@@ -33,6 +34,7 @@ __all__ = [
     "sample_bundle",
     "sample_deployment",
     "sample_facts",
+    "sample_library",
     "sample_manifest",
     "sample_measurement",
     "sample_target",

@@ -8,6 +8,7 @@
     report   BUILD...                         -> report.{json,md,html}
     run      the four in one
     explain  BUILD                            -> what stayed float, which layers lose accuracy
+    doctor   device                           -> what is missing here and there, and what mends it
 
 Each function reads what the one before wrote, so they can run on different
 days and machines. Only ``build`` imports torch, and only where something has changed.
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq import runner
-from edgeq.device.inventory import default_device, default_target, open_device, require_device, store_root
+from edgeq.device.inventory import BOARD, default_device, default_target, open_device, require_device, store_root
 from edgeq.device.store import Store
 from edgeq.errors import LimitsMissedError, NotABuildError
 from edgeq.progress import SILENT, Progress
@@ -32,6 +33,7 @@ from edgeq.schema import from_json
 from edgeq.stages import advice as advice_stage
 from edgeq.stages import bench as bench_stage
 from edgeq.stages import deploy as deploy_stage
+from edgeq.stages import doctor as doctor_stage
 from edgeq.stages import explain as explain_stage
 from edgeq.stages import planning, reuse
 from edgeq.stages import report as report_stage
@@ -81,6 +83,8 @@ class BenchOptions:
 
 
 EVERYTHING = BenchOptions()
+DOCTORS_BOARD = "rpi4"
+"""The target whose emulated board a doctor looks at unless told otherwise."""
 
 
 def read_build(path: Path) -> Build:
@@ -247,6 +251,14 @@ def report(
 def explain(build: Path, *, artifact: str | None = None, numerics: bool = False) -> explain_stage.Explained:
     """What a build's records say of why its artifacts are what they are."""
     return explain_stage.explain(build, read_build(build).manifest, artifact=artifact, numerics=numerics)
+
+
+def doctor(device: str | None, *, target: str | None = None, progress: Progress = SILENT) -> doctor_stage.Diagnosis:
+    """Look at this machine and, if one is named, at a device, which is held against the target, if one is named."""
+    facts = load_target(target or DOCTORS_BOARD)
+    progress.step("looking at this machine" + (f" and at {device}" if device else ""))
+    way = open_device(device, facts, progress=progress) if device else None
+    return doctor_stage.diagnose(device, target=facts if target or device == BOARD else None, way=way)
 
 
 def run(  # noqa: PLR0913  # the options of a command

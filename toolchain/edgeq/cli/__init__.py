@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "report": "write the report from what was measured",
     "explain": "say what stayed in float and why, and which layers lose accuracy",
     "board": "start, stop and enter emulated boards",
+    "doctor": "say what is missing here and on a device, and how to mend it",
     "targets": "list the boards edgeq knows facts of",
     "runner": "build the native runner, renew its pins",
     "completion": "print the shell's completion script",

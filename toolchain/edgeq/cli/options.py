@@ -33,7 +33,8 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def _complete_targets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_targets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The targets that come with edgeq."""
     from edgeq.target import known_targets  # noqa: PLC0415  # only the shell's Tab asks for it
 
     return [CompletionItem(name) for name in known_targets() if name.startswith(incomplete)]
@@ -61,7 +62,7 @@ project_argument = click.argument("project", type=click.Path(path_type=Path))
 build_argument = click.argument("build", type=click.Path(path_type=Path))
 target_option = click.option(
     "--target",
-    shell_complete=_complete_targets,
+    shell_complete=complete_targets,
     help="A name that `edgeq targets` lists, or the path of your own TOML file; the project's, if not given.",
 )
 recipe_option = click.option(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from edgeq.target import Emulation, Target
 
 PROGRAM = "qemu-system-aarch64"
+PROGRAMS = ((PROGRAM, "qemu-system-arm"), ("zstd", "zstd"), ("setpriv", "util-linux"))
+"""What a board needs on this machine, each with its Debian package."""
 GUEST_SSH_PORT = 22
 OUTPUT_LOG = "qemu.log"
 _children: list[subprocess.Popen[bytes]] = []
@@ -59,7 +61,7 @@ def emulation_of(target: Target) -> Emulation:
 
 def require_programs() -> None:
     """Raise MissingToolError unless all programs that a board needs are on this machine."""
-    for program, package in ((PROGRAM, "qemu-system-arm"), ("zstd", "zstd"), ("setpriv", "util-linux")):
+    for program, package in PROGRAMS:
         if shutil.which(program) is None:
             raise MissingToolError(program, needed_for="the emulated board", package=package)
 

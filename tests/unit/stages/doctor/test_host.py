@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgeq import runner
+from edgeq.stages.doctor import diagnose, host
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeq.stages.doctor.finding import Finding
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is all of the PATH, beside an empty cache."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("EDGEQ_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "bin").mkdir()
+    return tmp_path / "bin"
+
+
+def _program(folder: Path, name: str, says: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\necho '{says}'\n")
+    (folder / name).chmod(0o755)
+
+
+def _find(device: str | None, code: str) -> list[Finding]:
+    return [one for one in host.examine(device)[1] if one.code == code]
+
+
+def test_this_machine_fits() -> None:
+    facts, findings = host.examine(None)
+    assert facts.packages["msgspec"]
+    assert facts.python.startswith("3.")
+    assert [one.severity for one in findings if one.code in {"host.python", "host.package"}] == ["ok", "ok"]
+
+
+def test_what_a_board_needs_here_is_a_problem_and_what_it_does_not_a_warning(bare: Path) -> None:
+    del bare
+    (emulation,) = _find("ssh://pi@kitchen", "host.emulation")
+    assert emulation.severity == "warning"
+    assert "sudo apt-get install qemu-system-arm zstd util-linux" in emulation.remedy
+    (emulation,) = _find("board", "host.emulation")
+    assert emulation.severity == "problem"
+    boards, *_ = _find("ssh://pi@kitchen", "host.runner")
+    assert (boards.severity, boards.remedy) == ("problem", "sudo apt-get install cmake make g++-aarch64-linux-gnu")
+    boards, *_ = _find("local", "host.runner")
+    assert boards.severity == "warning"
+    assert diagnose(None, target=None, way=None).exit_code == 3
+
+
+def test_no_compiler_is_needed_for_a_runner_that_is_built(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    del bare
+    monkeypatch.setattr(runner, "is_built", lambda _engine, _triple: True)
+    assert {one.severity for one in _find(None, "host.runner")} == {"ok"}
+
+
+def test_versions_are_those_that_programs_tell(bare: Path) -> None:
+    _program(bare, "cmake", "cmake version 3.25.1")
+    _program(bare, "aarch64-linux-gnu-g++", "aarch64-linux-gnu-g++ (Debian 12.2.0-14) 12.2.0")
+    _program(bare, "ssh", "OpenSSH_9.2p1 Debian-2+deb12u3, OpenSSL 3.0.14 4 Jun 2024")
+    _program(bare, "make", "hello")
+    programs = host.examine(None)[0].programs
+    assert (programs["cmake"], programs["aarch64-linux-gnu-g++"]) == ("3.25.1", "12.2.0")
+    assert (programs["ssh"], programs["make"], programs["zstd"]) == ("9.2p1", "?", "")
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted", "fits"),
+    [
+        ("2.13.0+cpu", "==2.13.0", True),
+        ("2.12.0", "==2.13.0", False),
+        ("0.18.1", ">=0.18,<0.19", True),
+        ("0.19.0", ">=0.18,<0.19", False),
+        ("0.17.9", ">=0.18,<0.19", False),
+        ("2", ">=2", True),
+        ("2.0.0", "==2", True),
+        ("9.1", "", True),
+    ],
+)
+def test_versions_are_held_against_what_edgeq_names(version: str, wanted: str, fits: bool) -> None:
+    assert host._fits(version, wanted) == fits
+
+
+def test_a_package_of_another_version_is_a_problem_with_the_line_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_installed", lambda name: "" if name == "rich" else "0.0.1")
+    found = {one.text.split()[0]: one for one in _find(None, "host.package")}
+    assert found["torch"].severity == "problem"
+    assert found["torch"].text == "torch is 0.0.1, and edgeq needs ==2.13.0"
+    assert found["torch"].remedy.startswith('pip install "torch==2.13.0"')
+    assert "not installed" in found["rich"].text
+
+
+def test_a_cache_without_room_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EDGEQ_CACHE", str(tmp_path / "not" / "yet"))
+    (found,) = _find(None, "host.cache")
+    assert str(tmp_path / "not" / "yet") in found.text
+    monkeypatch.setattr(host, "_LEAST_CACHE_BYTES", 1 << 60)
+    (found,) = _find(None, "host.cache")
+    assert found.severity == "problem"
+    assert "EDGEQ_CACHE" in found.remedy
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_cache_that_cannot_be_written_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEQ_CACHE", "/proc/cache")
+    (found,) = _find(None, "host.cache")
+    assert found.severity == "problem"

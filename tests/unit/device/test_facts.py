@@ -110,6 +110,12 @@ def test_a_library_without_a_version_in_its_name_says_nothing(tmp_path: Path) ->
     assert read_facts(FakeTransport(tmp_path, facts=text)).libstdcxx == ""
 
 
+def test_of_two_cxx_libraries_the_newer_one_counts_as_no_other_can_be_ruled_out(tmp_path: Path) -> None:
+    paths = "/usr/lib/libstdc++.so.6.0.9\n/usr/local/lib/libstdc++.so.6.0.32\n"
+    text = f"=== machine\naarch64\n=== libstdcxx\n{paths}"
+    assert read_facts(FakeTransport(tmp_path, facts=text)).libstdcxx == "3.4.32"
+
+
 def test_the_cores_are_counted_whatever_openmp_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     cores = read_facts(LocalTransport()).cores
     monkeypatch.setenv("OMP_NUM_THREADS", "37")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FACTS_SCRIPT = r"""
 section() { echo "=== $1"; }
-section machine; uname -m
+section machine; machine=$(uname -m); echo "$machine"
 section kernel; uname -r
 unset OMP_NUM_THREADS OMP_THREAD_LIMIT  # GNU's nproc would tell these instead of the cores
 section cores; nproc 2>/dev/null
@@ -23,21 +23,25 @@ section model; tr -d '\000' < /proc/device-tree/model 2>/dev/null; echo
 section governor; cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null
 section memory; cat /proc/meminfo 2>/dev/null
 section libc
-{ getconf GNU_LIBC_VERSION 2>/dev/null || for file in /lib/*/libc.so.6 /lib64/libc.so.6 /lib/libc.so.6; do
+getconf GNU_LIBC_VERSION 2>/dev/null || for file in /lib/*/libc.so.6 /lib64/libc.so.6 /lib/libc.so.6; do
   if [ -x "$file" ]; then "$file" 2>/dev/null; break; fi
 done
 for file in /lib/ld-musl-*.so.1; do
   if [ -x "$file" ]; then "$file" 2>&1; fi
-done; } | head -n 4
+done
 section libstdcxx
-for folder in "/usr/lib/$(uname -m)-linux-gnu" /usr/lib64 /lib64 /usr/lib /lib /usr/lib/*; do
-  if [ -e "$folder/libstdc++.so.6" ]; then readlink -f "$folder/libstdc++.so.6"; break; fi
+for folder in "/usr/lib/$machine-linux-gnu" /usr/lib64 /usr/lib /lib "/usr/local/lib/$machine-linux-gnu" \
+  /usr/local/lib64 /usr/local/lib; do
+  if [ -e "$folder/libstdc++.so.6" ]; then readlink -f "$folder/libstdc++.so.6"; fi
 done
 section loaders
 for file in /lib/ld-linux*.so* /lib64/ld-linux*.so* /lib/ld-musl-*.so*; do
   if [ -e "$file" ]; then echo "$file"; fi
 done
-section frequency; cat /sys/devices/system/cpu/cpufreq/policy*/cpuinfo_max_freq 2>/dev/null
+section frequency
+for file in /sys/devices/system/cpu/cpufreq/policy*/cpuinfo_max_freq; do
+  if [ -r "$file" ]; then cat "$file"; fi
+done
 section cpu; cat /proc/cpuinfo 2>/dev/null
 exit 0
 """
@@ -155,14 +159,14 @@ def _libc(text: str) -> str:
     return f"musl {found[1]}" if found else ""
 
 
-def _libstdcxx(path: str) -> str:
-    """The newest GLIBCXX of a C++ library, from its file's name: libstdc++.so.6.0.N has up to 3.4.N.
+def _libstdcxx(paths: str) -> str:
+    """The newest GLIBCXX of any C++ library there, from the files' names: libstdc++.so.6.0.N has up to 3.4.N.
 
     Source: "ABI Policy and Guidelines" of the GNU C++ library's manual, which
     pairs the two in a table since GCC 3.4.0.
     """
-    found = re.search(r"libstdc\+\+\.so\.6\.0\.(\d+)$", path)
-    return f"3.4.{found[1]}" if found else ""
+    found = [int(number) for number in re.findall(r"libstdc\+\+\.so\.6\.0\.(\d+)$", paths, re.MULTILINE)]
+    return f"3.4.{max(found)}" if found else ""
 
 
 def _highest_mhz(text: str) -> int | None:

@@ -89,7 +89,7 @@ DEVICE_HELP = (
     "an alias of ~/.ssh/config, or a name in ~/.config/edgeq/devices.toml."
 )
 board_target_option = click.option(
-    "--target", shell_complete=_complete_targets, help="With `--device board`: whose emulated board, if several run."
+    "--target", shell_complete=complete_targets, help="With `--device board`: whose emulated board, if several run."
 )
 artifact_option = click.option("--artifact", "artifacts", multiple=True, help="Only this artifact; may be repeated.")
 samples_option = click.option(

@@ -162,7 +162,7 @@ def test_wrong_answers_of_the_device_are_counted(setup: Setup) -> None:
         scores = np.frombuffer(sample, dtype=np.float32)
         return np.where(scores.argmax() == 3, scores[::-1], scores).tobytes() if "int8" in model else sample
 
-    setup.device._answer = answer
+    setup.device.answer = answer
     _, int8 = setup.bench()
     assert (int8.correct, int8.agreement_with_host, int8.agree_fp32) == (4, 5, 5)
     assert int8.predictions[3] == 0
@@ -170,7 +170,7 @@ def test_wrong_answers_of_the_device_are_counted(setup: Setup) -> None:
 
 def test_scores_that_are_not_a_number_agree_with_nothing(setup: Setup) -> None:
     golden = np.load(setup.build / "evaluation/input0.npy")[0].tobytes()
-    setup.device._answer = lambda _, sample: sample if sample == golden else np.full(4, np.nan, np.float32).tobytes()
+    setup.device.answer = lambda _, sample: sample if sample == golden else np.full(4, np.nan, np.float32).tobytes()
     fp32, int8 = setup.bench()
     assert (fp32.correct, fp32.agreement_with_host) == (2, 2)
     assert int8.agree_fp32 == 2
@@ -178,26 +178,26 @@ def test_scores_that_are_not_a_number_agree_with_nothing(setup: Setup) -> None:
 
 
 def test_an_artifact_that_computes_something_else_there_is_an_error(setup: Setup) -> None:
-    setup.device._answer = lambda _, sample: np.frombuffer(sample, dtype=np.float32)[::-1].tobytes()
+    setup.device.answer = lambda _, sample: np.frombuffer(sample, dtype=np.float32)[::-1].tobytes()
     with pytest.raises(WrongOutputError, match="dB"):
         setup.bench()
     assert not read_measurements(setup.build)
 
 
 def test_an_output_of_another_size_is_an_error(setup: Setup) -> None:
-    setup.device._answer = lambda _, sample: sample[:8]
+    setup.device.answer = lambda _, sample: sample[:8]
     with pytest.raises(WrongOutputError):
         setup.bench()
 
 
 def test_another_rounding_is_no_error(setup: Setup) -> None:
-    setup.device._answer = lambda _, sample: (np.frombuffer(sample, dtype=np.float32) * np.float32(1.01)).tobytes()
+    setup.device.answer = lambda _, sample: (np.frombuffer(sample, dtype=np.float32) * np.float32(1.01)).tobytes()
     assert setup.bench()[0].correct == 5
 
 
 @pytest.mark.parametrize("outputs", [0, 1, 20, 27])
 def test_a_device_that_dies_keeps_the_rows_before(setup: Setup, outputs: int) -> None:
-    setup.device.faults.dies_after_outputs = outputs
+    setup.device.faults.dies_after_outputs = len(setup.manifest.artifacts) + outputs  # each was tried when deployed
     with pytest.raises(ConnectionLostError) as caught:
         setup.bench()
     assert caught.value.exit_code == 4

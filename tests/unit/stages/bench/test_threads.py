@@ -54,6 +54,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         bundles = {"executorch": sample_bundle(tmp_path / "bundle")}
         target = sample_target()
         deployed = deploy(tmp_path / "build", manifest, target, device, bundles, device="fake", progress=Silent())
+        device.ran.clear()
         how = settings(target, deployed.deployment, threads=threads)
         rows = bench(tmp_path / "build", manifest, deployed.deployment, device, how, progress=Silent())
         options = [dict(itertools.pairwise(argv)) for argv in device.ran if "--model" in argv]

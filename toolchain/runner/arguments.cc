@@ -12,6 +12,7 @@ namespace {
 constexpr std::size_t kMostRuns = 1'000'000;
 constexpr std::size_t kMostThreads = 256;
 constexpr std::size_t kMostDimensions = 16;
+constexpr std::size_t kLargestSerial = 999'999'999'999'999'999;
 
 std::size_t Number(std::string_view option, std::string_view text, std::size_t least, std::size_t most) {
   std::size_t value = 0;
@@ -53,6 +54,22 @@ std::vector<Shape> Shapes(std::string_view text) {
   return shapes;
 }
 
+// The word after an option; `i` is where it should be.
+const std::string& Value(const std::vector<std::string>& words, std::size_t i) {
+  if (i == words.size()) {
+    throw Failure(Code::kBadArguments, words[i - 1] + " needs a value");
+  }
+  return words[i];
+}
+
+// An empty path, such as that of an unset variable of a shell, must not mean that nothing is asked for.
+const std::string& NotEmpty(const std::string& option, const std::string& value) {
+  if (value.empty()) {
+    throw Failure(Code::kBadArguments, option + " takes a path, not an empty word");
+  }
+  return value;
+}
+
 RunArguments ParseRun(const std::vector<std::string>& words) {
   RunArguments run;
   for (std::size_t i = 1; i < words.size(); ++i) {
@@ -66,13 +83,10 @@ RunArguments ParseRun(const std::vector<std::string>& words) {
       continue;
     }
     if (option != "--model" && option != "--threads" && option != "--warmup" && option != "--repeats" &&
-        option != "--sample-bytes" && option != "--shapes") {
+        option != "--sample-bytes" && option != "--shapes" && option != "--require-signed") {
       throw Failure(Code::kBadArguments, "run does not know '" + option + "'");
     }
-    if (++i == words.size()) {
-      throw Failure(Code::kBadArguments, option + " needs a value");
-    }
-    const std::string& value = words[i];
+    const std::string& value = Value(words, ++i);
     if (option == "--model") {
       run.load.path = value;
     } else if (option == "--threads") {
@@ -83,6 +97,8 @@ RunArguments ParseRun(const std::vector<std::string>& words) {
       run.repeats = Number(option, value, 0, kMostRuns);
     } else if (option == "--sample-bytes") {
       run.sample_bytes = Number(option, value, 0, static_cast<std::size_t>(-1));
+    } else if (option == "--require-signed") {
+      run.trusted = NotEmpty(option, value);
     } else {
       run.load.shapes = Shapes(value);
     }
@@ -93,12 +109,35 @@ RunArguments ParseRun(const std::vector<std::string>& words) {
   return run;
 }
 
+VerifyArguments ParseVerify(const std::vector<std::string>& words) {
+  VerifyArguments verify;
+  for (std::size_t i = 1; i < words.size(); i += 2) {
+    const std::string& option = words[i];
+    const std::string& value = Value(words, i + 1);
+    if (option == "--manifest") {
+      verify.manifest = value;
+    } else if (option == "--signature") {
+      verify.signature = value;
+    } else if (option == "--trusted") {
+      verify.trusted = value;
+    } else if (option == "--not-before") {
+      verify.not_before = static_cast<std::int64_t>(Number(option, value, 0, kLargestSerial));
+    } else {
+      throw Failure(Code::kBadArguments, "verify does not know '" + option + "'");
+    }
+  }
+  if (verify.manifest.empty() || verify.signature.empty() || verify.trusted.empty()) {
+    throw Failure(Code::kBadArguments, "verify needs --manifest FILE --signature FILE --trusted FOLDER");
+  }
+  return verify;
+}
+
 }  // namespace
 
 Arguments ParseArguments(const std::vector<std::string>& words) {
   Arguments arguments;
   if (words.empty()) {
-    throw Failure(Code::kBadArguments, "a command is needed: hello, run or hash");
+    throw Failure(Code::kBadArguments, "a command is needed: hello, run, hash or verify");
   }
   const std::string& command = words[0];
   if (command == "run") {
@@ -107,10 +146,13 @@ Arguments ParseArguments(const std::vector<std::string>& words) {
   } else if (command == "hash") {
     arguments.command = Arguments::Command::kHash;
     arguments.files.assign(words.begin() + 1, words.end());
+  } else if (command == "verify") {
+    arguments.command = Arguments::Command::kVerify;
+    arguments.verify = ParseVerify(words);
   } else if ((command == "hello" || command == "--version") && words.size() == 1) {
     arguments.command = Arguments::Command::kHello;
   } else {
-    throw Failure(Code::kBadArguments, "'" + command + "' is not a command: hello, run or hash");
+    throw Failure(Code::kBadArguments, "'" + command + "' is not a command: hello, run, hash or verify");
   }
   return arguments;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,11 +16,20 @@ struct RunArguments {
   std::size_t warmup = 0;
   std::size_t repeats = 0;
   std::optional<std::size_t> sample_bytes;
+  std::string trusted;  // a folder of keys, one of which must have signed what is loaded; empty if anything may be
+};
+
+struct VerifyArguments {
+  std::string manifest;
+  std::string signature;
+  std::string trusted;
+  std::int64_t not_before = 0;
 };
 
 struct Arguments {
-  enum class Command { kHello, kRun, kHash } command = Command::kHello;
+  enum class Command { kHello, kRun, kHash, kVerify } command = Command::kHello;
   RunArguments run;
+  VerifyArguments verify;
   std::vector<std::string> files;  // of kHash
 };
 

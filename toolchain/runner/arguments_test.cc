@@ -25,8 +25,31 @@ int main() {
   CHECK(run.run.sample_bytes == 12u);
   CHECK((run.run.load.shapes == std::vector<Shape>{{1, 3}, {}}));
 
+  CHECK(ParseArguments({"run", "--model", "m", "--require-signed", "keys"}).run.trusted == "keys");
+  CHECK_FAILS(ParseArguments({"run", "--model", "m", "--require-signed", ""}), Code::kBadArguments);
+  CHECK_FAILS(ParseArguments({"run", "--model", "m", "--require-signed"}), Code::kBadArguments);
+
+  const std::vector<std::string> verify = {"verify", "--manifest", "m", "--signature", "s", "--trusted", "t"};
+  CHECK(ParseArguments(verify).command == Arguments::Command::kVerify);
+  CHECK(ParseArguments(verify).verify.signature == "s" && ParseArguments(verify).verify.not_before == 0);
+  for (const char* serial : {"0", "1767323045", "999999999999999999"}) {
+    std::vector<std::string> words = verify;
+    words.insert(words.end(), {"--not-before", serial});
+    CHECK(std::to_string(ParseArguments(words).verify.not_before) == serial);
+  }
+  for (const char* serial : {"", "-1", "1.5", "1000000000000000000", "yesterday"}) {
+    std::vector<std::string> words = verify;
+    words.insert(words.end(), {"--not-before", serial});
+    CHECK_FAILS(ParseArguments(words), Code::kBadArguments);
+  }
+  CHECK_FAILS(ParseArguments({"verify"}), Code::kBadArguments);
+  CHECK_FAILS(ParseArguments({"verify", "--manifest", "m", "--signature", "s"}), Code::kBadArguments);
+  CHECK_FAILS(ParseArguments({"verify", "--manifest", "m", "--signature", "s", "--trusted"}), Code::kBadArguments);
+  CHECK_FAILS(ParseArguments({"verify", "--manifest", "m", "--signature", "s", "--trusted", ""}), Code::kBadArguments);
+  CHECK_FAILS(ParseArguments({"verify", "--manifset", "m"}), Code::kBadArguments);
+
   const Arguments plain = ParseArguments({"run", "--model", "m"});
-  CHECK(plain.run.load.threads == 1 && plain.run.repeats == 0 && !plain.run.sample_bytes && !plain.run.load.profile);
+  CHECK(plain.run.load.threads == 1 && plain.run.repeats == 0 && !plain.run.sample_bytes && !plain.run.load.profile && plain.run.trusted.empty());
 
   CHECK_FAILS(ParseArguments({}), Code::kBadArguments);
   CHECK_FAILS(ParseArguments({"walk"}), Code::kBadArguments);

@@ -105,6 +105,14 @@ const char* Name(Code code) {
       return "cannot_write";
     case Code::kCrashed:
       return "crashed";
+    case Code::kNotSigned:
+      return "not_signed";
+    case Code::kTampered:
+      return "tampered";
+    case Code::kReplayed:
+      return "replayed";
+    case Code::kBadManifest:
+      return "bad_manifest";
   }
   return "crashed";
 }

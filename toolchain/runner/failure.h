@@ -20,6 +20,10 @@ enum class Code : int {
   kCannotRead = 73,
   kCannotWrite = 74,
   kCrashed = 75,
+  kNotSigned = 76,
+  kTampered = 77,
+  kReplayed = 78,
+  kBadManifest = 79,
 };
 
 // The code's name in an `error` event.

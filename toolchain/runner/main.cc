@@ -19,6 +19,7 @@
 #include "measure.h"
 #include "memory.h"
 #include "sha256.h"
+#include "verify.h"
 
 namespace edgeq {
 namespace {
@@ -54,6 +55,11 @@ std::string NamesJson(const std::vector<std::string>& names) {
 
 void Run(const RunArguments& arguments, EventWriter& events) {
   LimitMemoryToWhatIsFree();
+  LoadOptions load = arguments.load;
+  if (!arguments.trusted.empty()) {
+    SetPhase("checking what is signed");
+    load.path = SealedModel(load.path, arguments.trusted, std::string("edgeq-runner-") + EngineName());
+  }
   std::unique_ptr<InstructionCounter> counter;
   if (arguments.load.count_instructions) {
     counter = std::make_unique<InstructionCounter>();
@@ -62,7 +68,7 @@ void Run(const RunArguments& arguments, EventWriter& events) {
   OpenRuntime();
   SetPhase("loading the model");
   const auto start = std::chrono::steady_clock::now();
-  const std::unique_ptr<Engine> engine = LoadEngine(arguments.load);
+  const std::unique_ptr<Engine> engine = LoadEngine(load);
   const auto loaded = std::chrono::steady_clock::now() - start;
   events.Write(Event("loaded")
                    .Number("ns", std::chrono::duration_cast<std::chrono::nanoseconds>(loaded).count())
@@ -90,6 +96,20 @@ void Hash(const std::vector<std::string>& files, EventWriter& events) {
   events.Write(Event("done").Number("files", static_cast<std::int64_t>(files.size())));
 }
 
+void Verify(const VerifyArguments& arguments, EventWriter& events) {
+  SetPhase("checking what is signed");
+  const SignedManifest from = ReadSigned(arguments.manifest, arguments.signature, arguments.trusted);
+  CheckSerial(from.manifest, arguments.not_before);
+  CheckFiles(from);
+  events.Write(Event("verified")
+                   .Text("id", from.manifest.id)
+                   .Text("model", from.manifest.model)
+                   .Text("target", from.manifest.target)
+                   .Number("serial", from.manifest.serial)
+                   .Text("key", from.key));
+  events.Write(Event("done").Number("files", static_cast<std::int64_t>(from.manifest.files.size())));
+}
+
 int Fail(Code code, const std::string& sentence, EventWriter& events) {
   std::fprintf(stderr, "%s\n", sentence.c_str());
   try {
@@ -114,6 +134,9 @@ int Main(const std::vector<std::string>& words, int descriptor) {
         break;
       case Arguments::Command::kHash:
         Hash(arguments.files, events);
+        break;
+      case Arguments::Command::kVerify:
+        Verify(arguments.verify, events);
         break;
     }
     return 0;

@@ -561,6 +561,100 @@ class RemoteFileError(DeviceError):
         super().__init__(f"{path} on {device!r}: {problem}", hint="check that path on the device")
 
 
+class KeyNameError(ConfigError):
+    """A name that cannot be a signing key's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} cannot be the name of a key",
+            hint="use up to 64 letters, digits, dots, dashes and underscores, beginning with a letter or a digit, "
+            "and not ending with .pub",
+        )
+
+
+class KeyExistsError(ConfigError):
+    """A signing key is to be made where there is one."""
+
+    def __init__(self, name: str, path: object) -> None:
+        super().__init__(
+            f"there is a key {name!r} already: {path}",
+            hint="a key is never overwritten; give the new one another name, or move the old one away yourself",
+        )
+
+
+class UnknownKeyError(ConfigError):
+    """A key that is neither known by its name nor a file."""
+
+    def __init__(self, name: str, known: Iterable[str], *, where: str = "") -> None:
+        names = sorted(known)
+        super().__init__(
+            f"{where!r} trusts no key called {name!r}"
+            if where
+            else f"there is no key {name!r}, nor a file of that name",
+            hint=did_you_mean(name, names)
+            or (f"known: {', '.join(names)}" if names else "none is known; make one: edgeq keys new NAME"),
+        )
+
+
+class BadKeyFileError(ConfigError):
+    """A file that cannot serve as a key."""
+
+    def __init__(self, path: object, problem: str, *, hint: str) -> None:
+        super().__init__(f"{path} {problem}", hint=hint)
+
+
+class UnsafeNameError(ConfigError):
+    """A name that no manifest of a deployment may hold."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} cannot stand in the manifest of a deployment",
+            hint="names of models, targets and files there are without '/' and control characters, at most 255 bytes, "
+            "and not '.' or '..'; give the model another name and build it again",
+        )
+
+
+class UnsignedError(ConfigError):
+    """A deployment without a signature for a device that wants one."""
+
+    def __init__(self, device: str, keys: Iterable[str]) -> None:
+        super().__init__(
+            f"{device!r} takes signed deployments only, and this one is not",
+            hint=f"run again with --sign and the key that it trusts ({', '.join(sorted(keys))}); nothing was pushed",
+        )
+
+
+class UntrustedSignerError(ConfigError):
+    """A deployment signed by a key that the device does not trust."""
+
+    def __init__(self, device: str, name: str, fingerprint: str, keys: Iterable[str]) -> None:
+        super().__init__(
+            f"{device!r} does not trust the key {name!r} ({fingerprint})",
+            hint=f"it trusts {', '.join(sorted(keys))}: sign with one of these, or run: "
+            f"edgeq keys trust {name} --device {device}; nothing was pushed",
+        )
+
+
+class OlderDeploymentError(ConfigError):
+    """A deployment that is older than the active one, on a device that takes signed ones only."""
+
+    def __init__(self, device: str, *, serial: int, active: int) -> None:
+        super().__init__(
+            f"this build is older than what is active on {device!r}: its serial is {serial}, there it is {active}",
+            hint="build anew, or say that you mean to go back with --allow-older; nothing was pushed",
+        )
+
+
+class UnreadableManifestError(ConfigError):
+    """The active deployment of a device that takes signed ones only cannot be dated."""
+
+    def __init__(self, device: str, problem: str) -> None:
+        super().__init__(
+            f"whether this build is older than what is active on {device!r} cannot be told: {problem}",
+            hint="say that it may be with --allow-older; nothing was pushed",
+        )
+
+
 class NoEmulationError(ConfigError):
     """A target that no emulated board stands for."""
 
@@ -802,6 +896,10 @@ _CODE_HINTS = {
     "out_of_memory": "close other programs on the device, or use a smaller model",
     "cannot_read": "check the file system of the device",
     "cannot_write": "the connection may have been cut: run the command again",
+    "not_signed": "deploy again with --sign and a key that the device trusts (edgeq keys list --device DEV)",
+    "tampered": "a file on the device was changed after it was signed: find out by whom, then deploy again",
+    "replayed": "build anew, or say that you mean to go back with --allow-older",
+    "bad_manifest": "it was signed by another version of edgeq, or by another program: deploy again",
 }
 
 

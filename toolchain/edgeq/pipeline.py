@@ -43,6 +43,7 @@ from edgeq.target import Target, load_target
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from edgeq.device.keyring import SigningKey
     from edgeq.device.transport import Transport
     from edgeq.project import Project
     from edgeq.records import Check, Format, Measurement
@@ -167,8 +168,15 @@ def connected(what: Build, device: str, *, lasting: bool = False, progress: Prog
         yield transport
 
 
-def deploy(
-    what: Build, transport: Transport, *, device: str, verify: bool = False, progress: Progress = SILENT
+def deploy(  # noqa: PLR0913  # the options of a command
+    what: Build,
+    transport: Transport,
+    *,
+    device: str,
+    sign: SigningKey | None = None,
+    allow_older: bool = False,
+    verify: bool = False,
+    progress: Progress = SILENT,
 ) -> deploy_stage.DeployResult:
     """Push what is missing on the device, verify and try it there, activate it.
 
@@ -178,7 +186,16 @@ def deploy(
     engines = sorted({artifact.requires.runtime for artifact in what.manifest.artifacts})
     bundles: dict[str, RunnerBundle] = {engine: runner.bundle(engine, triple, progress=progress) for engine in engines}
     return deploy_stage.deploy(
-        what.path, what.manifest, what.target, transport, bundles, device=device, verify=verify, progress=progress
+        what.path,
+        what.manifest,
+        what.target,
+        transport,
+        bundles,
+        device=device,
+        sign=sign,
+        allow_older=allow_older,
+        verify=verify,
+        progress=progress,
     )
 
 
@@ -271,6 +288,7 @@ def run(  # noqa: PLR0913  # the options of a command
     max_drop_pp: float | None = None,
     build_jobs: int = 1,
     device: str | None = None,
+    sign: SigningKey | None = None,
     settings: BenchOptions = EVERYTHING,
     progress: Progress = SILENT,
 ) -> WrittenReport:
@@ -293,7 +311,7 @@ def run(  # noqa: PLR0913  # the options of a command
         progress=progress,
     )
     with connected(what, device, progress=progress) as transport:
-        deploy(what, transport, device=device, progress=progress)
+        deploy(what, transport, device=device, sign=sign, progress=progress)
         bench(what, transport, settings, device=device, progress=progress)
     return report([what.path])
 

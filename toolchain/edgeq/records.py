@@ -429,6 +429,21 @@ class DeviceState:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Signed:
+    """Who signed a deployment. A device takes none with a lower ``serial`` after it.
+
+    ``verified`` is whether the runner on the device found the signature to be
+    of a key that is trusted there; where none is trusted there is nothing to
+    hold it against.
+    """
+
+    key: str
+    fingerprint: str
+    serial: int
+    verified: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Deployment:
     """What lies where on a device.
 
@@ -447,6 +462,7 @@ class Deployment:
     artifacts: dict[str, str]
     runners: dict[str, str]
     deployed_at: str
+    signed: Signed | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from edgeq.runner.build import TRIPLES, Engine, RunnerBundle, build_tools, bundle, is_built
 from edgeq.runner.profile import OperatorTimes, operator_times
 from edgeq.runner.protocol import Run
-from edgeq.runner.session import Execution, execute, hash_files
+from edgeq.runner.session import Execution, execute, hash_files, verify
 
 __all__ = [
     "TRIPLES",
@@ -23,4 +23,5 @@ __all__ = [
     "hash_files",
     "is_built",
     "operator_times",
+    "verify",
 ]

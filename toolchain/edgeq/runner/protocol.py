@@ -94,6 +94,16 @@ class File(_Event, frozen=True, tag="file"):
     sha256: str | None
 
 
+class Verified(_Event, frozen=True, tag="verified"):
+    """A deployment is what its manifest says, and the trusted key in the file ``key`` has signed that."""
+
+    id: str
+    model: str
+    target: str
+    serial: _Count
+    key: str
+
+
 class Failed(_Event, frozen=True, tag="error"):
     """The last event of a run that failed: a code of the specification and a sentence."""
 
@@ -126,9 +136,9 @@ class Profile:
     json: bytes
 
 
-Event = Hello | Loaded | Run | Alive | Profile | Output | File | Failed | Done
+Event = Hello | Loaded | Run | Alive | Profile | Output | File | Verified | Failed | Done
 
-_Line = Hello | Loaded | Run | Alive | ProfileLine | OutputLine | File | Failed | Done
+_Line = Hello | Loaded | Run | Alive | ProfileLine | OutputLine | File | Verified | Failed | Done
 
 _DECODER: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
 

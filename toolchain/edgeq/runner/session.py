@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.device.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from edgeq.errors import RunnerCrashedError, RunnerFailedError, RunnerProtocolError
 from edgeq.runner.protocol import (
     PROTOCOL,
@@ -23,6 +24,7 @@ from edgeq.runner.protocol import (
     Run,
     StreamError,
     Tensor,
+    Verified,
 )
 
 if TYPE_CHECKING:
@@ -121,11 +123,30 @@ def hash_files(
     return {paths[file.path]: file.sha256 for file in heard.files if file.sha256 is not None}
 
 
+def verify(  # noqa: PLR0913  # a deployment and what it is held against
+    transport: Transport, *, folder: str, executable: str, trusted: str, not_before: int = 0, timeout_s: float = 60.0
+) -> Verified:
+    """Let the runner there check the manifest of the deployment in ``folder`` and every file that it names.
+
+    ``trusted`` is a folder of public keys on the device. Raises
+    RunnerFailedError with the code ``not_signed``, ``tampered``,
+    ``bad_manifest``, or ``replayed`` if its serial is below ``not_before``.
+    """
+    manifest, signature = f"{folder}/{MANIFEST_NAME}", f"{folder}/{SIGNATURE_NAME}"
+    argv = [f"{folder}/{executable}", "verify", "--manifest", manifest, "--signature", signature]
+    heard = _Listener(transport.name)
+    heard.run(transport, [*argv, "--trusted", trusted, "--not-before", str(not_before)], timeout_s=timeout_s)
+    if heard.verified is None:
+        raise RunnerProtocolError(transport.name, "it did not say what it verified")
+    return heard.verified
+
+
 class _Listener:
     """Hears a runner out and keeps what it said."""
 
     def __init__(self, device: str, on_outputs: Callable[[int, bytes], None] | None = None) -> None:
         self.files: list[File] = []
+        self.verified: Verified | None = None
         self._device = device
         self._on_outputs = on_outputs
         self._reader = EventReader()
@@ -199,6 +220,8 @@ class _Listener:
                 self._take_output(event)
             case File():
                 self.files.append(event)
+            case Verified():
+                self.verified = event
             case Failed():
                 self._failed = event
             case Done():

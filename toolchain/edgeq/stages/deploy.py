@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from edgeq import runner
 from edgeq.device.facts import read_facts
 from edgeq.device.inventory import store_root
+from edgeq.device.manifest import DeployedFile
 from edgeq.device.store import Contents, Store
 from edgeq.errors import (
     DamagedTransferError,
@@ -28,14 +29,17 @@ from edgeq.records import Deployment
 from edgeq.schema import from_json, to_json
 from edgeq.stages.compatibility import Room, require_compatible
 from edgeq.stages.deployed import smoke_test
+from edgeq.stages.signing import admit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edgeq.device.keyring import SigningKey
     from edgeq.device.transport import Transport
     from edgeq.progress import Progress
-    from edgeq.records import DeviceFacts, Manifest
+    from edgeq.records import DeviceFacts, Manifest, Signed
     from edgeq.runner import RunnerBundle
+    from edgeq.stages.signing import Admission
     from edgeq.target import Target
 
 _SPARE_BYTES = 4 << 20
@@ -75,6 +79,8 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     bundles: Mapping[str, RunnerBundle],
     *,
     device: str,
+    sign: SigningKey | None = None,
+    allow_older: bool = False,
     verify: bool = False,
     progress: Progress,
 ) -> DeployResult:
@@ -85,16 +91,25 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     unless a file of it was touched since, or it is to be ``verify``-ed.
 
     ``bundles`` holds a runner for each runtime that the artifacts require.
+    With ``sign`` the deployment carries a signed manifest; a device that
+    trusts a key takes no other one, and none older than the active one
+    unless ``allow_older``.
     Before anything is pushed: CorruptArtifactError if a file of the build is
-    not what the manifest says, and what ``require_compatible`` raises.
+    not what the manifest says, and what ``require_compatible`` and
+    :func:`edgeq.stages.signing.admit` raise.
     After any error the deployment that was active before still is.
     """
     progress.step("checking the build")
     files = _files(build, manifest, bundles)
     facts = read_facts(transport)
     store = Store(transport, store_root(device))
-    deployment = _record(manifest, target, files, bundles, device=device, facts=facts, store=store)
     pointer = f"{_file_safe(manifest.model)}@{_file_safe(target.name)}"
+    admission = admit(manifest, transport, store, pointer=pointer, device=device, key=sign, allow_older=allow_older)
+    identity = _identity(manifest, target, files, admission.signed)
+    files |= _signature(build, admission, identity, target, files, bundles)
+    deployment = _record(
+        manifest, target, files, bundles, identity, admission.signed, device=device, facts=facts, store=store
+    )
     with store.opened(progress, about=deployment.id) as contents:
         missing = {} if deployment.id in contents.deployments else _missing(files, contents)
         room = _room(store, missing, contents, files)
@@ -104,6 +119,7 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
         transferred = 0
         if not unchanged:
             transferred = _bring(store, transport, deployment.id, files, bundles, contents=contents, progress=progress)
+            admission.verify(transport, deployment.root, next(iter(bundles.values())).executable)
             smoke_test(build, manifest.artifacts, deployment, transport, progress=progress)
             progress.step(f"activating {deployment.id}")
             store.activate(pointer, deployment.id)
@@ -141,23 +157,55 @@ def _file(name: str, local: Path, sha256: str, *, executable: bool) -> _File:
     return _File(name=name, local=local, sha256=sha256, size_bytes=size, executable=executable)
 
 
-def _record(  # noqa: PLR0913  # what a deployment is made of
+def _identity(manifest: Manifest, target: Target, files: Mapping[str, _File], signed: Signed | None) -> str:
+    """A hash of what a deployment consists of, so that deploying the same twice is one deployment."""
+    content: dict[str, object] = {
+        "model": manifest.model,
+        "target": target.name,
+        "files": {name: file.sha256 for name, file in sorted(files.items())},
+    }
+    if signed is not None:
+        content["signed"] = [signed.fingerprint, signed.serial]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _signature(  # noqa: PLR0913, PLR0917  # what a deployment is made of
+    build: Path,
+    admission: Admission,
+    identity: str,
+    target: Target,
+    files: Mapping[str, _File],
+    bundles: Mapping[str, RunnerBundle],
+) -> dict[str, _File]:
+    """The manifest for the device and its signature, as BUILD/signed/ID holds them; nothing if it is not signed."""
+    runners = {name: bundle.executable for bundle in bundles.values() for name in bundle.files}
+    models = {one.name: bundles[one.requires.runtime].executable for one in admission.build.artifacts}
+    said = {
+        name: DeployedFile(
+            role="model" if name in models else "runtime",
+            runner=models.get(name) or runners[name],
+            sha256=file.sha256,
+            size=file.size_bytes,
+        )
+        for name, file in files.items()
+    }
+    written = admission.write(build / "signed" / identity, identity, target.name, said)
+    return {name: _file(name, path, sha256_file(path), executable=False) for name, path in written.items()}
+
+
+def _record(  # noqa: PLR0913, PLR0917  # as above
     manifest: Manifest,
     target: Target,
     files: Mapping[str, _File],
     bundles: Mapping[str, RunnerBundle],
+    identity: str,
+    signed: Signed | None,
     *,
     device: str,
     facts: DeviceFacts,
     store: Store,
 ) -> Deployment:
-    """The record; its id is a hash of what it consists of, so that deploying the same twice is one deployment."""
-    content = {
-        "model": manifest.model,
-        "target": target.name,
-        "files": {name: file.sha256 for name, file in sorted(files.items())},
-    }
-    identity = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    """The record of it."""
     return Deployment(
         id=identity,
         model=manifest.model,
@@ -169,6 +217,7 @@ def _record(  # noqa: PLR0913  # what a deployment is made of
         artifacts={artifact.name: artifact.sha256 for artifact in manifest.artifacts},
         runners={engine: files[bundle.executable].sha256 for engine, bundle in bundles.items()},
         deployed_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        signed=signed,
     )
 
 

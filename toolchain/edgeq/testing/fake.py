@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -9,11 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
 from edgeq.device.facts import FACTS_SCRIPT
 from edgeq.device.health import HEALTH_SCRIPT
 from edgeq.device.local import LocalTransport
+from edgeq.device.manifest import read_manifest
 from edgeq.device.transport import Completed
 from edgeq.errors import ConnectionLostError, DeviceDiskFullError
+from edgeq.files import sha256_file
 from edgeq.runner.protocol import PROTOCOL
 
 if TYPE_CHECKING:
@@ -150,9 +157,17 @@ class FakeTransport:
         collected = bytearray()
         say = on_stdout or collected.extend
         say(_line(event="hello", protocol=PROTOCOL, engine="executorch", triple="aarch64-linux-gnu", build="0" * 64))
-        for piece in self._hash(argv[2:]) if argv[1] == "hash" else self._run(argv, stdin):
-            say(piece)
+        try:
+            for piece in self._answers(argv, stdin):
+                say(piece)
+        except _RefusedError as refused:
+            say(_line(event="error", code=refused.code, message=str(refused)))
         return Completed(status=0, stdout=bytes(collected), stderr=b"")
+
+    def _answers(self, argv: Sequence[str], stdin: Iterable[bytes]) -> Iterator[bytes]:
+        if argv[1] == "hash":
+            return self._hash(argv[2:])
+        return self._verify(argv) if argv[1] == "verify" else self._run(argv, stdin)
 
     def _hash(self, paths: Sequence[str]) -> Iterator[bytes]:
         for path in paths:
@@ -160,6 +175,27 @@ class FakeTransport:
             sha256 = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
             yield _line(event="file", path=path, sha256=sha256)
         yield _line(event="done", files=len(paths))
+
+    def _verify(self, argv: Sequence[str]) -> Iterator[bytes]:
+        options = dict(itertools.pairwise(argv))
+        path = self._root / options["--manifest"]
+        try:
+            text, signature = path.read_bytes(), (self._root / options["--signature"]).read_bytes()
+        except FileNotFoundError as error:
+            raise _RefusedError("not_signed", f"{error.filename} is not there") from error
+        key = _signer(self._root / options["--trusted"], text, signature)
+        manifest = read_manifest(text, where=path.name)
+        if manifest.serial < int(options["--not-before"]):
+            raise _RefusedError("replayed", f"its serial is {manifest.serial}")
+        for name, file in manifest.files.items():
+            there = path.with_name(name)
+            if not there.is_file() or sha256_file(there) != file.sha256:
+                raise _RefusedError("tampered", f"{name} is not the file that was signed")
+        yield _line(
+            event="verified", id=manifest.id, model=manifest.model, target=manifest.target, serial=manifest.serial,
+            key=key,
+        )  # fmt: skip
+        yield _line(event="done", files=len(manifest.files))
 
     def _run(self, argv: Sequence[str], stdin: Iterable[bytes]) -> Iterator[bytes]:
         options = dict(itertools.pairwise(argv))
@@ -201,6 +237,25 @@ class FakeTransport:
     def _alive(self, doing: str) -> None:
         if self._gone:
             raise ConnectionLostError(self.name, doing)
+
+
+class _RefusedError(Exception):
+    """What the played runner ends with: a code of the specification and a sentence."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def _signer(trusted: Path, text: bytes, signature: bytes) -> str:
+    """The name of the trusted key that made the signature."""
+    for path in sorted(trusted.glob("*.pub")):
+        with contextlib.suppress(InvalidSignature, ValueError):
+            key = load_ssh_public_key(path.read_bytes())
+            if isinstance(key, Ed25519PublicKey):
+                key.verify(signature, text)
+                return path.name
+    raise _RefusedError("not_signed", "the manifest is signed by no trusted key")
 
 
 def _line(**event: object) -> bytes:

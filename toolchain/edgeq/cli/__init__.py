@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "bench": "measure a deployed build on its device",
     "report": "write the report from what was measured",
     "explain": "say what stayed in float and why, and which layers lose accuracy",
+    "keys": "make the keys that sign deployments, and tell devices which to trust",
     "board": "start, stop and enter emulated boards",
     "doctor": "say what is missing here and on a device, and how to mend it",
     "targets": "list the boards edgeq knows facts of",

@@ -11,6 +11,7 @@ from edgeq import pipeline
 from edgeq.cli import options
 from edgeq.cli.fleet import canary_option, on_devices
 from edgeq.device.inventory import BOARD, devices_of
+from edgeq.device.keyring import signing_key
 from edgeq.schema import to_data
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         "edgeq deploy build/fashion-mnist/rpi4 --device ssh://pi@raspberrypi.local",
         "edgeq deploy build/fashion-mnist/rpi4 --device board --json",
         "edgeq deploy build/fashion-mnist/rpi4 --device kitchen,hall,attic --canary 1",
+        "edgeq deploy build/fashion-mnist/rpi4 --device pi --sign ci",
         "edgeq deploy --list --device ssh://pi@raspberrypi.local",
     )
 )
@@ -35,15 +37,20 @@ if TYPE_CHECKING:
 @click.option("--list", "listing", is_flag=True, help="Say what the device holds instead; takes no BUILD.")
 @click.option("--verify", is_flag=True, help="Hash and try every file there again, even if none was touched.")
 @canary_option
+@options.sign_option
+@click.option("--allow-older", is_flag=True, help="Go back to an older build on a device that takes signed ones only.")
 @options.board_target_option
 @options.shows
-def command(  # noqa: PLR0917  # the options of a command
+def command(  # the options of a command
     terminal: Terminal,
+    *,
     build: Path | None,
     device: str,
-    listing: bool,  # noqa: FBT001  # click passes flags so
-    verify: bool,  # noqa: FBT001  # as above
+    listing: bool,
+    verify: bool,
     canary: int | None,
+    sign: str | None,
+    allow_older: bool,
     target: str | None,
 ) -> None:
     """Push what is missing of BUILD, verify and try it on the device, activate it in one step.
@@ -53,6 +60,7 @@ def command(  # noqa: PLR0917  # the options of a command
 
     Several devices, `--device a,b` or a group of devices.toml, are worked at once; one that fails does not stop the
     others. An emulated board that this starts goes on running for `edgeq bench`, until `edgeq board stop`.
+    A device that was told to trust a key (`edgeq keys trust`) takes nothing else than what it signed.
     """
     if (build is None) != listing:
         raise click.UsageError("name a BUILD, or say --list")
@@ -60,11 +68,14 @@ def command(  # noqa: PLR0917  # the options of a command
     if build is None:
         _list(terminal, devices, target)
         return
+    key = signing_key(sign) if sign else None
     what = pipeline.read_build(build)
 
     def work(one: str, progress: Progress) -> DeployResult:
         with pipeline.connected(what, one, lasting=True, progress=progress) as transport:
-            return pipeline.deploy(what, transport, device=one, verify=verify, progress=progress)
+            return pipeline.deploy(
+                what, transport, device=one, sign=key, allow_older=allow_older, verify=verify, progress=progress
+            )
 
     if len(devices) > 1:
         on_devices(terminal, devices, work, canary=canary, data=_data, text=_sent)
@@ -73,6 +84,10 @@ def command(  # noqa: PLR0917  # the options of a command
     with terminal.progress() as progress:
         done = work(device, progress)
     text = f"{done.deployment.model} is active on {device} ({_sent(done)}); next: edgeq bench {build} --device {device}"
+    signed = done.deployment.signed
+    if signed:
+        checked = "which the device trusts" if signed.verified else "and the device trusts no key yet: edgeq keys trust"
+        text += f"\nsigned by {signed.key} ({signed.fingerprint}), {checked}"
     if device == BOARD:
         text += f"\nthe board runs on; stop it with: edgeq board stop {what.target.name}"
     terminal.result(_data(done), text)

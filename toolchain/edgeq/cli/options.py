@@ -91,6 +91,13 @@ DEVICE_HELP = (
 board_target_option = click.option(
     "--target", shell_complete=complete_targets, help="With `--device board`: whose emulated board, if several run."
 )
+sign_option = click.option(
+    "--sign",
+    envvar="EDGEQ_SIGN",
+    metavar="KEY",
+    help="Sign what is deployed: a key that `edgeq keys list` shows, or the path of a private key. "
+    "EDGEQ_SIGN says the same.",
+)
 artifact_option = click.option("--artifact", "artifacts", multiple=True, help="Only this artifact; may be repeated.")
 samples_option = click.option(
     "--samples",

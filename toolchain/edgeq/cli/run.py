@@ -9,6 +9,7 @@ import click
 from edgeq import pipeline
 from edgeq.cli import options
 from edgeq.cli.build import default_jobs
+from edgeq.device.keyring import signing_key
 from edgeq.schema import to_data
 from edgeq.stages.report import terminal as shown
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @options.format_option
 @options.out_option
 @options.max_drop_option
+@options.sign_option
 @options.samples_option
 @options.repeats_option
 @options.threads_option
@@ -48,12 +50,14 @@ def command(
     formats: tuple[Format, ...],
     out: Path | None,
     max_drop_pp: float | None,
+    sign: str | None,
     samples: int | None,
     repeats: int | None,
     threads: tuple[int, ...],
     jobs: int | None,
 ) -> None:
     """Build PROJECT, deploy it, measure it on the device, and write the report."""
+    key = signing_key(sign) if sign else None
     with terminal.progress() as progress:
         written = pipeline.run(
             project,
@@ -64,6 +68,7 @@ def command(
             max_drop_pp=max_drop_pp,
             build_jobs=jobs or default_jobs(),
             device=device,
+            sign=key,
             settings=pipeline.BenchOptions(samples=samples, repeats=repeats, threads=threads),
             progress=progress,
         )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,7 +85,8 @@ def test_a_signed_deployment_carries_a_manifest_of_all_its_files(setup: Setup) -
     folder = setup.folder(result)
     manifest = read_manifest((folder / "deployment.json").read_bytes(), where="it")
     assert (manifest.id, manifest.model, manifest.target) == (result.deployment.id, "tiny", "rpi4")
-    there = {path.name: (sha256_file(path), path.stat().st_size) for path in folder.iterdir()}
+    lying = [path for path in folder.iterdir() if path.name != ".verified"]
+    there = {path.name: (sha256_file(path), path.stat().st_size) for path in lying}
     carried = {name: there[name] for name in there if name not in ("deployment.json", "deployment.json.sig")}
     assert {name: (file.sha256, file.size) for name, file in manifest.files.items()} == carried
     assert {name for name, file in manifest.files.items() if file.role == "model"} == set(result.deployment.artifacts)
@@ -114,6 +116,29 @@ def test_signing_the_same_again_moves_nothing(setup: Setup) -> None:
     first, second = setup.deploy(sign="ci"), setup.deploy(sign="ci")
     assert second.transferred_bytes == 0
     assert second.deployment.id == first.deployment.id
+
+
+def test_a_signed_deployment_that_was_damaged_is_mended(setup: Setup) -> None:
+    setup.trust("ci")
+    folder = setup.folder(setup.deploy(sign="ci"))
+    for name in ("tiny.fp32.pte", "deployment.json", "deployment.json.sig"):
+        (folder / name).chmod(0o644)
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(bytes(len(content)))
+        result = setup.deploy(sign="ci", allow_older=name == "deployment.json")
+        assert result.transferred_bytes == len(content)
+        assert (folder / name).read_bytes() == content
+
+
+def test_another_signed_deployment_in_the_place_of_this_one_is_not_taken_for_it(setup: Setup) -> None:
+    setup.trust("ci")
+    first = setup.folder(setup.deploy(sign="ci"))
+    setup.at(LATER)
+    second = setup.folder(setup.deploy(sign="ci"))
+    shutil.rmtree(second)
+    shutil.copytree(first, second)
+    setup.deploy(sign="ci", allow_older=True)
+    assert read_manifest((second / "deployment.json").read_bytes(), where="it").id == second.name
 
 
 def test_another_key_makes_another_deployment_of_the_same_blobs(setup: Setup) -> None:
@@ -201,7 +226,7 @@ def test_a_file_changed_on_the_device_is_caught_before_the_pointer_moves(
 
     def run(argv: list[str], **how: object) -> object:
         if argv[1] == "verify":  # after the hashes were found right, and before the runner looks again
-            (setup.home / Path(argv[0]).parent / "tiny.fp32.pte").unlink()
+            (setup.home / Path(argv[0]).parent / "tiny.fp32.pte").unlink(missing_ok=True)
         return original(argv, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(setup.device, "run", run)

@@ -119,7 +119,7 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
         transferred = 0
         if not unchanged:
             transferred = _bring(store, transport, deployment.id, files, bundles, contents=contents, progress=progress)
-            admission.verify(transport, deployment.root, next(iter(bundles.values())).executable)
+            admission.verify(transport, deployment, next(iter(bundles.values())).executable)
             smoke_test(build, manifest.artifacts, deployment, transport, progress=progress)
             progress.step(f"activating {deployment.id}")
             store.activate(pointer, deployment.id)

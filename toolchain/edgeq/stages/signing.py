@@ -16,6 +16,7 @@ from edgeq.device.manifest import (
     serial_of,
 )
 from edgeq.device.trust import Trust, check_trusted, read_trust, trusted_folder
+from edgeq.errors import RunnerFailedError
 from edgeq.files import write_bytes
 from edgeq.records import Manifest, Signed
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from edgeq.device.store import Store
     from edgeq.device.transport import Transport
+    from edgeq.records import Deployment
 
 _VERIFY_TIMEOUT_S = 300.0
 
@@ -64,20 +66,22 @@ class Admission:
             write_bytes(folder / name, content)
         return {name: folder / name for name in contents}
 
-    def verify(self, transport: Transport, folder: str, executable: str) -> None:
-        """Let the runner in ``folder`` on the device judge the deployment there, if a key is trusted there.
+    def verify(self, transport: Transport, deployment: Deployment, executable: str) -> None:
+        """Let the runner on the device judge the deployment there, if a key is trusted there.
 
         RunnerFailedError says what it found.
         """
         if self.trust.keys:
-            runner.verify(
+            said = runner.verify(
                 transport,
-                folder=folder,
+                folder=deployment.root,
                 executable=executable,
                 trusted=trusted_folder(self.root),
                 not_before=self.trust.not_before(allow_older=self.allow_older),
                 timeout_s=_VERIFY_TIMEOUT_S,
             )
+            if said.id != deployment.id:
+                raise RunnerFailedError(transport.name, "tampered", f"{deployment.root} holds the deployment {said.id}")
 
 
 def admit(  # noqa: PLR0913  # a deployment, a device and what was said of both

@@ -155,6 +155,21 @@ def test_a_root_where_edgeq_cannot_work_says_what_to_set(
     assert place.remedy
 
 
+def test_a_store_whose_parts_belong_to_root_is_told(emulated: RunningBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeq.stages.doctor.device.store_root", lambda _: "foreign")
+    with _connect(emulated, emulated.user) as transport, _connect(emulated, "root") as root:
+        home = transport.run(["pwd"]).stdout.decode().strip()
+        transport.run(["mkdir", "foreign"])
+        root.run(["mkdir", f"{home}/foreign/blobs"])
+        try:
+            found = _examined(emulated)
+        finally:
+            root.run(["rm", "-r", f"{home}/foreign"])
+    (place,) = [one for one in found.findings if one.code == "device.root"]
+    assert place.severity == "problem"
+    assert "blobs" in place.text
+
+
 def test_a_clock_that_is_off_is_told(emulated: RunningBoard) -> None:
     with _connect(emulated, "root") as root:
         root.run(["sh", "-c", "date -u -s @$(($(date +%s) - 7200))"])

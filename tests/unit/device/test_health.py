@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -131,6 +132,22 @@ def test_the_script_finds_what_computes_on_this_machine() -> None:
     assert state.cpu_share
     assert state.load is not None
     assert state.clock_skew_s == 0.0
+
+
+def test_the_firmware_is_asked_through_vcgencmd_where_the_kernel_does_not_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vcgencmd").write_text('#!/bin/sh\n[ "$1" = get_throttled ] && echo throttled=0x50005\n')
+    (tmp_path / "vcgencmd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert read_state(LocalTransport(), watch_s=0).throttled_bits == 0x50005
+
+
+def test_a_vcgencmd_that_may_not_ask_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vcgencmd").write_text("#!/bin/sh\necho 'VCHI initialization failed'\nexit 255\n")
+    (tmp_path / "vcgencmd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert read_state(LocalTransport(), watch_s=0).throttled_bits is None
 
 
 def test_nothing_is_watched_where_there_is_no_time_for_it() -> None:

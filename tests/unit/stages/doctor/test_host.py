@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,15 @@ def test_a_package_of_another_version_is_a_problem_with_the_line_that_mends_it(m
     assert found["torch"].text == "torch is 0.0.1, and edgeq needs ==2.13.0"
     assert found["torch"].remedy.startswith('pip install "torch==2.13.0"')
     assert "not installed" in found["rich"].text
+
+
+def test_sources_that_were_never_installed_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def requires(name: str) -> list[str]:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", requires)
+    (found,) = _find(None, "host.package")
+    assert (found.severity, found.remedy[:15]) == ("warning", "pip install -e ")
 
 
 def test_a_cache_without_room_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -84,9 +84,16 @@ def _facts() -> HostFacts:
 
 
 def _requirements() -> list[tuple[str, str]]:
-    """The packages that edgeq names as its own, each with the versions that do ("==2.13.0", ">=0.18,<0.19")."""
+    """The packages that edgeq names as its own, each with the versions that do ("==2.13.0", ">=0.18,<0.19").
+
+    None if edgeq is not installed itself, but run from its sources.
+    """
     found = []
-    for line in importlib.metadata.requires("edgeq") or []:
+    try:
+        lines = importlib.metadata.requires("edgeq") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    for line in lines:
         match = re.fullmatch(r"([A-Za-z0-9._-]+)\s*([^;]*)", line.strip())
         if match:  # one with a condition belongs to an extra
             found.append((match[1], match[2].replace(" ", "")))
@@ -125,6 +132,13 @@ def _version(program: str) -> str:
 
 def _python(facts: HostFacts) -> Iterator[Finding]:
     yield ok("host.python", f"Python {facts.python} on {facts.system}")
+    if not facts.packages:
+        yield warning(
+            "host.package",
+            "edgeq is not installed here, so nothing says which packages it needs",
+            "pip install -e . in its sources; scripts/setup.sh makes a whole environment",
+        )
+        return
     wrong = False
     for name, wanted in _requirements():
         version = facts.packages[name]

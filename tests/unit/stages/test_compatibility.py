@@ -268,6 +268,14 @@ def test_what_is_no_onnx_file_has_no_header(tmp_path: Path) -> None:
     assert read_header(tmp_path / "a.onnx") is None
 
 
+def test_a_damaged_onnx_file_ends_in_no_error(tmp_path: Path) -> None:
+    whole = _onnx(10, onnx=20, com_microsoft=1)
+    for position in range(len(whole)):
+        for value in (0, 1, 0x7F, 0x80, 0xFF, whole[position] ^ 1):
+            (tmp_path / "a.onnx").write_bytes(whole[:position] + bytes([value]) + whole[position + 1 :])
+            read_header(tmp_path / "a.onnx")
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

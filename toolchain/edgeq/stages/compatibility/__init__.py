@@ -13,6 +13,7 @@ there the versions decide.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -105,7 +106,7 @@ def mismatches(
     build: Path, manifest: Manifest, target: Target, bundles: Mapping[str, RunnerBundle], facts: DeviceFacts
 ) -> Iterator[Mismatch]:
     """Each thing that a build, its artifacts and runners need and this device or those runners do not have."""
-    again = f"edgeq build PROJECT --target {manifest.target}"
+    again = f"edgeq build PROJECT --target {shlex.quote(manifest.target)}"
     for engine, bundle in bundles.items():
         artifacts = [artifact for artifact in manifest.artifacts if artifact.requires.runtime == engine]
         yield from _versions(artifacts, bundle, again)
@@ -135,7 +136,7 @@ def _versions(artifacts: Sequence[Artifact], bundle: RunnerBundle, again: str) -
         runtime = f"{bundle.engine} {bundle.runtime_version}"
         yield Mismatch(
             text=f"{', '.join(names)} {_was(names)} built for {bundle.engine} {version}, and the runner has {runtime}",
-            remedy=f"build again with this edgeq, which builds for {runtime}: {again}",
+            remedy=f"build again with {runtime} installed here (edgeq doctor says whether it is): {again}",
             mends="build",
         )
 

@@ -9,6 +9,7 @@ import pytest
 
 from edgeq.device import keyring
 from edgeq.device.manifest import read_manifest
+from edgeq.device.store import Store
 from edgeq.device.trust import distrust_key, read_trust, trust_key
 from edgeq.errors import (
     OlderDeploymentError,
@@ -23,6 +24,7 @@ from edgeq.files import sha256_file
 from edgeq.progress import Silent
 from edgeq.records import Manifest
 from edgeq.stages.deploy import DeployResult, deploy, read_deployment
+from edgeq.stages.store import roll_back
 from edgeq.testing import FakeTransport, sample_bundle, sample_target, tiny_build
 
 ROOT = ".edgeq"
@@ -291,3 +293,18 @@ def test_a_model_with_a_name_that_could_do_harm_is_not_signed(setup: Setup) -> N
     with pytest.raises(UnsafeNameError):
         setup.deploy(sign="ci")
     assert not setup.device.pushed
+
+
+def test_a_rollback_on_a_device_that_trusts_keys_goes_to_what_they_signed_alone(setup: Setup) -> None:
+    unsigned = setup.deploy()
+    setup.at(LATER)
+    first = setup.deploy(sign="ci")
+    setup.trust("ci")
+    store = Store(setup.device, ROOT)
+    with pytest.raises(RunnerFailedError):
+        roll_back(store, setup.device, "tiny", progress=Silent())
+    assert setup.active() == first.deployment.id != unsigned.deployment.id
+    setup.at("2026-03-01T00:00:00+00:00")
+    setup.deploy(sign="ci", allow_older=True)
+    roll_back(store, setup.device, "tiny", progress=Silent())
+    assert setup.active() == first.deployment.id

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq import runner
+from edgeq.device.trust import read_trust, trusted_folder
 from edgeq.errors import DamagedDeploymentError, NothingToRollBackError, UnknownNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from edgeq.device.store import Contents, Listed, Store
     from edgeq.device.transport import Transport
     from edgeq.progress import Progress
 
 _RUNNER = "edgeq-runner-"
-_HASH_TIMEOUT_S = 300.0
+_VERIFY_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +69,10 @@ def roll_back(store: Store, transport: Transport, name: str, *, progress: Progre
     """Make the deployment before the active one of ``name`` (MODEL or MODEL@TARGET) active again.
 
     It is verified first: its own runner hashes every file of it, and each
-    hash must be that of a blob. Raises UnknownNameError,
-    NothingToRollBackError, DamagedDeploymentError, and nothing has changed
-    then.
+    hash must be that of a blob. On a device that trusts keys one of them
+    must have signed it; that it is older is what was asked for. Raises
+    UnknownNameError, NothingToRollBackError, DamagedDeploymentError or
+    RunnerFailedError, and nothing has changed then.
     """
     with store.opened(progress, alone=True) as contents:
         pointer = _pointer(contents, name, transport.name)
@@ -80,9 +82,7 @@ def roll_back(store: Store, transport: Transport, name: str, *, progress: Progre
         active, before = ids[:2]
         files = next((one.files for one in store.list() if one.id == before), {})
         progress.step(f"verifying {len(files)} files of {before} on {transport.name}")
-        wrong = _damaged(store, transport, before, sorted(files), contents.blobs)
-        if wrong:
-            raise DamagedDeploymentError(transport.name, before, wrong)
+        _verify(store, transport, before, sorted(files), contents.blobs)
         progress.step(f"activating {before}")
         store.activate(pointer, before)
     return RolledBack(name=pointer, active=before, before=active)
@@ -112,14 +112,16 @@ def _pointer(contents: Contents, name: str, device: str) -> str:
     return found[0]
 
 
-def _damaged(
-    store: Store, transport: Transport, deployment: str, names: list[str], blobs: Collection[str]
-) -> list[str]:
-    """The files whose bytes are no blob's, as a runner of the deployment itself sees them."""
+def _verify(store: Store, transport: Transport, deployment: str, names: Sequence[str], blobs: Collection[str]) -> None:
+    """Raise what a runner of the deployment itself finds wrong with it, or what a device that trusts keys misses."""
+    folder = store.folder(deployment)
     executable = next((name for name in names if name.startswith(_RUNNER)), None)
     if executable is None:
-        return [f"no {_RUNNER}*"]
-    seen = runner.hash_files(
-        transport, folder=store.folder(deployment), executable=executable, names=names, timeout_s=_HASH_TIMEOUT_S
-    )
-    return [name for name in names if seen.get(name) not in blobs]
+        raise DamagedDeploymentError(transport.name, deployment, [f"no {_RUNNER}*"])
+    seen = runner.hash_files(transport, folder=folder, executable=executable, names=names, timeout_s=_VERIFY_TIMEOUT_S)
+    wrong = [name for name in names if seen.get(name) not in blobs]
+    if wrong:
+        raise DamagedDeploymentError(transport.name, deployment, wrong)
+    if read_trust(transport, store.root).keys:
+        trusted = trusted_folder(store.root)
+        runner.verify(transport, folder=folder, executable=executable, trusted=trusted, timeout_s=_VERIFY_TIMEOUT_S)

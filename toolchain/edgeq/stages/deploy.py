@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from edgeq import runner
 from edgeq.device.facts import read_facts
 from edgeq.device.inventory import store_root
-from edgeq.device.manifest import DeployedFile
+from edgeq.device.manifest import DeployedFile, serial_of
 from edgeq.device.store import Contents, Store
 from edgeq.errors import (
+    ConfigError,
     DamagedTransferError,
     DeviceDiskFullError,
     NotDeployedError,
@@ -52,7 +53,7 @@ class DeployResult:
     """A deployment, and how many bytes of blobs had to travel for it.
 
     ``unchanged`` says that it was active already and no file of it had been
-    touched since it was verified.
+    touched since it was verified; the deployment is then as it was recorded.
     """
 
     deployment: Deployment
@@ -101,11 +102,14 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     """
     progress.step("checking the build")
     files = _files(build, manifest, bundles)
-    facts = read_facts(transport)
     store = Store(transport, store_root(device))
     pointer = f"{_file_safe(manifest.model)}@{_file_safe(target.name)}"
+    identity = _identity(manifest, target, files, sign)
+    last = _last(build, device)
+    if last is not None and last.id == identity and not verify and _is_still_active(store, pointer, last, progress):
+        return DeployResult(deployment=last, transferred_bytes=0, unchanged=True)
+    facts = read_facts(transport)
     admission = admit(manifest, transport, store, pointer=pointer, device=device, key=sign, allow_older=allow_older)
-    identity = _identity(manifest, target, files, admission.signed)
     files |= _signature(build, admission, identity, target, files, bundles)
     deployment = _record(
         manifest, target, files, bundles, identity, admission.signed, device=device, facts=facts, store=store
@@ -114,17 +118,27 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
         missing = {} if deployment.id in contents.deployments else _missing(files, contents)
         room = _room(store, missing, contents, files)
         require_compatible(build, manifest, target, bundles, facts, device=transport.name, room=room)
-        active = contents.pointers.get(pointer, ())[:1] == (deployment.id,)
-        unchanged = active and contents.verified == deployment.id and not verify
-        transferred = 0
-        if not unchanged:
-            transferred = _bring(store, transport, deployment.id, files, bundles, contents=contents, progress=progress)
-            admission.verify(transport, deployment, next(iter(bundles.values())).executable)
-            smoke_test(build, manifest.artifacts, deployment, transport, progress=progress)
-            progress.step(f"activating {deployment.id}")
-            store.activate(pointer, deployment.id)
+        transferred = _bring(store, transport, deployment.id, files, bundles, contents=contents, progress=progress)
+        admission.verify(transport, deployment, next(iter(bundles.values())).executable)
+        smoke_test(build, manifest.artifacts, deployment, transport, progress=progress)
+        progress.step(f"activating {deployment.id}")
+        store.activate(pointer, deployment.id)
     write_text(deployment_path(build, device), to_json(deployment, indent=2) + "\n")
-    return DeployResult(deployment=deployment, transferred_bytes=transferred, unchanged=unchanged)
+    return DeployResult(deployment=deployment, transferred_bytes=transferred)
+
+
+def _last(build: Path, device: str) -> Deployment | None:
+    """What was last deployed there from here, if that is known."""
+    try:
+        return read_deployment(build, device)
+    except ConfigError:
+        return None
+
+
+def _is_still_active(store: Store, pointer: str, deployment: Deployment, progress: Progress) -> bool:
+    """Whether the device runs that one, and no file of it was touched since it was verified."""
+    with store.opened(progress, about=deployment.id) as contents:
+        return contents.pointers.get(pointer, ())[:1] == (deployment.id,) and contents.verified == deployment.id
 
 
 def deployment_path(build: Path, device: str) -> Path:
@@ -157,15 +171,15 @@ def _file(name: str, local: Path, sha256: str, *, executable: bool) -> _File:
     return _File(name=name, local=local, sha256=sha256, size_bytes=size, executable=executable)
 
 
-def _identity(manifest: Manifest, target: Target, files: Mapping[str, _File], signed: Signed | None) -> str:
+def _identity(manifest: Manifest, target: Target, files: Mapping[str, _File], key: SigningKey | None) -> str:
     """A hash of what a deployment consists of, so that deploying the same twice is one deployment."""
     content: dict[str, object] = {
         "model": manifest.model,
         "target": target.name,
         "files": {name: file.sha256 for name, file in sorted(files.items())},
     }
-    if signed is not None:
-        content["signed"] = [signed.fingerprint, signed.serial]
+    if key is not None:
+        content["signed"] = [key.public.fingerprint, serial_of(manifest.created_at)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from edgeq.stages.doctor.device import GLIBC_FLOOR, GLIBCXX_FLOOR
 
 from edgeq import runner
 from edgeq.packages.locks import load_wheel_lock
@@ -19,6 +18,7 @@ from edgeq.progress import Silent
 from edgeq.runner.elf import floor_of, loader_of, version_key
 from edgeq.stages.compatibility import NEWEST_IR, NEWEST_OPSETS, ONNX_LIMITS_OF
 from edgeq.stages.compatibility.onnx_header import read_header
+from edgeq.stages.doctor.device import GLIBC_FLOOR, GLIBCXX_FLOOR
 
 LISTS_THE_REGISTRY = """
 import ctypes, json, sys

@@ -38,8 +38,7 @@ _PROBLEM = "[bold red]PROBLEM[/]"
 def command(terminal: Terminal, device: str | None, target: str | None) -> None:
     """Say what edgeq needs of this machine, and of the device DEV, what is missing, and how to mend it.
 
-    DEV is `local`, `board`, `ssh://[user@]host[:port]`, an alias of ~/.ssh/config, or a name in
-    ~/.config/edgeq/devices.toml. Nothing is left on it.
+    DEV is one device that `--device` of other commands takes. Nothing is left on it.
 
     Exit status: 0, also with warnings; 4 if DEV cannot be reached or has a problem that stops edgeq; else 3 if this
     machine has one, such as a program that DEV needs here and that is missing.

@@ -35,7 +35,7 @@ for folder in "/usr/lib/$machine-linux-gnu" /usr/lib64 /usr/lib /lib "/usr/local
   if [ -e "$folder/libstdc++.so.6" ]; then readlink -f "$folder/libstdc++.so.6"; fi
 done
 section loaders
-for file in /lib/ld-linux*.so* /lib64/ld-linux*.so* /lib/ld-musl-*.so*; do
+for file in /lib/ld-linux*.so* /lib64/ld-linux*.so* /lib/ld-musl-*.so* /system/bin/linker64; do
   if [ -e "$file" ]; then echo "$file"; fi
 done
 section frequency

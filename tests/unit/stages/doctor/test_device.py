@@ -155,6 +155,14 @@ def test_what_stops_the_runner_is_a_problem(tmp_path: Path, change: tuple[str, s
     assert [severity for severity, _, _ in found.values()].count("problem") == 1
 
 
+def test_a_phone_is_told_that_no_runner_fits_it(tmp_path: Path) -> None:
+    facts = PI_4_FACTS.replace("/lib/ld-linux-aarch64.so.1", "/system/bin/linker64").replace("glibc 2.36", "")
+    severity, text, remedy = _findings(tmp_path, facts=facts)["device.machine"]
+    assert severity == "problem"
+    assert "linker64" in text
+    assert "Android" in remedy
+
+
 def test_too_little_memory_is_a_problem_and_little_a_warning(tmp_path: Path) -> None:
     for kilobytes, severity in ((30_000, "problem"), (200_000, "warning"), (400_000, "ok")):
         health = PI_4_HEALTH.replace("3412345", str(kilobytes))

@@ -45,8 +45,9 @@ def test_what_a_board_needs_here_is_a_problem_and_what_it_does_not_a_warning(bar
     (emulation,) = _find("ssh://pi@kitchen", "host.emulation")
     assert emulation.severity == "warning"
     assert "sudo apt-get install qemu-system-arm zstd util-linux" in emulation.remedy
-    (emulation,) = _find("board", "host.emulation")
-    assert emulation.severity == "problem"
+    for device in ("board", "board:rpi5"):
+        (emulation,) = _find(device, "host.emulation")
+        assert emulation.severity == "problem"
     boards, *_ = _find("ssh://pi@kitchen", "host.runner")
     assert (boards.severity, boards.remedy) == ("problem", "sudo apt-get install cmake make g++-aarch64-linux-gnu")
     boards, *_ = _find("local", "host.runner")

@@ -47,6 +47,7 @@ ONNX_LIMITS_OF = "1.31.1"
 NEWEST_IR = 13
 NEWEST_OPSETS = {"": 26, "com.microsoft": 1}
 
+ANDROID_LOADER = "/system/bin/linker64"
 _GENERIC = "generic-aarch64"
 
 
@@ -126,6 +127,13 @@ def missing_features(target: Target, facts: DeviceFacts) -> tuple[str, ...]:
     return tuple(one for one in target.features if one in COMPUTING and one not in facts.features)
 
 
+def another_system(facts: DeviceFacts) -> str:
+    """What helps a device whose programs are of another kind than the runner."""
+    if ANDROID_LOADER in facts.loaders:
+        return "there is no runner for Android's C library yet: measure on a board with Linux"
+    return "install a 64-bit system with glibc there (of Raspberry Pi OS the 64-bit one)"
+
+
 def _versions(artifacts: Sequence[Artifact], bundle: RunnerBundle, again: str) -> Iterator[Mismatch]:
     built_for: dict[str, list[str]] = {}
     for artifact in artifacts:
@@ -192,7 +200,7 @@ def _system(artifacts: Sequence[Artifact], bundle: RunnerBundle, facts: DeviceFa
     if loader and facts.loaders and loader not in facts.loaders:
         yield Mismatch(
             text=f"the {bundle.engine} runner is started by {loader}, and that device has {', '.join(facts.loaders)}",
-            remedy="install a 64-bit system with glibc there (of Raspberry Pi OS the 64-bit one)",
+            remedy=another_system(facts),
             mends="device",
         )
         return  # another C library altogether: its version says nothing

@@ -12,7 +12,7 @@ from edgeq.device.inventory import BOARD, LOCAL, devices_file, entries, store_ro
 from edgeq.device.place import Place, read_place
 from edgeq.records import DeviceFacts, DeviceState
 from edgeq.runner.elf import version_key
-from edgeq.stages.compatibility import missing_features
+from edgeq.stages.compatibility import another_system, missing_features
 from edgeq.stages.doctor.finding import Finding, ok, problem, unknown, warning
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _machine(facts: DeviceFacts) -> Iterator[Finding]:
         yield problem(
             "device.machine",
             f"{text}; its programs are of another kind: {', '.join(facts.loaders)} is there, and not {loader}",
-            "install a 64-bit system with glibc there (of Raspberry Pi OS the 64-bit one)",
+            another_system(facts),
         )
         return
     yield ok("device.machine", text)
@@ -191,7 +191,7 @@ def _place(place: Place, device: str) -> Iterator[Finding]:
 
 def _elsewhere(device: str) -> str:
     """How to choose another folder on that device."""
-    if device in (LOCAL, BOARD):
+    if device.partition(":")[0] in (LOCAL, BOARD):
         return "set HOME to another folder"
     if device in entries():
         return f'set root = "/a/folder" under [{device}] in {devices_file()}'

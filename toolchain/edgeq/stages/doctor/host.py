@@ -54,7 +54,7 @@ def examine(device: str | None) -> tuple[HostFacts, tuple[Finding, ...]]:
         *_python(facts),
         *_runner(facts, _BOARDS, "a board", needed=device != LOCAL),
         *_local_runner(facts, device),
-        *_emulation(facts, needed=device == BOARD),
+        *_emulation(facts, needed=device is not None and device.partition(":")[0] == BOARD),
         *_ssh(facts),
         *_cache(facts),
         *_memory(facts),

@@ -26,6 +26,7 @@ from edgeq.errors import (
     DeviceError,
     IncompatibleBuildError,
     RunnerCrashedError,
+    UnwritableDeviceError,
     WrongArchitectureError,
 )
 from edgeq.progress import Silent
@@ -315,6 +316,23 @@ def test_this_machine_is_a_device_too(build: pipeline.Build, tmp_path: Path, mon
         options = pipeline.BenchOptions(repeats=20, threads=(1,))
         rows = pipeline.bench(build, local, options, device="local", progress=Silent())
     assert {(row.timing, row.instructions, row.agreement_with_host) for row in rows} == {("host", None, SAMPLES)}
+
+
+def test_files_of_another_owner_are_told_and_what_was_active_is(
+    build: pipeline.Build, emulated: RunningBoard, device: SshTransport
+) -> None:
+    fewer = replace(build, manifest=replace(build.manifest, artifacts=build.manifest.artifacts[:1]))
+    first = _deploy(fewer, device).deployment.id
+    with contextlib.closing(_connect(emulated, user="root")) as root:
+        store = f"/home/{emulated.user}/.edgeq"
+        assert root.run(["chown", "-R", "root:root", store]).status == 0
+        try:
+            with pytest.raises(UnwritableDeviceError, match="denied"):
+                _deploy(build, device)
+        finally:
+            assert root.run(["chown", "-R", emulated.user, store]).status == 0
+    assert device.run(["head", "-n", "1", ".edgeq/current/tiny@rpi4"]).stdout.decode().strip() == first
+    assert _deploy(build, device).deployment.id != first
 
 
 def test_a_board_that_dies_in_the_middle_of_a_push_is_told(build: pipeline.Build) -> None:

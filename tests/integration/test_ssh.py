@@ -19,6 +19,7 @@ import pytest
 
 from edgeq.device.inventory import address_of
 from edgeq.device.ssh import SshTransport
+from edgeq.device.ssh_cipher import NAME as CHACHA20_POLY1305
 from edgeq.device.ssh_connection import Address
 from edgeq.errors import (
     ChangedHostKeyError,
@@ -101,7 +102,7 @@ def _below(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def _server(tmp_path: Path, *, fsize: int | None = None, listen: str = "127.0.0.1") -> Iterator[Sshd]:
+def _server(tmp_path: Path, *, fsize: int | None = None, listen: str = "127.0.0.1", more: str = "") -> Iterator[Sshd]:
     program = _require("sshd")
     folder, home = tmp_path / "server", tmp_path / "home"
     folder.mkdir()
@@ -116,7 +117,7 @@ def _server(tmp_path: Path, *, fsize: int | None = None, listen: str = "127.0.0.
     (folder / "config").write_text(
         f"ListenAddress {listen}\nPort {port}\nHostKey {folder}/host\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
-        "KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n"
+        f"KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n{more}"
     )
     limit = ["prlimit", f"--fsize={fsize}"] if fsize else []
     with (folder / "log").open("wb") as log:
@@ -451,6 +452,38 @@ def _runs(entry: Path, command: str) -> bool:
         return (entry / "cmdline").read_bytes().startswith(command.encode())
     except OSError:
         return False
+
+
+# The cipher.
+
+
+def test_sshs_own_first_cipher_carries_both_directions_through_new_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    chunk = os.urandom(1 << 20)
+    received = bytearray()
+    with _server(tmp_path, more=f"Ciphers {CHACHA20_POLY1305}\nRekeyLimit 1M\n") as server:
+        server.accept()
+        with contextlib.closing(SshTransport.connect(server.address)) as device:
+            done = device.run(["cat"], stdin=(chunk for _ in range(10)), on_stdout=received.extend)
+        log = (server.folder / "log").read_text()
+    assert done.status == 0
+    assert received == chunk * 10
+    assert "error" not in log
+
+
+@pytest.mark.parametrize("cipher", ["aes128-ctr", "aes256-ctr", "aes128-gcm@openssh.com"])
+def test_a_server_that_takes_only_another_cipher_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cipher: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with _server(tmp_path, more=f"Ciphers {cipher}\n") as server:
+        server.accept()
+        with contextlib.closing(SshTransport.connect(server.address)) as device:
+            assert device.run(["cat"], stdin=[b"x" * 100_000]).stdout == b"x" * 100_000
 
 
 # Files.

@@ -24,17 +24,18 @@ LC_ALL=C; export LC_ALL
 case $1 in */*) folder=${1%/*}; folder=${folder:-/} ;; *) folder=. ;; esac
 temporary=$folder/.${1##*/}.$$.edgeq-tmp
 part=$folder/.${1##*/}.part
+size() { stat -c %s -- "$1" 2>/dev/null || wc -c < "$1"; }  # wc may read all of it
 give_up() { rm -f -- "$temporary"; exit "$1"; }
 keep() { mv -f -- "$temporary" "$part"; exit "$1"; }
 trap 'keep 10' HUP TERM PIPE
 mkdir -p -- "$folder" || exit 11
 if [ -d "$1" ]; then echo "is a folder" >&2; exit 12; fi
 if [ "$4" -gt 0 ]; then
-  mv -f -- "$part" "$temporary" && [ "$(wc -c < "$temporary")" -eq "$4" ] ||
+  mv -f -- "$part" "$temporary" && [ "$(size "$temporary")" -eq "$4" ] ||
     { echo "its beginning is gone" >&2; give_up 15; }
 fi
 cat >> "$temporary" || give_up $?
-[ "$(wc -c < "$temporary")" -eq "$2" ] || { echo "arrived incomplete" >&2; keep 13; }
+[ "$(size "$temporary")" -eq "$2" ] || { echo "arrived incomplete" >&2; keep 13; }
 chmod "$3" "$temporary" && mv -f -- "$temporary" "$1" || give_up 14
 """
 """Takes a file from stdin: $1 is its path, $2 its size, $3 its mode, $4 how much of it is there.

@@ -18,6 +18,8 @@ import paramiko
 
 from edgeq.device.known_hosts import DEFAULT_PORT, KnownKey, fingerprint, known_keys
 from edgeq.device.ssh_alive import HeardSocket, Watch
+from edgeq.device.ssh_cipher import NAME as CHACHA20_POLY1305
+from edgeq.device.ssh_cipher import Wire
 from edgeq.device.ssh_config import HostSettings, SshConfig
 from edgeq.device.ssh_login import log_in
 from edgeq.errors import (
@@ -102,17 +104,40 @@ class Connection:
 
     def _connect(self, address: Address, settings: HostSettings, *, jumps: int) -> paramiko.Transport:
         accepted = _accepted_keys(address, settings)
+        wire, heard = self._start(address, settings, accepted, jumps=jumps, safe_everywhere=False)
+        if wire.is_exposed():  # a server from before 2024: the cipher is sound there only if both sides count strictly
+            _hang_up(wire)
+            wire, heard = self._start(address, settings, accepted, jumps=jumps, safe_everywhere=True)
+        _check_host_key(address, settings, accepted, wire.get_remote_server_key())
+        log_in(wire, settings, name=address.name, alias=address.host, key_path=address.key_path, ask=self._ask)
+        if settings.alive_s:
+            watch = Watch(wire, heard, every_s=settings.alive_s, count=settings.alive_count)
+            self._cleanup.callback(watch.stop)
+        return wire
+
+    def _start(
+        self,
+        address: Address,
+        settings: HostSettings,
+        accepted: tuple[KnownKey, ...],
+        *,
+        jumps: int,
+        safe_everywhere: bool,
+    ) -> tuple[Wire, HeardSocket]:
+        """A connection that is encrypted, to whoever answers there."""
         sock, proxy_log = self._open(address, settings, jumps=jumps)
         heard = HeardSocket(sock)
-        wire = paramiko.Transport(heard)
+        wire = Wire(heard)
         self._cleanup.callback(_hang_up, wire)
         _prefer(wire, accepted)
+        if safe_everywhere:
+            options = wire.get_security_options()
+            options.ciphers = [cipher for cipher in options.ciphers if cipher != CHACHA20_POLY1305]
         wire.banner_timeout = settings.timeout_s
         wire.auth_timeout = _AUTH_TIMEOUT_S
         try:
             # The banner has its own bound below this one, which returns without a word when it is passed.
             wire.start_client(timeout=2 * settings.timeout_s)
-            shown = wire.get_remote_server_key()
         except paramiko.IncompatiblePeer as error:
             raise UnreachableError(
                 address.name,
@@ -127,12 +152,7 @@ class Connection:
                 proxy_log() or f"no SSH there ({error or 'it hung up'})",
                 hint="check host and port, and that an SSH server listens there",
             ) from error
-        _check_host_key(address, settings, accepted, shown)
-        log_in(wire, settings, name=address.name, alias=address.host, key_path=address.key_path, ask=self._ask)
-        if settings.alive_s:
-            watch = Watch(wire, heard, every_s=settings.alive_s, count=settings.alive_count)
-            self._cleanup.callback(watch.stop)
-        return wire
+        return wire, heard
 
     def _open(self, address: Address, settings: HostSettings, *, jumps: int) -> tuple[Any, Callable[[], str]]:
         """A socket, or what stands for one, and what the proxy said if there is one."""
@@ -214,6 +234,8 @@ def _through(settings: HostSettings, jumps: str) -> HostSettings:
 
 
 def _hang_up(wire: paramiko.Transport) -> None:
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # it may have hung up before
+        wire.sock.shutdown(socket.SHUT_RDWR)  # wakes its thread, which would else look up in a tenth of a second only
     wire.close()
     wire.join(5.0)
 

@@ -25,3 +25,4 @@ bench:
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/run_speed.py
 	$(BIN)/python benchmarks/run_build.py
+	$(BIN)/python benchmarks/run_push.py

@@ -14,7 +14,6 @@ import argparse
 import datetime as dt
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from build_time.stock import FLOWS
+from machine import machine
 from projects import write_project
 from zoo import ZOO, samples
 
@@ -127,7 +127,7 @@ def write(out: Path, runs: list[Run], settings: dict[str, object]) -> None:
     """Write every run and the table of their medians."""
     document = {
         "measured_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "machine": {"processor": _processor(), "cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()},
+        "machine": machine(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "settings": {key: str(value) for key, value in settings.items()},
         "runs": [asdict(run) for run in runs],
@@ -161,12 +161,6 @@ def _rounds(runs: list[Run], model: str, flows: set[str]) -> list[list[Run]]:
     """The runs of those flows, round by round."""
     numbers = sorted({run.round for run in runs if run.model == model})
     return [[run for run in runs if (run.model, run.round) == (model, one) and run.flow in flows] for one in numbers]
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(iter(names), platform.machine())
 
 
 if __name__ == "__main__":

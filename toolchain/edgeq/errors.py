@@ -874,7 +874,8 @@ class MissingSourcesError(HostToolError):
 
 _STATUS_HINTS = {
     75: "the model file may be damaged: build and deploy it again",
-    126: "it cannot be executed there: the target's processor may be another one, or the folder is mounted noexec",
+    126: "it cannot be executed there: the target's processor may be another one, or its file system is "
+    "mounted noexec: then set `root` of that device in ~/.config/edgeq/devices.toml to a folder on another one",
     127: "a library or the program itself is missing there: deploy again; its C library may be older than 2.28",
     132: "it met an instruction that the processor there does not have: check the device's emulated or real core",
     134: "the runtime gave up; its last words stand above",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -17,7 +18,9 @@ import pytest
 from android import FakeAdbServer, Phone
 
 from edgeq.device.adb import HOME, AdbTransport
+from edgeq.device.facts import read_facts
 from edgeq.device.inventory import ANDROID_ROOT, devices_file, open_device, require_device, serial_of, store_root
+from edgeq.device.place import read_place
 from edgeq.device.store import Store
 from edgeq.errors import (
     AdbServerAddressError,
@@ -326,6 +329,18 @@ def _await(path: Path) -> None:
     pytest.fail(f"{path} does not appear")
 
 
+def test_it_says_what_it_is_with_androids_programs(device: AdbTransport, tmp_path: Path) -> None:
+    (tmp_path / "bin" / "getprop").write_text("#!/bin/sh\n[ $1 = ro.product.model ] && echo 'Pixel 9'\n")
+    (tmp_path / "bin" / "getprop").chmod(0o755)
+    facts = read_facts(device)
+    assert facts.machine == platform.machine()
+    assert facts.model == "Pixel 9" or Path("/proc/device-tree/model").exists()
+    assert facts.ram_bytes
+    place = read_place(device, ANDROID_ROOT)
+    assert (place.problem, place.executes) == ("", True)
+    assert place.free_bytes
+
+
 # Files.
 
 
@@ -352,7 +367,7 @@ def test_a_place_that_cannot_be_written_is_told(device: AdbTransport, tmp_path: 
         device.put(tmp_path / "data", "/sys/edgeq/blobs/x")
 
 
-@pytest.mark.parametrize("tenth", range(10))
+@pytest.mark.parametrize("tenth", range(1, 10))
 def test_a_push_that_is_cut_leaves_the_old_file_and_goes_on_where_it_stopped(
     server: FakeAdbServer, phone: Phone, device: AdbTransport, tmp_path: Path, tenth: int
 ) -> None:

@@ -147,6 +147,13 @@ def test_a_64_bit_kernel_below_32_bit_programs_is_told(case: Case) -> None:
     assert "/lib/ld-linux-armhf.so.3" in said
 
 
+def test_android_is_told_that_it_has_no_runner_before_anything_is_pushed(case: Case) -> None:
+    case.facts = replace(case.facts, loaders=("/system/bin/linker64",), libc="")
+    with pytest.raises(IncompatibleDeviceError, match="/system/bin/linker64") as caught:
+        case.require()
+    assert "no runner for Android's C library" in caught.value.hint
+
+
 def test_a_build_for_a_core_with_the_dot_product_does_not_fit_one_without(case: Case) -> None:
     case.target = RPI5
     with pytest.raises(IncompatibleBuildError, match="asimddp") as caught:

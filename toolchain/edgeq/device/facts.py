@@ -19,7 +19,8 @@ section machine; machine=$(uname -m); echo "$machine"
 section kernel; uname -r
 unset OMP_NUM_THREADS OMP_THREAD_LIMIT  # GNU's nproc would tell these instead of the cores
 section cores; nproc 2>/dev/null
-section model; tr -d '\000' < /proc/device-tree/model 2>/dev/null; echo
+section model
+{ tr -d '\000' < /proc/device-tree/model || getprop ro.product.model; } 2>/dev/null; echo
 section governor; cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null
 section memory; cat /proc/meminfo 2>/dev/null
 section libc

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 import paramiko
 import pytest
 
+from edgeq.device.inventory import open_device
 from edgeq.device.ssh import SshTransport
 from edgeq.device.ssh_connection import Address
 from edgeq.errors import KeyRefusedError
+from edgeq.progress import Silent
+from edgeq.testing import sample_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,6 +130,18 @@ def test_a_password_is_asked_for_where_nothing_else_opens(
     SshTransport.connect(address, person).close()
     assert person.asked == ["pi@127.0.0.1's password: "] * 2
     assert door.seen.count(kind) == 2
+
+
+def test_who_sits_before_a_command_is_the_one_who_is_asked(serve: Callable[..., tuple[Address, Door]]) -> None:
+    address, _ = serve("password")
+
+    class Watched(Silent):
+        def ask(self, question: str) -> str:
+            assert question == "pi@127.0.0.1's password: "
+            return SECRET
+
+    with open_device(f"ssh://pi@127.0.0.1:{address.port}", sample_target(), progress=Watched()) as device:
+        assert device.name == f"ssh://pi@127.0.0.1:{address.port}"
 
 
 def test_a_password_that_is_wrong_is_asked_for_as_often_as_ssh_does(

@@ -139,8 +139,8 @@ class FakeAdbServer:
         status = process.wait()
         with out, contextlib.suppress(OSError):
             sock.sendall(_HEADER.pack(3, 1) + bytes([128 - status if status < 0 else status]))
-        _hang_up(sock)  # ends the feeder
-        feeder.join()
+            sock.shutdown(socket.SHUT_WR)
+        feeder.join()  # until the other side hangs up: closing on unread input would reset what was sent
 
     def _feed(self, sock: socket.socket, serial: str, phone: Phone, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None

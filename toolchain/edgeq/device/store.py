@@ -86,9 +86,10 @@ done
 ls -ln blobs | while read -r _ _ _ _ size rest; do
   if [ -n "$rest" ]; then echo "blob ${rest##* } $size"; fi
 done
+size() { stat -c %s -- "$1" 2>/dev/null || wc -c < "$1"; }  # wc may read all of it
 for part in blobs/.*.part; do
   if [ ! -s "$part" ]; then rm -f -- "$part"; continue; fi
-  name=${part#blobs/.}; echo "part ${name%.part} $(($(wc -c < "$part")))"
+  name=${part#blobs/.}; echo "part ${name%.part} $(($(size "$part")))"
 done
 for folder in deployments/*; do if [ -d "$folder" ]; then echo "deployment ${folder#deployments/}"; fi; done
 for pointer in current/*; do
@@ -183,13 +184,14 @@ for pointer in current/*; do
   fi
 done
 rm -f -- blobs/.*.part blobs/.*.edgeq-tmp
+size() { stat -c %s -- "$1" 2>/dev/null || wc -c < "$1"; }  # wc may read all of it
 for blob in blobs/*; do
   if [ -f "$blob" ]; then
     used=
     for file in deployments/*/*; do
       if [ "$blob" -ef "$file" ] || { [ "$links" = no ] && cmp -s -- "$blob" "$file"; }; then used=yes; break; fi
     done
-    if [ -z "$used" ]; then size=$(($(wc -c < "$blob"))); rm -f -- "$blob" && echo "freed ${blob#blobs/} $size"; fi
+    if [ -z "$used" ]; then size=$(($(size "$blob"))); rm -f -- "$blob" && echo "freed ${blob#blobs/} $size"; fi
   fi
 done
 exit 0

@@ -343,3 +343,25 @@ def test_an_emulated_board_gives_the_same_outputs_and_counts_instructions(deploy
     counts = [run.instructions or 0 for run in done.runs]
     assert min(counts) > 10_000
     assert max(counts) - min(counts) <= 0.01 * max(counts)
+
+
+def test_an_emulated_board_hashes_files_of_every_length_with_its_own_instructions(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    del deployed  # the machine has what builds a runner
+    built = bundle("executorch", "aarch64-linux-gnu", progress=Silent())
+    contents = {f"{size}.bin": random.Random(size).randbytes(size) for size in (0, 1, 55, 56, 63, 64, 65, 128, 200_003)}  # noqa: S311  # no secrets
+    try:
+        with open_device("board", load_target("rpi4"), progress=Silent()) as transport:
+            assert b"sha2" in transport.run(["cat", "/proc/cpuinfo"]).stdout
+            for name, path in built.files.items():
+                transport.put(path, f"hash-test/{name}", mode=0o755)
+            for name, content in contents.items():
+                (tmp_path / name).write_bytes(content)
+                transport.put(tmp_path / name, f"hash-test/{name}")
+            seen = hash_files(transport, folder="hash-test", executable=built.executable, names=list(contents))
+    except MissingToolError:
+        if "CI" in os.environ:
+            raise
+        pytest.skip("QEMU is not installed")
+    assert seen == {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from dataclasses import dataclass, replace
@@ -141,6 +142,23 @@ def test_another_signed_deployment_in_the_place_of_this_one_is_not_taken_for_it(
     shutil.copytree(first, second)
     setup.deploy(sign="ci", allow_older=True)
     assert read_manifest((second / "deployment.json").read_bytes(), where="it").id == second.name
+
+
+def test_what_is_active_is_refused_all_the_same_once_its_signer_is_not_trusted(setup: Setup) -> None:
+    setup.deploy()
+    setup.trust("ci")
+    with pytest.raises(UnsignedError):
+        setup.deploy()
+    signed = setup.deploy(sign="ci")
+    assert not signed.unchanged
+    for file in setup.folder(signed).iterdir():
+        os.utime(file, (1, 1))  # long before the note of the next
+    assert not setup.deploy(sign="ci").unchanged
+    assert setup.deploy(sign="ci").unchanged
+    setup.trust("other")
+    distrust_key(setup.device, ROOT, "ci")
+    with pytest.raises(UntrustedSignerError):
+        setup.deploy(sign="ci")
 
 
 def test_another_key_makes_another_deployment_of_the_same_blobs(setup: Setup) -> None:

@@ -105,11 +105,12 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     store = Store(transport, store_root(device))
     pointer = f"{_file_safe(manifest.model)}@{_file_safe(target.name)}"
     identity = _identity(manifest, target, files, sign)
+    admission = admit(manifest, transport, store, pointer=pointer, device=device, key=sign, allow_older=allow_older)
     last = _last(build, device)
-    if last is not None and last.id == identity and not verify and _is_still_active(store, pointer, last, progress):
+    known = last is not None and last.id == identity and admission.was_proven(last) and not verify
+    if last is not None and known and _is_still_active(store, pointer, last, progress):
         return DeployResult(deployment=last, transferred_bytes=0, unchanged=True)
     facts = read_facts(transport)
-    admission = admit(manifest, transport, store, pointer=pointer, device=device, key=sign, allow_older=allow_older)
     files |= _signature(build, admission, identity, target, files, bundles)
     deployment = _record(
         manifest, target, files, bundles, identity, admission.signed, device=device, facts=facts, store=store

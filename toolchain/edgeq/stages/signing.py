@@ -66,6 +66,10 @@ class Admission:
             write_bytes(folder / name, content)
         return {name: folder / name for name in contents}
 
+    def was_proven(self, before: Deployment) -> bool:
+        """Whether the runner there had nothing against that deployment, if the device trusts keys at all."""
+        return not self.trust.keys or (before.signed is not None and before.signed.verified)
+
     def verify(self, transport: Transport, deployment: Deployment, executable: str) -> None:
         """Let the runner on the device judge the deployment there, if a key is trusted there.
 

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from test_deploy_faults import CODE, PROJECT
 
+from edgeq import pipeline
 from edgeq.device import keyring
 from edgeq.device.inventory import open_device
 from edgeq.device.local import LocalTransport
@@ -26,14 +28,13 @@ from edgeq.device.trust import distrust_key, trust_key
 from edgeq.errors import MissingToolError, OlderDeploymentError, RunnerFailedError, UnsignedError
 from edgeq.files import cache_dir, sha256_file
 from edgeq.progress import Silent
-from edgeq.records import Manifest
 from edgeq.runner import bundle, verify
-from edgeq.stages.deploy import DeployResult, deploy
 from edgeq.target import load_target
-from edgeq.testing import tiny_build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from edgeq.stages.deploy import DeployResult
 
 
 TRIPLE = f"{platform.machine()}-linux-gnu"
@@ -232,80 +233,87 @@ def test_a_changed_byte_of_any_file_is_found_by_verify(signed: Signed) -> None:
         assert name in events[-1]["message"]
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "edgeq.toml").write_text(PROJECT)
+    (folder / "tiny.py").write_text(CODE)
+    done = _edgeq("build", folder, "--out", folder / "out", "--jobs", 1)
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
 @dataclass
-class Fleet:
-    """One device, and a build whose model's bytes are not looked at."""
+class Place:
+    """One device, and a build for it."""
 
     transport: Transport
-    build: Path
-    manifest: Manifest
-    triple: str
+    device: str
+    what: pipeline.Build
 
     def deploy(self, *, sign: str | None = "ci", allow_older: bool = False) -> DeployResult:
-        return deploy(
-            self.build,
-            self.manifest,
-            replace(load_target("rpi4"), triple=self.triple),
+        return pipeline.deploy(
+            self.what,
             self.transport,
-            {"executorch": bundle("executorch", self.triple, progress=Silent())},
-            device="board",
+            device=self.device,
             sign=keyring.signing_key(sign) if sign else None,
             allow_older=allow_older,
             progress=Silent(),
         )
 
-    def later(self) -> None:
-        name = self.manifest.artifacts[0].name
-        (self.build / name).write_bytes(b"another model")
-        first = replace(self.manifest.artifacts[0], sha256=sha256_file(self.build / name), size_bytes=13)
-        later = "2026-01-03T03:04:05+00:00"
-        self.manifest = replace(self.manifest, created_at=later, artifacts=(first, *self.manifest.artifacts[1:]))
+    def at(self, created_at: str) -> None:
+        """Make this a build of another time."""
+        self.what = replace(self.what, manifest=replace(self.what.manifest, created_at=created_at))
 
 
 @pytest.fixture(params=["local", "board"])
-def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
-    manifest = tiny_build(tmp_path / "build")
+def place(request: pytest.FixtureRequest, tmp_path: Path, built: Path) -> Iterator[Place]:
+    shutil.copytree(built, tmp_path / "build")
+    what = pipeline.read_build(tmp_path / "build")
     if request.param == "local":
-        yield Fleet(LocalTransport(tmp_path / "device"), tmp_path / "build", manifest, TRIPLE)
+        yield Place(LocalTransport(tmp_path / "device"), "local", what)
         return
+    rpi4 = load_target("rpi4")
     try:
-        with open_device("board", load_target("rpi4"), progress=Silent()) as transport:
-            yield Fleet(transport, tmp_path / "build", manifest, "aarch64-linux-gnu")
+        with open_device("board", rpi4, progress=Silent()) as transport:
+            yield Place(transport, "board", replace(what, target=rpi4))
     except MissingToolError:
         if "CI" in os.environ:
             raise
         pytest.skip("QEMU is not installed")
 
 
-def test_a_device_that_trusts_a_key_goes_through_a_life_of_deployments(fleet: Fleet) -> None:
-    transport, build, first_build = fleet.transport, fleet.build, fleet.manifest
+def test_a_device_that_trusts_a_key_goes_through_a_life_of_deployments(place: Place) -> None:
+    transport = place.transport
+    older, newer = place.what.manifest.created_at, "2127-01-03T03:04:05+00:00"
     trust_key(transport, ".edgeq", keyring.public_key("ci"))
     with pytest.raises(UnsignedError):
-        fleet.deploy(sign=None)
-    first = fleet.deploy()
+        place.deploy(sign=None)
+    first = place.deploy()
     assert first.deployment.signed is not None
     assert first.deployment.signed.verified
-    assert fleet.deploy().transferred_bytes == 0
+    again = place.deploy()
+    assert again.unchanged
+    assert again.transferred_bytes == 0
 
-    older = (build / "tiny.fp32.pte").read_bytes()
-    fleet.later()
-    second = fleet.deploy()
-    fleet.manifest = first_build
-    (build / "tiny.fp32.pte").write_bytes(older)
+    place.at(newer)
+    second = place.deploy()
+    assert second.transferred_bytes < 10_000, "the manifest and its signature, and no file of before"
+    place.at(older)
     with pytest.raises(OlderDeploymentError):
-        fleet.deploy()
-    pointer = transport.run(["cat", ".edgeq/current/tiny@rpi4"]).stdout.decode().split()
-    assert pointer[0] == second.deployment.id
+        place.deploy()
+    pointer = f".edgeq/current/tiny@{place.what.target.name}"
+    assert transport.run(["cat", pointer]).stdout.decode().split()[0] == second.deployment.id
 
     folder, program = second.deployment.root, "edgeq-runner-executorch"
     said = verify(transport, folder=folder, executable=program, trusted=".edgeq/trusted")
     assert (said.id, said.key) == (second.deployment.id, "ci.pub")
-    assert said.serial == serial_of("2026-01-03T03:04:05+00:00")
+    assert said.serial == serial_of(newer)
     with pytest.raises(RunnerFailedError) as caught:
         verify(transport, folder=folder, executable=program, trusted=".edgeq/trusted", not_before=said.serial + 1)
     assert caught.value.code == "replayed"
 
-    for name, code in (("tiny.int8-static.pte", "tampered"), ("deployment.json", "not_signed")):
+    for name, code in (("tiny.fp32.onnx", "tampered"), ("deployment.json", "not_signed")):
         script = 'cd "$1" && cp -p "$2" aside && chmod u+w "$2" && printf x | dd of="$2" bs=1 seek=9 conv=notrunc'
         assert transport.run(["/bin/sh", "-c", script, "sh", folder, name]).status == 0
         with pytest.raises(RunnerFailedError) as caught:
@@ -314,20 +322,22 @@ def test_a_device_that_trusts_a_key_goes_through_a_life_of_deployments(fleet: Fl
         script = 'cd "$1" && cat aside > "$2" && rm -f aside'
         assert transport.run(["/bin/sh", "-c", script, "sh", folder, name]).status == 0
 
-    assert fleet.deploy(allow_older=True).deployment.id == first.deployment.id
+    assert place.deploy(allow_older=True).deployment.id == first.deployment.id
     distrust_key(transport, ".edgeq", "ci")
-    assert fleet.deploy(sign=None).deployment.signed is None
+    assert place.deploy(sign=None).deployment.signed is None
 
 
 def _edgeq(*args: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "edgeq", *map(str, args)], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", "edgeq", *map(str, args)], capture_output=True, text=True, check=False, timeout=300
     )
 
 
-def test_the_commands_do_it_from_key_to_verified_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_do_it_from_key_to_verified_deployment(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    tiny_build(tmp_path / "build")
+    shutil.copytree(built, tmp_path / "build")
 
     made = json.loads(_edgeq("keys", "new", "release", "--json").stdout)
     assert made["fingerprint"].startswith("SHA256:")
@@ -338,8 +348,8 @@ def test_the_commands_do_it_from_key_to_verified_deployment(tmp_path: Path, monk
     assert made["public_key"] in _edgeq("keys", "show", "release").stdout
 
     assert _edgeq("keys", "trust", "release", "--device", "local").returncode == 0
-    trusted = json.loads(_edgeq("keys", "list", "--device", "local", "--json").stdout)
-    assert [key["name"] for key in trusted] == ["release"]
+    trusted = json.loads(_edgeq("keys", "list", "--device", "local", "--json").stdout)["trusted"]
+    assert trusted == [{"name": "release", "public_key": made["public_key"]}]
     refused = _edgeq("deploy", tmp_path / "build", "--device", "local", "--json")
     assert refused.returncode == 2
     assert "signed deployments only" in json.loads(refused.stdout)["error"]["message"]
@@ -354,7 +364,7 @@ def test_the_commands_do_it_from_key_to_verified_deployment(tmp_path: Path, monk
     assert signed["fingerprint"] == made["fingerprint"]
 
     assert _edgeq("keys", "distrust", "release", "--device", "local").returncode == 0
-    assert json.loads(_edgeq("keys", "list", "--device", "local", "--json").stdout) == []
+    assert json.loads(_edgeq("keys", "list", "--device", "local", "--json").stdout)["trusted"] == []
     body = by_path.read_text().splitlines()[1]
     assert not [
         path for path in (tmp_path / ".edgeq").rglob("*") if path.is_file() and body in path.read_text("latin-1")

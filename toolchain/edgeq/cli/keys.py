@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import click
 
-from edgeq.cli.options import DEVICE_HELP, examples, shows
+from edgeq.cli.fleet import on_devices
+from edgeq.cli.options import DEVICE_HELP, board_target_option, examples, shows
 from edgeq.device import keyring
-from edgeq.device.inventory import BOARD, open_device, store_root
+from edgeq.device.inventory import default_target, devices_of, open_device, store_root
 from edgeq.device.store import Store
 from edgeq.device.trust import distrust_key, read_trust, trust_key
 from edgeq.target import load_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from edgeq.cli.terminal import Terminal
     from edgeq.device.transport import Transport
-
-_ANY_TARGET = "host"
+    from edgeq.progress import Progress
 
 _device_option = click.option("--device", required=True, help=DEVICE_HELP)
-_target_option = click.option("--target", help="Whose emulated board `--device board` is.")
 
 
 @click.group(
@@ -57,7 +55,7 @@ def new(terminal: Terminal, name: str) -> None:
 
 @command.command("list", epilog=examples("edgeq keys list", "edgeq keys list --device pi --json"))
 @click.option("--device", help=f"The keys that it trusts, instead of those that are here. {DEVICE_HELP}")
-@_target_option
+@board_target_option
 @shows
 def list_(terminal: Terminal, device: str | None, target: str | None) -> None:
     """List the keys that are here, or those that a device trusts."""
@@ -69,13 +67,7 @@ def list_(terminal: Terminal, device: str | None, target: str | None) -> None:
         ]
         terminal.result([_shown(key) for key in keys], "\n".join(lines) or "no key is here; make one: edgeq keys new")
         return
-    with _open(terminal, device, target) as (transport, root):
-        trusted = read_trust(transport, root).keys
-    terminal.result(
-        [{"name": name, "public_key": line} for name, line in sorted(trusted.items())],
-        "\n".join(f"{name}  {line}" for name, line in sorted(trusted.items()))
-        or f"{device} trusts no key: it takes every deployment",
-    )
+    _on_each(terminal, device, target, lambda _transport, _root: None)
 
 
 @command.command(epilog=examples("edgeq keys show ci", "edgeq keys show ./ci.pub --json"))
@@ -87,46 +79,53 @@ def show(terminal: Terminal, key: str) -> None:
     terminal.result(_shown(found), f"{found.line}\n{found.fingerprint}")
 
 
-@command.command(epilog=examples("edgeq keys trust ci --device pi", "edgeq keys trust ./ci.pub --device kitchen"))
+@command.command(epilog=examples("edgeq keys trust ci --device pi", "edgeq keys trust ./ci.pub --device kitchen,hall"))
 @click.argument("key")
 @_device_option
-@_target_option
+@board_target_option
 @shows
 def trust(terminal: Terminal, key: str, device: str, target: str | None) -> None:
     """Let a device trust KEY (a name, or the path of a .pub file): from then on it takes signed deployments only."""
     found = keyring.public_key(key)
-    with _open(terminal, device, target) as (transport, root):
-        trust_key(transport, root, found)
-    terminal.result({**_shown(found), "device": device}, f"{device} trusts {found.name} ({found.fingerprint})")
+    _on_each(terminal, device, target, lambda transport, root: trust_key(transport, root, found))
 
 
 @command.command(epilog=examples("edgeq keys distrust ci --device pi"))
 @click.argument("name")
 @_device_option
-@_target_option
+@board_target_option
 @shows
 def distrust(terminal: Terminal, name: str, device: str, target: str | None) -> None:
     """Take the key NAME from those that a device trusts; one that trusts none takes every deployment."""
-    with _open(terminal, device, target) as (transport, root):
-        distrust_key(transport, root, name)
-        left = sorted(read_trust(transport, root).keys)
-    terminal.result(
-        {"name": name, "device": device, "trusted": left},
-        f"{device} does not trust {name} any more; "
-        + (f"it trusts {', '.join(left)}" if left else "it trusts no key now and takes every deployment"),
-    )
+    _on_each(terminal, device, target, lambda transport, root: distrust_key(transport, root, name))
 
 
-@contextlib.contextmanager
-def _open(terminal: Terminal, device: str, target: str | None) -> Iterator[tuple[Transport, str]]:
-    """A way to a device, and the folder of edgeq there."""
-    if device == BOARD and target is None:
-        raise click.UsageError("--device board needs --target, whose emulated board it is")
-    with (
-        terminal.progress() as progress,
-        open_device(device, load_target(target or _ANY_TARGET), lasting=True, progress=progress) as transport,
-    ):
-        yield transport, Store(transport, store_root(device)).root
+def _on_each(terminal: Terminal, device: str, target: str | None, change: Callable[[Transport, str], None]) -> None:
+    """Change what devices trust, and show what each of them trusts then."""
+
+    def work(one: str, progress: Progress) -> dict[str, str]:
+        facts = load_target(target or default_target(one))
+        with open_device(one, facts, lasting=True, progress=progress) as transport:
+            root = Store(transport, store_root(one)).root
+            change(transport, root)
+            return read_trust(transport, root).keys
+
+    devices = devices_of(device)
+    if len(devices) > 1:
+        on_devices(terminal, devices, work, canary=None, data=_trusted, text=_said)
+        return
+    (device,) = devices
+    with terminal.progress() as progress:
+        keys = work(device, progress)
+    terminal.result({"device": device, **_trusted(keys)}, f"{device} {_said(keys)}")
+
+
+def _trusted(keys: dict[str, str]) -> dict[str, object]:
+    return {"trusted": [{"name": name, "public_key": line} for name, line in sorted(keys.items())]}
+
+
+def _said(keys: dict[str, str]) -> str:
+    return f"trusts {', '.join(sorted(keys))}" if keys else "trusts no key: it takes every deployment"
 
 
 def _shown(key: keyring.PublicKey) -> dict[str, str]:

@@ -365,3 +365,67 @@ def test_an_emulated_board_hashes_files_of_every_length_with_its_own_instruction
             raise
         pytest.skip("QEMU is not installed")
     assert seen == {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+
+
+def test_a_device_that_runs_out_of_memory_refuses_and_does_not_crash(deployed: Deployed) -> None:
+    codes = set()
+    for megabytes in (4, 6, 8, 12, 16, 1024):
+        starved = deployed.path("starved-onnxruntime")
+        starved.write_text(
+            f'#!/bin/sh\nexec prlimit --data={megabytes << 20} "${{0%/*}}/edgeq-runner-onnxruntime" "$@"\n'
+        )
+        starved.chmod(0o755)
+        try:
+            deployed.execute("fp32.onnx", SAMPLES[:1], executable=starved.name)
+        except RunnerFailedError as error:
+            codes.add(error.code)
+        else:
+            codes.add("done")
+    assert codes >= {"out_of_memory", "done"}
+    assert codes <= {"out_of_memory", "cannot_load", "done"}
+
+
+@pytest.mark.parametrize("engine", ["executorch", "onnxruntime"])
+def test_no_command_line_and_no_input_makes_a_runner_crash(deployed: Deployed, engine: str) -> None:
+    model = "xnnpack.pte" if engine == "executorch" else "fp32.onnx"
+    rng = random.Random(11)  # noqa: S311  # what a stranger might say, not secrets
+    numbers = [
+        "0",
+        "1",
+        "2",
+        "-1",
+        "256",
+        "257",
+        "18446744073709551615",
+        "99999999999999999999",
+        "1e3",
+        "0x10",
+        "",
+        " 1",
+    ]
+    shapes = [
+        "1x3x16x16",
+        "scalar",
+        "1x3x16",
+        "0x3x16x16",
+        "9223372036854775807x2",
+        "1x3x16x16,1",
+        "x",
+        ",",
+        "1x-3x16x16",
+    ]
+    strange = ["--", "-", "--model", "--threads=2", "hash", "ü", "%n%s", "a" * 5000, "--profile", "--instructions"]
+    for _ in range(150):
+        words = ["run", "--model", f"d/{model}"]
+        for _ in range(rng.randrange(4)):
+            option, values = rng.choice(
+                [("--threads", numbers), ("--repeats", numbers), ("--sample-bytes", numbers), ("--shapes", shapes)]
+            )
+            words += [option, rng.choice(values)]
+        if rng.random() < 0.3:
+            words.insert(rng.randrange(len(words) + 1), rng.choice(strange))
+        size = SAMPLES[0].nbytes
+        data = rng.randbytes(rng.choice([0, 1, size - 1, size, size + 1, 3 * size]))
+        done = deployed.transport.run([f"d/edgeq-runner-{engine}", *words], stdin=(data,), timeout_s=30)
+        assert done.status == 0 or 64 <= done.status <= 74, (words, done)
+        assert b'"crashed"' not in done.stdout, words

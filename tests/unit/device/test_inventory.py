@@ -9,6 +9,7 @@ from edgeq.device.inventory import (
     default_target,
     devices_file,
     devices_of,
+    inventory,
     known_devices,
     open_device,
     require_device,
@@ -135,3 +136,16 @@ def test_an_emulated_board_of_another_target_is_a_device_of_its_own() -> None:
     assert default_target("kitchen") == default_target("local") == "host"
     with pytest.raises(UnknownNameError, match="rpi33"):
         require_device("board:rpi33", sample_target())
+
+
+def test_the_inventory_says_the_way_to_every_name_without_going_there() -> None:
+    _write(
+        '[kitchen]\nhost = "10.0.0.7"\nuser = "pi"\nport = 2222\nroot = "/data/edgeq"\n'
+        '[phone]\nhost = "adb://0123"\n[house]\ndevices = ["kitchen", "phone"]\n'
+    )
+    found = {one.name: one for one in inventory()}
+    assert (found["kitchen"].way, found["kitchen"].what, found["kitchen"].root) == (
+        "ssh", "pi@10.0.0.7:2222", "/data/edgeq",
+    )  # fmt: skip
+    assert (found["phone"].way, found["house"].way, found["house"].what) == ("adb", "group", "kitchen, phone")
+    assert (found["balcony"].way, found["local"].way, found["board"].way) == ("ssh", "local", "board")

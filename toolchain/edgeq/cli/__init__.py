@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "keys": "make the keys that sign deployments, and tell devices which to trust",
     "board": "start, stop and enter emulated boards",
     "doctor": "say what is missing here and on a device, and how to mend it",
+    "devices": "list what --device may name",
     "targets": "list the boards edgeq knows facts of",
     "runner": "build the native runner, renew its pins",
     "completion": "print the shell's completion script",

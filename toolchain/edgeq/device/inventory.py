@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgeq.device import board
 from edgeq.device.adb import HOME as ANDROID_HOME
@@ -73,6 +73,42 @@ def entries() -> dict[str, DeviceEntry]:
         if bool(found[name].host) == bool(found[name].devices):
             raise BadDeviceNameError(name, f"{path} must give it either a host or devices")
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A name that ``--device`` takes: the ``way`` to it, ``what`` it is, and where edgeq's files lie there."""
+
+    name: str
+    way: Literal["local", "board", "ssh", "adb", "group"]
+    what: str
+    root: str
+
+
+def inventory() -> tuple[Known, ...]:
+    """Every name of :func:`known_devices` and each emulated board that runs, with what is known without going there."""
+    running = [
+        Known(name=f"{_BOARD_OF}{one.target}", way="board", what=f"runs, port {one.port}", root=DEFAULT_ROOT)
+        for one in board.running()
+    ]
+    return (*map(_known, known_devices()), *running)
+
+
+def _known(name: str) -> Known:
+    entry = entries().get(name)
+    if entry is not None and entry.devices:
+        return Known(name=name, way="group", what=", ".join(entry.devices), root="")
+    if name == LOCAL:
+        return Known(name=name, way="local", what="this machine", root=store_root(name))
+    if name == BOARD:
+        return Known(name=name, way="board", what="the emulated board of the build's target", root=store_root(name))
+    if name == ADB:
+        return Known(name=name, way="adb", what="the only Android device", root=store_root(name))
+    host = "a Host of ~/.ssh/config" if entry is None else entry.host
+    user, port = (None, None) if entry is None else (entry.user, entry.port)
+    address = f"{user}@{host}" if user else host
+    way: Literal["adb", "ssh"] = "adb" if host.startswith(_ADB_SCHEME) else "ssh"
+    return Known(name=name, way=way, what=f"{address}:{port}" if port else address, root=store_root(name))
 
 
 def known_devices() -> tuple[str, ...]:

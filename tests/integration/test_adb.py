@@ -44,6 +44,14 @@ AWKWARD = "a folder/quote' double\" \n $(true) ü -x, y"
 SERIAL = "R58M"
 
 
+@pytest.fixture(autouse=True)
+def _hangups_are_heard() -> Iterator[None]:
+    """A shell cannot trap what was ignored when it began, as under nohup; a device's can."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def phone(tmp_path: Path) -> Phone:
     (tmp_path / "phone").mkdir()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import paramiko
 import pytest
 
 from edgeq.device.inventory import address_of
@@ -426,6 +427,15 @@ def test_an_error_of_the_stream_reaches_the_caller(device: SshTransport) -> None
     with pytest.raises(ValueError, match="ended early"):
         device.run(["cat"], stdin=broken())
     assert device.run(["echo", "still"]).stdout == b"still\n"
+
+
+def test_a_channel_whose_opening_was_interrupted_does_not_keep_the_connection(device: SshTransport) -> None:
+    wire = device._connection.wire
+    half_open = paramiko.Channel(4321)
+    wire._channels.put(4321, half_open)  # where Ctrl-C leaves it: listed, and not yet told of its transport
+    device.close()
+    assert not wire.is_alive()
+    assert wire.sock.fileno() == -1
 
 
 def test_a_cut_connection_is_an_error_and_the_program_does_not_outlive_it(server: Sshd, device: SshTransport) -> None:

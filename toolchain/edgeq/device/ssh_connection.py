@@ -234,6 +234,10 @@ def _through(settings: HostSettings, jumps: str) -> HostSettings:
 
 
 def _hang_up(wire: paramiko.Transport) -> None:
+    for channel in list(wire._channels.values()):  # noqa: SLF001  # paramiko has no other way to ask
+        if channel.transport is None:
+            # Ctrl-C came while paramiko opened it: it is listed, and closing it would need what it was not told yet.
+            channel._set_transport(wire)  # noqa: SLF001  # as above
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # it may have hung up before
         wire.sock.shutdown(socket.SHUT_RDWR)  # wakes its thread, which would else look up in a tenth of a second only
     wire.close()

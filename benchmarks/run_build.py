@@ -75,7 +75,7 @@ def main() -> None:
             _write(project.with_name(f"{model}-least"), model, chosen.calibration, 2)
             for number in range(chosen.rounds):
                 runs += _round(project, model, number)
-                write(chosen.out, runs, vars(chosen))
+                write(chosen.out, runs, {name: value for name, value in vars(chosen).items() if name != "out"})
     print((chosen.out / "results.md").read_text())
 
 

@@ -10,7 +10,7 @@ import click
 from edgeq import pipeline
 from edgeq.cli import options
 from edgeq.cli.fleet import canary_option, on_devices
-from edgeq.device.inventory import BOARD, devices_of
+from edgeq.device.inventory import BOARD
 from edgeq.device.keyring import signing_key
 from edgeq.schema import to_data
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgeq.cli.terminal import Terminal
+    from edgeq.pipeline import Build
     from edgeq.progress import Progress
     from edgeq.stages.deploy import DeployResult
     from edgeq.stages.store import Held
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--allow-older", is_flag=True, help="Go back to an older build on a device that takes signed ones only.")
 @options.board_target_option
 @options.shows
-def command(  # the options of a command
+def command(
     terminal: Terminal,
     *,
     build: Path | None,
@@ -64,9 +65,8 @@ def command(  # the options of a command
     """
     if (build is None) != listing:
         raise click.UsageError("name a BUILD, or say --list")
-    devices = devices_of(device)
     if build is None:
-        _list(terminal, devices, target)
+        _list(terminal, device, target)
         return
     key = signing_key(sign) if sign else None
     what = pipeline.read_build(build)
@@ -77,20 +77,21 @@ def command(  # the options of a command
                 what, transport, device=one, sign=key, allow_older=allow_older, verify=verify, progress=progress
             )
 
-    if len(devices) > 1:
-        on_devices(terminal, devices, work, canary=canary, data=_data, text=_sent)
-        return
-    (device,) = devices
-    with terminal.progress() as progress:
-        done = work(device, progress)
-    text = f"{done.deployment.model} is active on {device} ({_sent(done)}); next: edgeq bench {build} --device {device}"
+    on_devices(
+        terminal, device, work, canary=canary, data=_data, text=_sent, alone=lambda one, done: _told(what, one, done)
+    )
+
+
+def _told(what: Build, device: str, done: DeployResult) -> str:
+    model = done.deployment.model
+    text = f"{model} is active on {device} ({_sent(done)}); next: edgeq bench {what.path} --device {device}"
     signed = done.deployment.signed
     if signed:
         checked = "which the device trusts" if signed.verified else "and the device trusts no key yet: edgeq keys trust"
         text += f"\nsigned by {signed.key} ({signed.fingerprint}), {checked}"
     if device == BOARD:
         text += f"\nthe board runs on; stop it with: edgeq board stop {what.target.name}"
-    terminal.result(_data(done), text)
+    return text
 
 
 def _data(done: DeployResult) -> dict[str, object]:
@@ -104,27 +105,21 @@ def _sent(done: DeployResult) -> str:
     return f"{done.transferred_bytes / 1e6:.1f} MB sent" if done.transferred_bytes else "nothing had to be sent"
 
 
-def _list(terminal: Terminal, devices: tuple[str, ...], target: str | None) -> None:
+def _list(terminal: Terminal, device: str, target: str | None) -> None:
     def work(one: str, progress: Progress) -> tuple[Held, ...]:
         return pipeline.held(one, target=target, progress=progress)
 
     def data(found: tuple[Held, ...]) -> dict[str, object]:
         return {"deployments": [to_data(one) for one in found]}
 
-    if len(devices) > 1:
-        on_devices(terminal, devices, work, canary=None, data=data, text=_active)
-        return
-    (device,) = devices
-    with terminal.progress() as progress:
-        found = work(device, progress)
-    terminal.result(data(found), lambda: _table(found, device))
+    on_devices(terminal, device, work, data=data, text=_active, alone=_table)
 
 
 def _active(found: tuple[Held, ...]) -> str:
     return ", ".join(f"{one.name} {one.id}" for one in found if one.active) or "no deployment"
 
 
-def _table(found: tuple[Held, ...], device: str) -> Table | str:
+def _table(device: str, found: tuple[Held, ...]) -> Table | str:
     if not found:
         return f"{device} holds no deployment"
     from rich.table import Table  # noqa: PLC0415  # --json does without

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import traceback
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from edgeq.cli.terminal import explained
+from edgeq.device.inventory import devices_of
 from edgeq.errors import DeviceError
-from edgeq.stages.fleet import Outcome, on_each
+from edgeq.stages.fleet import Outcome, Result, on_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from rich.console import RenderableType
     from rich.table import Table
 
-    from edgeq.cli.terminal import Terminal
+    from edgeq.cli.terminal import Failure, Terminal
     from edgeq.progress import Progress
 
 _MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[yellow]-[/]"}
@@ -31,33 +32,43 @@ canary_option = click.option(
 )
 
 
-def on_devices(  # the work and how it is shown
+def on_devices(
     terminal: Terminal,
-    devices: Sequence[str],
-    work: Callable[[str, Progress], Any],
+    named: str,
+    work: Callable[[str, Progress], Result],
     *,
-    canary: int | None,
-    data: Callable[[Any], dict[str, object]],
-    text: Callable[[Any], str],
+    data: Callable[[Result], dict[str, object]],
+    text: Callable[[Result], str],
+    alone: Callable[[str, Result], RenderableType],
+    canary: int | None = None,
 ) -> None:
-    """Do ``work`` on every device, show it, and leave with 0 only if all are done.
+    """Do ``work`` on each device that ``--device`` named, and show it.
 
-    ``data`` and ``text`` are what is said of a device that is done. The exit
-    status is that of the failures if they have one in common, else a
+    Of a single one the result is shown as ``data`` or ``alone(device,
+    result)``, and its error as any other. Of several each has a row with
+    ``data`` or ``text``, and the command leaves with 0 only if all are done:
+    else with the status of the failures if they have one in common, or a
     device's.
     """
+    devices = devices_of(named)
+    if len(devices) == 1:
+        (device,) = devices
+        with terminal.progress() as progress:
+            result = work(device, progress)
+        terminal.result(data(result), lambda: alone(device, result))
+        return
     with _watching(terminal) as watch:
         outcomes = on_each(devices, work, canary=canary or 0, watch=watch)
-    rows = [_row(outcome, data) for outcome in outcomes]
-    terminal.result({"devices": rows}, lambda: _summary(outcomes, text))
+    failures = {one.device: explained(one.error) for one in outcomes if one.error is not None}
+    rows = [_row(outcome, failures.get(outcome.device), data) for outcome in outcomes]
+    terminal.result({"devices": rows}, lambda: _summary(outcomes, failures, text))
     codes = {row["exit_code"] for row in rows if row["exit_code"] is not None} - {0}
     if codes:
         raise click.exceptions.Exit(codes.pop() if len(codes) == 1 else DeviceError.exit_code)
 
 
-def _row(outcome: Outcome[Any], data: Callable[[Any], dict[str, object]]) -> dict[str, Any]:
+def _row(outcome: Outcome[Any], failure: Failure | None, data: Callable[[Any], dict[str, object]]) -> dict[str, Any]:
     """The record of one device; ``exit_code`` is what the command would have left with there, None if skipped."""
-    failure = None if outcome.error is None else explained(outcome.error)
     return {
         "device": outcome.device,
         "state": outcome.state,
@@ -68,7 +79,7 @@ def _row(outcome: Outcome[Any], data: Callable[[Any], dict[str, object]]) -> dic
     }
 
 
-def _summary(outcomes: Sequence[Outcome[Any]], text: Callable[[Any], str]) -> Table:
+def _summary(outcomes: Sequence[Outcome[Any]], failures: Mapping[str, Failure], text: Callable[[Any], str]) -> Table:
     from rich.table import Table  # noqa: PLC0415  # --json does without
     from rich.text import Text  # noqa: PLC0415  # as above
 
@@ -76,8 +87,8 @@ def _summary(outcomes: Sequence[Outcome[Any]], text: Callable[[Any], str]) -> Ta
     for column in ("", "device", "", "seconds"):
         table.add_column(column, overflow="fold")
     for outcome in outcomes:
-        if outcome.error is not None:
-            failure = explained(outcome.error)
+        failure = failures.get(outcome.device)
+        if failure is not None:
             said = f"{failure.message}\n{failure.hint}".strip()
         else:
             said = text(outcome.result) if outcome.state == "done" else "skipped, as a device before it failed"
@@ -108,8 +119,6 @@ class _Lines:
         """Nothing: the next step says that this one is over."""
 
     def ended(self, outcome: Outcome[Any]) -> None:
-        if outcome.error is not None and explained(outcome.error).exit_code == 1:
-            traceback.print_exception(outcome.error)
         self._say(outcome.device, outcome.state if outcome.error is None else f"failed: {outcome.error}")
 
     def close(self) -> None:

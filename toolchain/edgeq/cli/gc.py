@@ -9,7 +9,6 @@ import click
 from edgeq import pipeline
 from edgeq.cli import options
 from edgeq.cli.fleet import on_devices
-from edgeq.device.inventory import devices_of
 from edgeq.schema import to_data
 
 if TYPE_CHECKING:
@@ -43,14 +42,7 @@ def command(terminal: Terminal, device: str, keep: int, target: str | None) -> N
     def work(one: str, progress: Progress) -> Freed:
         return pipeline.clean_up(one, keep=keep, target=target, progress=progress)
 
-    devices = devices_of(device)
-    if len(devices) > 1:
-        on_devices(terminal, devices, work, canary=None, data=to_data, text=_said)
-        return
-    (device,) = devices
-    with terminal.progress() as progress:
-        done = work(device, progress)
-    terminal.result(to_data(done), _said(done))
+    on_devices(terminal, device, work, data=to_data, text=_said, alone=lambda _, done: _said(done))
 
 
 def _said(done: Freed) -> str:

@@ -9,7 +9,7 @@ import click
 from edgeq.cli.fleet import on_devices
 from edgeq.cli.options import DEVICE_HELP, board_target_option, examples, shows
 from edgeq.device import keyring
-from edgeq.device.inventory import default_target, devices_of, open_device, store_root
+from edgeq.device.inventory import default_target, open_device, store_root
 from edgeq.device.store import Store
 from edgeq.device.trust import distrust_key, read_trust, trust_key
 from edgeq.target import load_target
@@ -110,14 +110,7 @@ def _on_each(terminal: Terminal, device: str, target: str | None, change: Callab
             change(transport, root)
             return read_trust(transport, root).keys
 
-    devices = devices_of(device)
-    if len(devices) > 1:
-        on_devices(terminal, devices, work, canary=None, data=_trusted, text=_said)
-        return
-    (device,) = devices
-    with terminal.progress() as progress:
-        keys = work(device, progress)
-    terminal.result({"device": device, **_trusted(keys)}, f"{device} {_said(keys)}")
+    on_devices(terminal, device, work, data=_trusted, text=_said, alone=lambda one, keys: f"{one} {_said(keys)}")
 
 
 def _trusted(keys: dict[str, str]) -> dict[str, object]:

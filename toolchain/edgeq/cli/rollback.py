@@ -9,7 +9,6 @@ import click
 from edgeq import pipeline
 from edgeq.cli import options
 from edgeq.cli.fleet import canary_option, on_devices
-from edgeq.device.inventory import devices_of
 from edgeq.schema import to_data
 
 if TYPE_CHECKING:
@@ -40,14 +39,15 @@ def command(terminal: Terminal, name: str, device: str, canary: int | None, targ
     def work(one: str, progress: Progress) -> RolledBack:
         return pipeline.roll_back(one, name, target=target, progress=progress)
 
-    devices = devices_of(device)
-    if len(devices) > 1:
-        on_devices(terminal, devices, work, canary=canary, data=to_data, text=_said)
-        return
-    (device,) = devices
-    with terminal.progress() as progress:
-        done = work(device, progress)
-    terminal.result(to_data(done), f"on {device} {_said(done)}")
+    on_devices(
+        terminal,
+        device,
+        work,
+        canary=canary,
+        data=to_data,
+        text=_said,
+        alone=lambda one, done: f"on {one} {_said(done)}",
+    )
 
 
 def _said(done: RolledBack) -> str:

@@ -51,7 +51,8 @@ class Terminal:
         if self.as_json:
             self.out.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
         else:
-            self.console(self.out).print(shown() if callable(shown) else shown, soft_wrap=isinstance(shown, str))
+            made = shown() if callable(shown) else shown
+            self.console(self.out).print(made, soft_wrap=isinstance(made, str))
         self.out.flush()
 
     def console(self, stream: IO[str]) -> Console:

@@ -91,22 +91,9 @@ class AdbTransport(ShellTransport):
             )
         return cls(name, server, serial)
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: Iterable[bytes] = (),
-        on_stdout: Callable[[bytes], None] | None = None,
-        env: Mapping[str, str] | None = None,
-        timeout_s: float = 60.0,
-    ) -> Completed:
-        """Run a program and wait for it."""
-        settings = ["env", *(f"{key}={value}" for key, value in env.items())] if env else []
+    def _command(self, argv: Sequence[str]) -> Sequence[str]:
         # Before Android 10 there is no /bin; the shell is on the path of every release.
-        words = ["sh" if argv[0] == "/bin/sh" else argv[0], *argv[1:]]
-        return self._exec(
-            [*settings, *words], stdin=stdin, on_stdout=on_stdout, timeout_s=timeout_s, doing=f"{argv[0]} ran"
-        )
+        return ["sh" if argv[0] == "/bin/sh" else argv[0], *argv[1:]]
 
     def close(self) -> None:
         """Nothing is held between calls."""

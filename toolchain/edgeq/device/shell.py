@@ -10,7 +10,7 @@ from edgeq.errors import DeviceDiskFullError, RemoteFileError, UnwritableDeviceE
 from edgeq.files import atomic_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from edgeq.device.transport import Completed
@@ -45,7 +45,7 @@ What the device refuses (a full disk) is removed, what was cut is kept to go on 
 
 
 class ShellTransport(ABC):
-    """The files of a :class:`~edgeq.device.transport.Transport` whose programs are started by a shell."""
+    """A :class:`~edgeq.device.transport.Transport` whose programs a shell starts, and whose files go through it."""
 
     name: str
 
@@ -71,6 +71,24 @@ class ShellTransport(ABC):
             )
             if done.status:
                 raise RemoteFileError(self.name, remote, _last_line(done))
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Iterable[bytes] = (),
+        on_stdout: Callable[[bytes], None] | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = 60.0,
+    ) -> Completed:
+        """Run a program and wait for it."""
+        settings = ["env", *(f"{key}={value}" for key, value in env.items())] if env else []
+        command = [*settings, *self._command(argv)]
+        return self._exec(command, stdin=stdin, on_stdout=on_stdout, timeout_s=timeout_s, doing=f"{argv[0]} ran")
+
+    @abstractmethod
+    def _command(self, argv: Sequence[str]) -> Sequence[str]:
+        """What is started so that the program ``argv`` runs."""
 
     @abstractmethod
     def _exec(

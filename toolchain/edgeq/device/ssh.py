@@ -14,7 +14,7 @@ from edgeq.device.transport import Completed
 from edgeq.errors import ConnectionLostError, DeviceSilentError, NoShellError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 _CHUNK = 1 << 18
 _OPEN_TIMEOUT_S = 30.0
@@ -57,19 +57,8 @@ class SshTransport(ShellTransport):
         """
         return cls(address.name, Connection(address, ask))
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: Iterable[bytes] = (),
-        on_stdout: Callable[[bytes], None] | None = None,
-        env: Mapping[str, str] | None = None,
-        timeout_s: float = 60.0,
-    ) -> Completed:
-        """Run a program and wait for it."""
-        settings = ["env", *(f"{key}={value}" for key, value in env.items())] if env else []
-        supervised = ["sh", "-c", _SUPERVISED, "sh", *settings, *argv]
-        return self._exec(supervised, stdin=stdin, on_stdout=on_stdout, timeout_s=timeout_s, doing=f"{argv[0]} ran")
+    def _command(self, argv: Sequence[str]) -> Sequence[str]:
+        return ["sh", "-c", _SUPERVISED, "sh", *argv]
 
     def close(self) -> None:
         """Hang up; a second call does nothing."""

@@ -106,9 +106,8 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     pointer = f"{_file_safe(manifest.model)}@{_file_safe(target.name)}"
     identity = _identity(manifest, target, files, sign)
     admission = admit(manifest, transport, store, pointer=pointer, device=device, key=sign, allow_older=allow_older)
-    last = _last(build, device)
-    known = last is not None and last.id == identity and admission.was_proven(last) and not verify
-    if last is not None and known and _is_still_active(store, pointer, last, progress):
+    last = None if verify else _last(build, device, identity)
+    if last is not None and admission.was_proven(last) and _is_still_active(store, pointer, last, progress):
         return DeployResult(deployment=last, transferred_bytes=0, unchanged=True)
     facts = read_facts(transport)
     files |= _signature(build, admission, identity, target, files, bundles)
@@ -128,12 +127,13 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     return DeployResult(deployment=deployment, transferred_bytes=transferred)
 
 
-def _last(build: Path, device: str) -> Deployment | None:
-    """What was last deployed there from here, if that is known."""
+def _last(build: Path, device: str, identity: str) -> Deployment | None:
+    """What was last deployed there from here, if that is known and was this one."""
     try:
-        return read_deployment(build, device)
+        last = read_deployment(build, device)
     except ConfigError:
         return None
+    return last if last.id == identity else None
 
 
 def _is_still_active(store: Store, pointer: str, deployment: Deployment, progress: Progress) -> bool:

@@ -266,7 +266,7 @@ std::string SealedModel(const std::string& path, const std::string& trusted, con
   }
   Descriptor copy(memfd_create("model", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (copy.number() < 0) {
-    throw Failure(Code::kOutOfMemory, std::string("no file can be made in memory: ") + std::strerror(errno));
+    throw Failure(Code::kCannotLoad, std::string("no file can be made in memory: ") + std::strerror(errno));
   }
   CheckFile(path, model->second, copy.number());
   if (fcntl(copy.number(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0) {

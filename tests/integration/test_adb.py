@@ -16,6 +16,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from android import FakeAdbServer, Phone
+from device_help import (
+    ends_with_a_program_that_reads_nothing,
+    is_not_blocked_by_a_flood_on_stderr,
+    passes_an_error_of_the_stream_on,
+    streams_50_mb_both_ways,
+)
 
 from edgeq.device.adb import HOME, AdbTransport
 from edgeq.device.facts import read_facts
@@ -268,25 +274,15 @@ def test_programs_start_where_android_lets_them_write(device: AdbTransport, phon
 
 
 def test_50_mb_stream_through_a_program_both_ways(device: AdbTransport) -> None:
-    chunk = os.urandom(1 << 20)
-    received = bytearray()
-    done = device.run(["cat"], stdin=(chunk for _ in range(50)), on_stdout=received.extend)
-    assert done.status == 0
-    assert received == chunk * 50
+    streams_50_mb_both_ways(device)
 
 
 def test_a_program_that_floods_stderr_before_it_reads_does_not_block(device: AdbTransport) -> None:
-    script = "head -c 20000000 /dev/zero >&2; wc -c"
-    done = device.run(["sh", "-c", script], stdin=(bytes(1 << 20) for _ in range(8)))
-    assert int(done.stdout) == 8 << 20
+    is_not_blocked_by_a_flood_on_stderr(device)
 
 
 def test_a_program_that_ends_early_ends_the_call(device: AdbTransport) -> None:
-    def endless() -> Iterator[bytes]:
-        while True:
-            yield bytes(1 << 16)
-
-    assert device.run(["sh", "-c", "exit 4"], stdin=endless()).status == 4
+    ends_with_a_program_that_reads_nothing(device)
 
 
 def test_silence_is_bounded_and_the_program_ended(device: AdbTransport, phone: Phone) -> None:
@@ -296,13 +292,7 @@ def test_silence_is_bounded_and_the_program_ended(device: AdbTransport, phone: P
 
 
 def test_an_error_of_the_stream_reaches_the_caller(device: AdbTransport) -> None:
-    def broken() -> Iterator[bytes]:
-        yield b"x"
-        raise ValueError("the data ended early")
-
-    with pytest.raises(ValueError, match="ended early"):
-        device.run(["cat"], stdin=broken())
-    assert device.run(["echo", "still"]).stdout == b"still\n"
+    passes_an_error_of_the_stream_on(device)
 
 
 def test_a_device_that_goes_while_a_program_runs_is_a_lost_connection(

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from device_help import board_address, built
 
 from edgeq import pipeline
 from edgeq.device import board
 from edgeq.device.inventory import open_device
 from edgeq.device.ssh import SshTransport
-from edgeq.device.ssh_connection import Address
 from edgeq.errors import (
     DeploymentGoneError,
     DeviceDiskFullError,
@@ -82,14 +82,7 @@ def evaluation():
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Build:
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "edgeq.toml").write_text(PROJECT)
-    (folder / "tiny.py").write_text(CODE)
-    # In a process of its own: torch and executorch warn of their own deprecations, which are errors here.
-    command = [sys.executable, "-m", "edgeq", "build", str(folder), "--out", str(folder / "out"), "--jobs", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return pipeline.read_build(folder / "out")
+    return built(tmp_path_factory.mktemp("tiny"), PROJECT, CODE)
 
 
 @pytest.fixture(scope="module")
@@ -108,16 +101,7 @@ def device(emulated: RunningBoard) -> Iterator[SshTransport]:
 
 
 def _connect(emulated: RunningBoard, *, user: str) -> SshTransport:
-    return SshTransport.connect(
-        Address(
-            name="board",
-            host=emulated.host,
-            port=emulated.port,
-            user=user,
-            key_path=emulated.key_path,
-            host_key=emulated.host_key,
-        )
-    )
+    return SshTransport.connect(board_address(emulated, user))
 
 
 def _deploy(build: pipeline.Build, device: SshTransport) -> DeployResult:

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import device_help
 import pytest
 from link import link
-from test_ssh import Sshd, _server
+from sshd import Sshd, sshd
 
 from edgeq import pipeline, runner
 from edgeq.errors import DeviceError, RunnerFailedError, UnwritableDeviceError
@@ -61,14 +62,7 @@ def evaluation():
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Build:
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "edgeq.toml").write_text(PROJECT)
-    (folder / "tiny.py").write_text(CODE)
-    # In a process of its own: torch and executorch warn of their own deprecations, which are errors here.
-    command = [sys.executable, "-m", "edgeq", "build", str(folder), "--out", str(folder / "out"), "--jobs", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return pipeline.read_build(folder / "out")
+    return device_help.built(tmp_path_factory.mktemp("tiny"), PROJECT, CODE)
 
 
 @dataclass
@@ -125,7 +119,7 @@ def shelf(built: pipeline.Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("EDGEQ_CACHE", os.environ.get("EDGEQ_CACHE", str(Path.home() / ".cache/edgeq")))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with _server(tmp_path) as server:
+    with sshd(tmp_path) as server:
         found = Shelf(server, tmp_path / "a store's root", built)
         found.at(server.port)
         yield found

@@ -11,10 +11,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from device_help import board_address
 
 from edgeq.device import board
 from edgeq.device.ssh import SshTransport
-from edgeq.device.ssh_connection import Address
 from edgeq.progress import Silent
 from edgeq.stages.doctor.device import Examined, examine
 from edgeq.target import load_target
@@ -43,15 +43,7 @@ def emulated() -> Iterator[RunningBoard]:
 
 
 def _connect(emulated: RunningBoard, user: str) -> contextlib.closing[SshTransport]:
-    address = Address(
-        name="board",
-        host=emulated.host,
-        port=emulated.port,
-        user=user,
-        key_path=emulated.key_path,
-        host_key=emulated.host_key,
-    )
-    return contextlib.closing(SshTransport.connect(address))
+    return contextlib.closing(SshTransport.connect(board_address(emulated, user)))
 
 
 def _examined(emulated: RunningBoard) -> Examined:

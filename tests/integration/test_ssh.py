@@ -1,22 +1,27 @@
-"""A real OpenSSH server on a loopback port, with keys and configuration of its own."""
+"""The way over SSH, to a real server."""
 
 from __future__ import annotations
 
 import contextlib
 import getpass
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import paramiko
 import pytest
+from device_help import (
+    ends_with_a_program_that_reads_nothing,
+    is_not_blocked_by_a_flood_on_stderr,
+    passes_an_error_of_the_stream_on,
+    streams_50_mb_both_ways,
+)
+from sshd import Sshd, require, sshd
 
 from edgeq.device.inventory import address_of
 from edgeq.device.ssh import SshTransport
@@ -41,117 +46,11 @@ if TYPE_CHECKING:
 AWKWARD = "a folder/quote' double\" \n $(true) ü -x"
 
 
-def _require(program: str) -> str:
-    path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if path is None and os.environ.get("CI"):
-        pytest.fail(f"{program} is not installed")
-    if path is None:
-        pytest.skip(f"{program} is not installed")
-    return path
-
-
-def _make_key(path: Path, *, passphrase: str = "") -> None:
-    keygen = [_require("ssh-keygen"), "-q", "-t", "ed25519", "-N", passphrase, "-C", path.name, "-f", str(path)]
-    subprocess.run(keygen, check=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sshd:
-    """A running server; ``home`` is the HOME of the client under test."""
-
-    folder: Path
-    home: Path
-    port: int
-    process: subprocess.Popen[bytes]
-
-    @property
-    def address(self) -> Address:
-        return Address(name="shelf", host="127.0.0.1", port=self.port)
-
-    def public(self, key: str = "host") -> str:
-        kind, blob = (self.folder / f"{key}.pub").read_text().split()[:2]
-        return f"{kind} {blob}"
-
-    def accept(self, line: str = "") -> None:
-        (self.home / ".ssh" / "known_hosts").write_text(line or f"[127.0.0.1]:{self.port} {self.public()}\n")
-
-    def configure(self, text: str) -> None:
-        (self.home / ".ssh" / "config").write_text(text)
-
-    def cut(self) -> None:
-        """End every connection at once, as a pulled plug does."""
-        self._signal(signal.SIGKILL)
-
-    def freeze(self) -> None:
-        """Let every connection stand still, as a kernel that hangs does."""
-        self._signal(signal.SIGSTOP)
-
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in _below(self.process.pid):
-            with contextlib.suppress(OSError):  # it may have ended by itself meanwhile
-                if b"sshd" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
-                    os.kill(pid, number)
-
-
-def _below(pid: int) -> list[int]:
-    """Every process that descends from one, children first."""
-    try:
-        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-    return [found for child in children for found in (*_below(child), child)]
-
-
-@contextlib.contextmanager
-def _server(tmp_path: Path, *, fsize: int | None = None, listen: str = "127.0.0.1", more: str = "") -> Iterator[Sshd]:
-    program = _require("sshd")
-    folder, home = tmp_path / "server", tmp_path / "home"
-    folder.mkdir()
-    (home / ".ssh").mkdir(parents=True, mode=0o700)
-    for path in (folder / "host", folder / "other", home / ".ssh" / "id_ed25519"):
-        _make_key(path)
-    shutil.copy(home / ".ssh" / "id_ed25519.pub", folder / "authorized")
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # the server insists on it when root starts it
-    with socket.create_server((listen, 0), family=socket.AF_INET6 if ":" in listen else socket.AF_INET) as sock:
-        port = int(sock.getsockname()[1])
-    (folder / "config").write_text(
-        f"ListenAddress {listen}\nPort {port}\nHostKey {folder}/host\nPidFile none\n"
-        f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
-        f"KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n{more}"
-    )
-    limit = ["prlimit", f"--fsize={fsize}"] if fsize else []
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*limit, program, "-D", "-e", "-f", str(folder / "config")], stderr=log, stdin=subprocess.DEVNULL
-        )
-    server = Sshd(folder=folder, home=home, port=port, process=process)
-    try:
-        _await_listening(server, listen)
-        yield server
-    finally:
-        server.cut()
-        process.terminate()
-        process.wait(10)
-
-
-def _await_listening(server: Sshd, address: str) -> None:
-    for _ in range(500):
-        assert server.process.poll() is None, (server.folder / "log").read_text()
-        try:
-            socket.create_connection((address, server.port), timeout=1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    pytest.fail("sshd did not listen within 10 s")
-
-
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with _server(tmp_path) as running:
+    with sshd(tmp_path) as running:
         yield running
 
 
@@ -247,7 +146,7 @@ def test_a_key_with_a_passphrase_is_pointed_to_the_agent(server: Sshd) -> None:
 def test_a_key_that_only_the_agent_has_opens(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     server.accept()
     agent = str(server.folder / "agent")
-    process = subprocess.Popen([_require("ssh-agent"), "-D", "-a", agent], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([require("ssh-agent"), "-D", "-a", agent], stdout=subprocess.DEVNULL)
     try:
         monkeypatch.setenv("SSH_AUTH_SOCK", agent)
         while not Path(agent).exists():
@@ -328,7 +227,7 @@ def test_a_host_that_accepts_and_says_nothing_is_given_up(server: Sshd) -> None:
 def test_an_ipv6_address_with_a_port_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with _server(tmp_path, listen="::1") as server:
+    with sshd(tmp_path, listen="::1") as server:
         server.accept(f"[::1]:{server.port} {server.public()}\n")
         name = f"ssh://[::1]:{server.port}"
         with contextlib.closing(SshTransport.connect(address_of(name))) as device:
@@ -341,7 +240,7 @@ def test_an_ipv6_address_with_a_port_is_reached(tmp_path: Path, monkeypatch: pyt
 def test_an_agent_that_the_configuration_names_is_the_one_that_is_asked(server: Sshd) -> None:
     server.accept()
     agent = server.folder / "agent of mine"
-    process = subprocess.Popen([_require("ssh-agent"), "-D", "-a", str(agent)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([require("ssh-agent"), "-D", "-a", str(agent)], stdout=subprocess.DEVNULL)
     try:
         while not agent.exists():
             time.sleep(0.02)
@@ -387,18 +286,11 @@ def test_a_signal_is_told_as_a_shell_tells_it(device: SshTransport) -> None:
 
 
 def test_50_mb_stream_through_a_program_both_ways(device: SshTransport) -> None:
-    chunk = os.urandom(1 << 20)
-    received = bytearray()
-    done = device.run(["cat"], stdin=(chunk for _ in range(50)), on_stdout=received.extend)
-    assert done.status == 0
-    assert received == chunk * 50
+    streams_50_mb_both_ways(device)
 
 
 def test_a_program_that_floods_stderr_before_it_reads_does_not_block(device: SshTransport) -> None:
-    script = "head -c 20000000 /dev/zero >&2; wc -c"
-    done = device.run(["sh", "-c", script], stdin=(bytes(1 << 20) for _ in range(8)))
-    assert int(done.stdout) == 8 << 20
-    assert len(done.stderr) < 1 << 20
+    is_not_blocked_by_a_flood_on_stderr(device)
 
 
 def test_a_program_that_does_not_read_holds_the_stream_back(device: SshTransport) -> None:
@@ -419,14 +311,12 @@ def test_silence_is_bounded_and_the_program_ended(device: SshTransport) -> None:
     _await_no_process("sleep\x0091.25")
 
 
-def test_an_error_of_the_stream_reaches_the_caller(device: SshTransport) -> None:
-    def broken() -> Iterator[bytes]:
-        yield b"x"
-        raise ValueError("the data ended early")
+def test_a_program_that_ends_early_ends_the_call(device: SshTransport) -> None:
+    ends_with_a_program_that_reads_nothing(device)
 
-    with pytest.raises(ValueError, match="ended early"):
-        device.run(["cat"], stdin=broken())
-    assert device.run(["echo", "still"]).stdout == b"still\n"
+
+def test_an_error_of_the_stream_reaches_the_caller(device: SshTransport) -> None:
+    passes_an_error_of_the_stream_on(device)
 
 
 def test_a_channel_whose_opening_was_interrupted_does_not_keep_the_connection(device: SshTransport) -> None:
@@ -474,7 +364,7 @@ def test_sshs_own_first_cipher_carries_both_directions_through_new_keys(
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     chunk = os.urandom(1 << 20)
     received = bytearray()
-    with _server(tmp_path, more=f"Ciphers {CHACHA20_POLY1305}\nRekeyLimit 1M\n") as server:
+    with sshd(tmp_path, more=f"Ciphers {CHACHA20_POLY1305}\nRekeyLimit 1M\n") as server:
         server.accept()
         with contextlib.closing(SshTransport.connect(server.address)) as device:
             done = device.run(["cat"], stdin=(chunk for _ in range(10)), on_stdout=received.extend)
@@ -490,7 +380,7 @@ def test_a_server_that_takes_only_another_cipher_is_reached(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with _server(tmp_path, more=f"Ciphers {cipher}\n") as server:
+    with sshd(tmp_path, more=f"Ciphers {cipher}\n") as server:
         server.accept()
         with contextlib.closing(SshTransport.connect(server.address)) as device:
             assert device.run(["cat"], stdin=[b"x" * 100_000]).stdout == b"x" * 100_000
@@ -561,7 +451,7 @@ def test_a_full_disk_is_told_and_the_old_file_stays(tmp_path: Path, monkeypatch:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "file").write_bytes(b"old")
     (tmp_path / "big").write_bytes(bytes(4 << 20))
-    with _server(tmp_path, fsize=1 << 20) as server:
+    with sshd(tmp_path, fsize=1 << 20) as server:
         server.accept()
         with contextlib.closing(SshTransport.connect(server.address)) as device:
             with pytest.raises(DeviceDiskFullError):

@@ -1,0 +1,82 @@
+"""What tests of devices share: a small build, the address of a board, and what every way to a device must do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgeq import pipeline
+from edgeq.device.ssh_connection import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgeq.device.board import RunningBoard
+    from edgeq.device.transport import Transport
+
+
+def built(folder: Path, project: str, code: str) -> pipeline.Build:
+    """The build of a project of two files, edgeq.toml and tiny.py."""
+    (folder / "edgeq.toml").write_text(project)
+    (folder / "tiny.py").write_text(code)
+    # In a process of its own: torch and executorch warn of their own deprecations, which are errors here.
+    command = [sys.executable, "-m", "edgeq", "build", str(folder), "--out", str(folder / "out"), "--jobs", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return pipeline.read_build(folder / "out")
+
+
+def board_address(emulated: RunningBoard, user: str) -> Address:
+    """The way to an emulated board as that user."""
+    return Address(
+        name="board",
+        host=emulated.host,
+        port=emulated.port,
+        user=user,
+        key_path=emulated.key_path,
+        host_key=emulated.host_key,
+    )
+
+
+def streams_50_mb_both_ways(device: Transport) -> None:
+    """Input and output move at once, and nothing is lost."""
+    chunk = os.urandom(1 << 20)
+    received = bytearray()
+    done = device.run(["cat"], stdin=(chunk for _ in range(50)), on_stdout=received.extend)
+    assert done.status == 0
+    assert received == chunk * 50
+
+
+def is_not_blocked_by_a_flood_on_stderr(device: Transport) -> None:
+    """A program that writes 20 MB to stderr before it reads gets its input all the same."""
+    script = "head -c 20000000 /dev/zero >&2; wc -c"
+    done = device.run(["sh", "-c", script], stdin=(bytes(1 << 20) for _ in range(8)))
+    assert int(done.stdout) == 8 << 20
+    assert len(done.stderr) < 1 << 20
+
+
+def ends_with_a_program_that_reads_nothing(device: Transport) -> None:
+    """Endless input does not keep a call whose program is over."""
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(1 << 16)
+
+    assert device.run(["sh", "-c", "exit 4"], stdin=endless()).status == 4
+
+
+def passes_an_error_of_the_stream_on(device: Transport) -> None:
+    """What the caller's own input raises comes back as it is, and the device is of use afterwards."""
+
+    def broken() -> Iterator[bytes]:
+        yield b"x"
+        raise ValueError("the data ended early")
+
+    with pytest.raises(ValueError, match="ended early"):
+        device.run(["cat"], stdin=broken())
+    assert device.run(["echo", "still"]).stdout == b"still\n"

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "sha2.h"
+
 namespace edgeq {
 namespace {
 
@@ -29,43 +31,9 @@ constexpr std::uint64_t kRound[80] = {
     0x28db77f523047d84, 0x32caab7b40c72493, 0x3c9ebe0a15c9bebc, 0x431d67c49c100d4c,
     0x4cc5d4becb3e42b6, 0x597f299cfc657e2a, 0x5fcb6fab3ad6faec, 0x6c44198c4a475817};
 
-constexpr std::uint64_t Rotate(std::uint64_t x, int n) { return (x >> n) | (x << (64 - n)); }
+constexpr Sha2Amounts kBy{{28, 34, 39}, {14, 18, 41}, {1, 8, 7}, {19, 61, 6}};
 
 }  // namespace
-
-void Sha512::Block(const std::uint8_t* block) {
-  std::uint64_t w[80];
-  for (int i = 0; i < 16; ++i) {
-    w[i] = 0;
-    for (int j = 0; j < 8; ++j) {
-      w[i] = w[i] << 8 | block[8 * i + j];
-    }
-  }
-  for (int i = 16; i < 80; ++i) {
-    const std::uint64_t s0 = Rotate(w[i - 15], 1) ^ Rotate(w[i - 15], 8) ^ (w[i - 15] >> 7);
-    const std::uint64_t s1 = Rotate(w[i - 2], 19) ^ Rotate(w[i - 2], 61) ^ (w[i - 2] >> 6);
-    w[i] = w[i - 16] + s0 + w[i - 7] + s1;
-  }
-  auto [a, b, c, d, e, f, g, h] = state_;
-  for (int i = 0; i < 80; ++i) {
-    const std::uint64_t s1 = Rotate(e, 14) ^ Rotate(e, 18) ^ Rotate(e, 41);
-    const std::uint64_t t1 = h + s1 + ((e & f) ^ (~e & g)) + kRound[i] + w[i];
-    const std::uint64_t s0 = Rotate(a, 28) ^ Rotate(a, 34) ^ Rotate(a, 39);
-    const std::uint64_t t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
-    h = g;
-    g = f;
-    f = e;
-    e = d + t1;
-    d = c;
-    c = b;
-    b = a;
-    a = t1 + t2;
-  }
-  const std::uint64_t mixed[8] = {a, b, c, d, e, f, g, h};
-  for (std::size_t i = 0; i < 8; ++i) {
-    state_[i] += mixed[i];
-  }
-}
 
 void Sha512::Update(const void* data, std::size_t size) {
   const auto* next = static_cast<const std::uint8_t*>(data);
@@ -77,7 +45,7 @@ void Sha512::Update(const void* data, std::size_t size) {
     next += part;
     size -= part;
     if (pending_size_ == pending_.size()) {
-      Block(pending_.data());
+      Compress<kBy>(state_, pending_.data(), kRound);
       pending_size_ = 0;
     }
   }

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq import runner
-from edgeq.device.inventory import BOARD, default_device, default_target, open_device, require_device, store_root
+from edgeq.device.inventory import default_device, default_target, is_board, open_device, require_device, store_root
 from edgeq.device.store import Store
-from edgeq.errors import LimitsMissedError, NotABuildError
+from edgeq.errors import BoardNotRunningError, LimitsMissedError, NotABuildError
 from edgeq.progress import SILENT, Progress
 from edgeq.project import check_limits, load_project
 from edgeq.records import Manifest, Report
@@ -85,7 +85,7 @@ class BenchOptions:
 
 EVERYTHING = BenchOptions()
 DOCTORS_BOARD = "rpi4"
-"""The target whose emulated board a doctor looks at unless told otherwise."""
+"""The target whose emulated board a doctor starts if none runs and none is named."""
 
 
 def read_build(path: Path) -> Build:
@@ -272,10 +272,19 @@ def explain(build: Path, *, artifact: str | None = None, numerics: bool = False)
 
 def doctor(device: str | None, *, target: str | None = None, progress: Progress = SILENT) -> doctor_stage.Diagnosis:
     """Look at this machine and, if one is named, at a device, which is held against the target, if one is named."""
-    facts = load_target(target or DOCTORS_BOARD)
+    against = target or (_emulated_target(device) if device and is_board(device) else None)
+    facts = load_target(against or DOCTORS_BOARD)
     progress.step("looking at this machine" + (f" and at {device}" if device else ""))
     way = open_device(device, facts, progress=progress) if device else None
-    return doctor_stage.diagnose(device, target=facts if target or device == BOARD else None, way=way)
+    return doctor_stage.diagnose(device, target=facts if against else None, way=way)
+
+
+def _emulated_target(device: str) -> str:
+    """Whose emulated board a doctor looks at: the one that runs, or one to start."""
+    try:
+        return default_target(device)
+    except BoardNotRunningError:
+        return DOCTORS_BOARD
 
 
 def run(  # noqa: PLR0913  # the options of a command

@@ -32,7 +32,7 @@ _PROBLEM = "[bold red]PROBLEM[/]"
     "--target",
     shell_complete=options.complete_targets,
     help=f"What DEV is held against: a name that `edgeq targets` lists, or your own TOML file. For `board` the one "
-    f"that is emulated; {pipeline.DOCTORS_BOARD}, if not given.",
+    f"that is emulated: of the one that runs, or {pipeline.DOCTORS_BOARD}, if not given.",
 )
 @options.shows
 def command(terminal: Terminal, device: str | None, target: str | None) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from edgeq.device.transport import Transport
 
+BUSY_SHARE = 0.1
+"""From this part of one core on, another process may have cost the measured one time."""
+
 HEALTH_SCRIPT = r"""
 LC_ALL=C; export LC_ALL
 echo "now $(date +%s 2>/dev/null)"

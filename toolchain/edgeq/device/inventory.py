@@ -183,7 +183,7 @@ def default_target(device: str) -> str:
 
 def require_device(device: str, target: Target) -> None:
     """Raise what :func:`open_device` would, as far as it can be known without going there."""
-    if _is_board(device):
+    if is_board(device):
         board.require(_target_of(device, target))
     elif is_android(device):
         serial_of(device)
@@ -211,7 +211,7 @@ def open_device(device: str, target: Target, *, lasting: bool = False, progress:
             progress.step(f"connecting to {device}")
             yield AdbTransport.connect(device, serial_of(device))
             return
-        if _is_board(device):
+        if is_board(device):
             emulated = _target_of(device, target)
             running = (
                 board.start(emulated, progress=progress)
@@ -233,7 +233,8 @@ def open_device(device: str, target: Target, *, lasting: bool = False, progress:
         yield stack.enter_context(contextlib.closing(SshTransport.connect(address, ask)))
 
 
-def _is_board(device: str) -> bool:
+def is_board(device: str) -> bool:
+    """Whether that names an emulated board."""
     return device == BOARD or device.startswith(_BOARD_OF)
 
 

@@ -274,15 +274,17 @@ class Store:
 
     def list(self) -> tuple[Listed, ...]:
         """Every deployment with its files."""
-        found: list[Listed] = []
+        made: dict[str, int | None] = {}
+        files: dict[str, dict[str, int]] = {}
         for line in self._script(LIST_SCRIPT).stdout.decode(errors="replace").splitlines():
             kind, _, rest = line.partition(" ")
             first, _, last = rest.partition(" ")
             if kind == "deployment":
-                found.append(Listed(id=first, made_at=int(last) if last.isdecimal() else None, files={}))
-            elif kind == "file" and found:
-                found[-1].files[last] = int(first)
-        return tuple(found)
+                deployment = first
+                made[deployment], files[deployment] = int(last) if last.isdecimal() else None, {}
+            elif kind == "file":
+                files[deployment][last] = int(first)
+        return tuple(Listed(id=one, made_at=when, files=files[one]) for one, when in made.items())
 
     def remove(self, deployments: Sequence[str], *, links: bool) -> dict[str, int]:
         """Remove deployments, then blobs that none is left of; the blobs with their sizes. The caller is alone."""

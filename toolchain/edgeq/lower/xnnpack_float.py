@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from edgeq.lower.exported import ATEN, READ, STORE, state_names
+
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import Node
 
-_ATEN = torch.ops.aten
-_DECOMPOSED = torch.ops.quantized_decomposed
-_READ = _DECOMPOSED.dequantize_per_tensor.default
-_STORE = _DECOMPOSED.quantize_per_tensor.default
-_FOLLOW = (_ATEN.hardswish.default, _ATEN.relu.default, _ATEN.hardtanh.default, _ATEN.mul.Tensor)
+_FOLLOW = (ATEN.hardswish.default, ATEN.relu.default, ATEN.hardtanh.default, ATEN.mul.Tensor)
 """What is computed on the float result before it is rounded; none of it is slower in float."""
 
 _CHOSEN = "edgeq_float_by_choice"
@@ -63,11 +61,11 @@ def is_float_by_choice(node: Node) -> bool:
 
 
 def _is_large_depthwise(node: Node) -> bool:
-    if node.target != _ATEN.conv2d.default or len(node.args) < 7:  # noqa: PLR2004  # groups come seventh
+    if node.target != ATEN.conv2d.default or len(node.args) < 7:  # noqa: PLR2004  # groups come seventh
         return False
     outputs, inputs, *kernel = node.args[1].meta["val"].shape  # type: ignore[union-attr]  # a layer reads a weight
     depthwise = node.args[6] == outputs and inputs == 1
-    return bool(depthwise and kernel[0] * kernel[1] > LARGEST_IN_INT8 and node.args[0].target == _READ)  # type: ignore[union-attr]
+    return bool(depthwise and kernel[0] * kernel[1] > LARGEST_IN_INT8 and node.args[0].target == READ)  # type: ignore[union-attr]
 
 
 def _read_weight_in_float(program: ExportedProgram, layer: Node) -> bool:
@@ -78,7 +76,7 @@ def _read_weight_in_float(program: ExportedProgram, layer: Node) -> bool:
     stored: Node = read.args[0]  # type: ignore[assignment]
     if stored.op != "placeholder" or len(stored.users) > 1 or len(read.users) > 1:
         return False
-    names = {**program.graph_signature.inputs_to_buffers, **program.graph_signature.inputs_to_parameters}
+    names = state_names(program)
     tensors = {node: program.state_dict.get(names.get(node.name, "")) for node in read.all_input_nodes}
     if any(tensor is None for tensor in tensors.values()):
         return False
@@ -91,6 +89,6 @@ def _read_weight_in_float(program: ExportedProgram, layer: Node) -> bool:
 
 def _unrounded(node: Node) -> Node | None:
     """What ``node`` reads back from int8, before it was stored as int8."""
-    if node.target != _READ or node.args[0].target != _STORE:  # type: ignore[union-attr]  # it reads a node
+    if node.target != READ or node.args[0].target != STORE:  # type: ignore[union-attr]  # it reads a node
         return None
     return node.args[0].args[0]  # type: ignore[union-attr, return-value]

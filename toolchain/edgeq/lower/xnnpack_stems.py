@@ -21,18 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from edgeq.lower.exported import ATEN, READ, STORE, state_names
 from edgeq.quantize.rewrite.editing import call
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import Node
 
-_ATEN = torch.ops.aten
-_DECOMPOSED = torch.ops.quantized_decomposed
-_READ = _DECOMPOSED.dequantize_per_tensor.default
-_STORE = _DECOMPOSED.quantize_per_tensor.default
 _GROUP = 8
-"""The larger of the two. By groups of four alone it would not be worth it, but four kernels out of seven steps are."""
+"""The larger of the two. Counted by fours nothing would be gained, but the half of the steps pays there as well."""
 _WORTH = 0.8
 """Products, zeros counted, that may be left for the rows to be moved."""
 
@@ -46,7 +43,7 @@ def read_rows_as_channels(program: ExportedProgram) -> int:
     integer, and no such convolution is left where this saves a fifth of the
     products, zeros counted.
     """
-    found = [node for node in program.graph.nodes if node.target == _ATEN.conv2d.default]
+    found = [node for node in program.graph.nodes if node.target == ATEN.conv2d.default]
     changed = sum(_read_rows(program, node) for node in found)
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
@@ -73,12 +70,12 @@ def _read_rows(program: ExportedProgram, conv: Node) -> bool:
     if after < 0:  # the last rows are read by nobody
         return False
     graph = program.graph_module
-    padded = call(graph, store, _ATEN.constant_pad_nd.default, image, [0, 0, padding[0], after], 0.0)
-    split = call(graph, store, _ATEN.reshape.default, padded, [count, channels, rows, step, width])
-    turned = call(graph, store, _ATEN.permute.default, split, [0, 1, 3, 2, 4])
-    blocked = call(graph, store, _ATEN.reshape.default, turned, [count, channels * step, rows, width])
+    padded = call(graph, store, ATEN.constant_pad_nd.default, image, [0, 0, padding[0], after], 0.0)
+    split = call(graph, store, ATEN.reshape.default, padded, [count, channels, rows, step, width])
+    turned = call(graph, store, ATEN.permute.default, split, [0, 1, 3, 2, 4])
+    blocked = call(graph, store, ATEN.reshape.default, turned, [count, channels * step, rows, width])
     store.replace_input_with(image, blocked)
-    name = _names(program)[weight.name]
+    name = state_names(program)[weight.name]
     integers = torch.nn.functional.pad(program.state_dict[name], (0, 0, 0, blocks * step - kernel))
     integers = integers.reshape(outputs, channels, blocks, step, columns).permute(0, 1, 3, 2, 4)
     program.state_dict[name] = integers.reshape(outputs, -1, blocks, columns).contiguous()
@@ -94,8 +91,8 @@ def _read_rows(program: ExportedProgram, conv: Node) -> bool:
 def _stored_input(conv: Node) -> Node | None:
     """The node that stores the program's input for ``conv`` alone."""
     read: Any = conv.args[0]
-    store: Any = read.args[0] if read.target == _READ and len(read.users) == 1 else None
-    if store is None or store.target != _STORE or len(store.users) > 1:
+    store: Any = read.args[0] if read.target == READ and len(read.users) == 1 else None
+    if store is None or store.target != STORE or len(store.users) > 1:
         return None
     image = store.args[0]
     return store if image.op == "placeholder" and image.meta["val"].ndim == 4 else None  # noqa: PLR2004  # an image
@@ -108,12 +105,7 @@ def _own_weight(program: ExportedProgram, conv: Node) -> Node | None:
         return None
     stored: Node = read.args[0]
     alone = stored.op == "placeholder" and len(stored.users) == 1
-    return stored if alone and _names(program).get(stored.name) in program.state_dict else None
-
-
-def _names(program: ExportedProgram) -> dict[str, str]:
-    """What a placeholder stands for in the state of ``program``."""
-    return {**program.graph_signature.inputs_to_buffers, **program.graph_signature.inputs_to_parameters}
+    return stored if alone and state_names(program).get(stored.name) in program.state_dict else None
 
 
 def _with_zeros(channels: int) -> int:

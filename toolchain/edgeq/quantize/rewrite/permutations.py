@@ -30,8 +30,8 @@ def turn_few_axes(graph: GraphModule) -> None:
 
     Before: views are written as reshapes
     (:func:`edgeq.quantize.rewrite.shapes.reduce_to_reshapes_and_slices`).
-    After: no permutation between two reshapes has an axis of one or two
-    neighbours that stay neighbours.
+    After: no permutation between two reshapes has an axis of size one, or
+    two axes that it leaves side by side.
     """
     for node in list(graph.graph.nodes):
         if node.target not in _TURNS:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeq import runner
 from edgeq.device.facts import read_facts
-from edgeq.device.health import read_state, throttled_words
+from edgeq.device.health import BUSY_SHARE, read_state, throttled_words
 from edgeq.device.inventory import BOARD, LOCAL, devices_file, entries, store_root
 from edgeq.device.place import Place, read_place
 from edgeq.records import DeviceFacts, DeviceState
@@ -33,7 +33,6 @@ _ROOMY_MEMORY_BYTES = 256_000_000
 _MOST_SKEW_S = 60.0
 _HOT_CELSIUS = 80.0
 _WARM_BELOW_HOT = 10.0
-_BUSY_SHARE = 0.1
 _INT8_FEATURES = {"asimddp": "int8 dot product", "i8mm": "int8 matrix product", "bf16": "bf16", "sve": "SVE"}
 
 
@@ -280,7 +279,7 @@ def _throttling(state: DeviceState, facts: DeviceFacts) -> Iterator[Finding]:
 
 
 def _load(facts: DeviceFacts, state: DeviceState) -> Iterator[Finding]:
-    others = [one for one in state.busy if one.share >= _BUSY_SHARE]
+    others = [one for one in state.busy if one.share >= BUSY_SHARE]
     if others:
         named = ", ".join(f"{one.name or '?'} ({one.pid}) {one.share:.0%}" for one in others[:5])
         yield warning(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from edgeq import stats
+from edgeq.device.health import BUSY_SHARE
 from edgeq.evaluation import UNLABELLED
 from edgeq.records import (
     FORMATS,
@@ -41,9 +42,6 @@ SAME_GRAPH = 0.995
 
 SAME_ON_DEVICE = 0.999
 """One runtime on two machines should give the same top-1 at least this often."""
-
-_BUSY_SHARE = 0.1
-"""From this part of one core on, another process may have cost the measured one time."""
 
 _FOREIGN_LAST = ("hardware", "emulated", "host", None)
 
@@ -232,7 +230,7 @@ def _row_notes(what: Evidence, measured: Measurement, dropped: Drop) -> Iterator
         yield dropped.unpaired
     if measured.throttled:
         yield "the device throttled while it was measured: its times are too long"
-    others = {one.name for state in measured.states for one in state.busy if one.share >= _BUSY_SHARE}
+    others = {one.name for state in measured.states for one in state.busy if one.share >= BUSY_SHARE}
     if others and measured.timing != "emulated":
         yield f"others were computing on the device ({', '.join(sorted(others))}): its times may be too long"
     if measured.timing != "emulated" and 0 < len(measured.rounds) < stats.MIN_ROUNDS:

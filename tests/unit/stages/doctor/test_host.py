@@ -5,6 +5,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
 
 from edgeq import runner
 from edgeq.stages.doctor import diagnose, host
@@ -82,10 +83,11 @@ def test_versions_are_those_that_programs_tell(bare: Path) -> None:
         ("2", ">=2", True),
         ("2.0.0", "==2", True),
         ("9.1", "", True),
+        ("of my own", ">=1", False),
     ],
 )
 def test_versions_are_held_against_what_edgeq_names(version: str, wanted: str, fits: bool) -> None:
-    assert host._fits(version, wanted) == fits
+    assert host._fits(version, Requirement(f"package{wanted}")) == fits
 
 
 def test_a_package_of_another_version_is_a_problem_with_the_line_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:

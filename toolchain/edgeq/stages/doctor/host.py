@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.requirements import Requirement
+from packaging.version import InvalidVersion
+
 from edgeq import runner
 from edgeq.device import board
 from edgeq.device.facts import meminfo_bytes
@@ -75,7 +78,7 @@ def _facts() -> HostFacts:
         system=platform.platform(),
         machine=platform.machine(),
         python=platform.python_version(),
-        packages={name: _installed(name) for name, _ in _requirements()},
+        packages={one.name: _installed(one.name) for one in _requirements()},
         programs={program: _version(program) for program in dict.fromkeys(programs)},
         cache=str(cache),
         cache_free_bytes=shutil.disk_usage(_existing(cache)).free,
@@ -83,21 +86,14 @@ def _facts() -> HostFacts:
     )
 
 
-def _requirements() -> list[tuple[str, str]]:
-    """The packages that edgeq names as its own, each with the versions that do ("==2.13.0", ">=0.18,<0.19").
-
-    None if edgeq is not installed itself, but run from its sources.
-    """
-    found = []
+def _requirements() -> list[Requirement]:
+    """The packages that edgeq names as its own, with the versions that do; none if it is run from its sources alone."""
     try:
         lines = importlib.metadata.requires("edgeq") or []
     except importlib.metadata.PackageNotFoundError:
         return []
-    for line in lines:
-        match = re.fullmatch(r"([A-Za-z0-9._-]+)\s*([^;]*)", line.strip())
-        if match:  # one with a condition belongs to an extra
-            found.append((match[1], match[2].replace(" ", "")))
-    return found
+    found = map(Requirement, lines)
+    return [one for one in found if one.marker is None]  # one with a condition belongs to an extra
 
 
 def _installed(name: str) -> str:
@@ -140,9 +136,10 @@ def _python(facts: HostFacts) -> Iterator[Finding]:
         )
         return
     wrong = False
-    for name, wanted in _requirements():
+    for requirement in _requirements():
+        name, wanted = requirement.name, str(requirement.specifier)
         version = facts.packages[name]
-        if version and _fits(version, wanted):
+        if version and _fits(version, requirement):
             continue
         wrong = True
         yield problem(
@@ -156,26 +153,12 @@ def _python(facts: HostFacts) -> Iterator[Finding]:
         yield ok("host.package", f"all {len(facts.packages)} Python packages fit, among them {versions}")
 
 
-def _fits(version: str, wanted: str) -> bool:
-    """Whether a version is one of ``wanted``; a local suffix such as +cpu does not count."""
-    have = _release(version)
-    for condition in filter(None, wanted.split(",")):
-        match = re.fullmatch(r"(==|>=|<=|<|>|!=|~=)(.+)", condition)
-        if match is None:
-            continue
-        limit = _release(match[2])
-        width = max(len(have), len(limit))
-        left, right = (part + (0,) * (width - len(part)) for part in (have, limit))
-        held = {"==": left == right, "!=": left != right, ">=": left >= right, "<=": left <= right}
-        held |= {"<": left < right, ">": left > right, "~=": left >= right and have[: len(limit) - 1] == limit[:-1]}
-        if not held[match[1]]:
-            return False
-    return True
-
-
-def _release(version: str) -> tuple[int, ...]:
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(map(int, found[0].split("."))) if found else ()
+def _fits(version: str, requirement: Requirement) -> bool:
+    """Whether that version will do; a local suffix such as +cpu does not count."""
+    try:
+        return requirement.specifier.contains(version, prereleases=True)
+    except InvalidVersion:
+        return False
 
 
 def _local_runner(facts: HostFacts, device: str | None) -> Iterator[Finding]:

@@ -58,9 +58,6 @@ _PLANNED = frozenset(
 """What :mod:`edgeq.quantize.plan` makes int8 where its neighbours allow: what both runtimes have kernels for."""
 
 _BOOKKEEPING = frozenset({"getitem", "executorch_call_delegate", "alloc"})
-_INSERTED = 65535
-"""The debug handle of what ExecuTorch's own passes put in: it stands for no node."""
-
 _OVERLOAD = re.compile(r"^aten_|_(default|[a-z]+_?[A-Z]\w*|tensor|dim|scalar)(_\d+)?$")
 """What ExecuTorch makes of an operator's name to name its nodes."""
 

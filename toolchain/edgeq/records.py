@@ -93,15 +93,10 @@ class Golden:
     """One input and this artifact's output for it.
 
     Kept as BUILD/golden/SHA256.bin: raw little-endian tensors, concatenated.
-    A device whose output is less than ``least_sqnr_db`` from it does not run
-    this model: another core rounds differently, which leaves more than 25 dB
-    between the int8 outputs of two machines; a kernel that is wrong leaves
-    none.
     """
 
     input_sha256: str
     output_sha256: str
-    least_sqnr_db: float = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +133,13 @@ class FoldedInput:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A file for a runtime, and how it came to be."""
+    """A file for a runtime, and how it came to be.
+
+    A device whose output for the golden input is less than
+    ``least_sqnr_db`` from the golden output does not run this model:
+    another core rounds differently, which leaves more than 25 dB between the
+    int8 outputs of two machines; a kernel that is wrong leaves none.
+    """
 
     name: str
     format: Format
@@ -156,6 +157,7 @@ class Artifact:
     preprocess: Preprocess | None
     requires: Requires
     golden: Golden
+    least_sqnr_db: float = 10.0
     folded: FoldedInput | None = None
 
 

@@ -65,12 +65,12 @@ def executable_of(deployment: Deployment, engine: str) -> str:
 def check_output(device: str, artifact: Artifact, reference: bytes, data: bytes) -> None:
     """Raise WrongOutputError unless ``data``, what the artifact gave for its golden input, is near to ``reference``.
 
-    How near is the manifest's to say: ``golden.least_sqnr_db``.
+    How near is the manifest's to say: ``least_sqnr_db`` of the artifact.
     """
     if data == reference:
         return
     sqnr_db = _distance_db(artifact, reference, data)
-    if sqnr_db < artifact.golden.least_sqnr_db:
+    if sqnr_db < artifact.least_sqnr_db:
         raise WrongOutputError(device, artifact.name, sqnr_db)
 
 

@@ -34,11 +34,14 @@ def _network(layer: nn.Module) -> nn.Module:
         (nn.Conv2d(3, 8, (5, 2), (3, 1), (2, 0)), (16, 16)),
         (nn.Conv2d(4, 8, 3, 2, 1), (17, 16)),
         (nn.Conv2d(1, 8, 3, 2, 1), (16, 16)),
+        (nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 8, 3, 2)), (16, 16)),
+        (nn.Sequential(nn.ZeroPad2d((2, 1, 1, 2)), nn.Conv2d(3, 8, 5, 2, 1)), (16, 18)),
     ],
-    ids=["3x3", "7x7", "no padding", "unequal strides", "a row and a half", "grey"],
+    ids=["3x3", "7x7", "no padding", "unequal strides", "a row and a half", "grey", "same as TensorFlow", "uneven"],
 )
-def test_rows_as_channels_give_the_same_integers(layer: nn.Conv2d, size: tuple[int, int]) -> None:
-    given = samples((2, layer.in_channels, *size))
+def test_rows_as_channels_give_the_same_integers(layer: nn.Module, size: tuple[int, int]) -> None:
+    channels = next(layer.parameters()).shape[1]
+    given = samples((2, channels, *size))
     program = quantized(_network(layer), given)
     with quietly():
         before, after, again = (program.copy_to_lower() for _ in range(3))

@@ -51,7 +51,8 @@ def read_rows_as_channels(program: ExportedProgram) -> int:
 
 
 def _read_rows(program: ExportedProgram, conv: Node) -> bool:
-    store, weight = _stored_input(conv), _own_weight(program, conv)
+    read, (left, right, top) = _read_and_padding(conv)
+    store, weight = _stored_input(read), _own_weight(program, conv)
     if store is None or weight is None:
         return False
     defaults: tuple[Any, ...] = (None, [1, 1], [0, 0], [1, 1], 1)
@@ -59,6 +60,7 @@ def _read_rows(program: ExportedProgram, conv: Node) -> bool:
     bias, (step, columns_step), padding, dilation, groups = given
     image: Any = store.args[0]
     count, channels, height, width = image.meta["val"].shape
+    width += left + right
     outputs, _, kernel, columns = weight.meta["val"].shape
     blocks = math.ceil(kernel / step)
     if step == 1 or groups != 1 or dilation != [1, 1]:
@@ -66,11 +68,12 @@ def _read_rows(program: ExportedProgram, conv: Node) -> bool:
     if blocks * _with_zeros(step * channels) > _WORTH * kernel * _with_zeros(channels):
         return False
     rows = int(conv.meta["val"].shape[2]) - 1 + blocks
-    after = rows * step - height - padding[0]
+    before = top + padding[0]
+    after = rows * step - height - before
     if after < 0:  # the last rows are read by nobody
         return False
     graph = program.graph_module
-    padded = call(graph, store, ATEN.constant_pad_nd.default, image, [0, 0, padding[0], after], 0.0)
+    padded = call(graph, store, ATEN.constant_pad_nd.default, image, [left, right, before, after], 0.0)
     split = call(graph, store, ATEN.reshape.default, padded, [count, channels, rows, step, width])
     turned = call(graph, store, ATEN.permute.default, split, [0, 1, 3, 2, 4])
     blocked = call(graph, store, ATEN.reshape.default, turned, [count, channels * step, rows, width])
@@ -79,7 +82,6 @@ def _read_rows(program: ExportedProgram, conv: Node) -> bool:
     integers = torch.nn.functional.pad(program.state_dict[name], (0, 0, 0, blocks * step - kernel))
     integers = integers.reshape(outputs, channels, blocks, step, columns).permute(0, 1, 3, 2, 4)
     program.state_dict[name] = integers.reshape(outputs, -1, blocks, columns).contiguous()
-    read: Any = conv.args[0]
     wide: Any = conv.args[1]
     for nodes, shape in (((store, read), blocked.meta["val"].shape), ((weight, wide), program.state_dict[name].shape)):
         for node in nodes:
@@ -88,9 +90,21 @@ def _read_rows(program: ExportedProgram, conv: Node) -> bool:
     return True
 
 
-def _stored_input(conv: Node) -> Node | None:
-    """The node that stores the program's input for ``conv`` alone."""
+def _read_and_padding(conv: Node) -> tuple[Any, tuple[int, int, int]]:
+    """What ``conv`` reads, and the zeros left, right and on top of it that stand in the graph between the two.
+
+    Those below follow from the result's size.
+    """
     read: Any = conv.args[0]
+    if read.target == ATEN.constant_pad_nd.default and len(read.users) == 1 and not any(read.args[2:]):
+        amounts = [*read.args[1], 0, 0]
+        if len(read.args[1]) <= 4 and min(amounts) >= 0:  # noqa: PLR2004  # of the plane alone, and none cut off
+            return read.args[0], (amounts[0], amounts[1], amounts[2])
+    return read, (0, 0, 0)
+
+
+def _stored_input(read: Any) -> Node | None:  # noqa: ANN401  # an argument of a node
+    """The node that stores the program's input for ``read`` alone, which one layer alone reads."""
     store: Any = read.args[0] if read.target == READ and len(read.users) == 1 else None
     if store is None or store.target != STORE or len(store.users) > 1:
         return None

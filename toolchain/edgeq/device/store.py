@@ -62,7 +62,7 @@ trap 'exit 10' HUP INT TERM PIPE
 waited=0
 while busy "$others"; do
   rm -f -- "$mine"
-  if [ "$waited" -ge "$4" ]; then exit 16; fi
+  if [ "$waited" -ge "$3" ]; then exit 16; fi
   echo busy
   waited=$((waited + 1)); sleep 1
   : > "$mine" || exit 11
@@ -88,6 +88,7 @@ ls -ln blobs | while read -r _ _ _ _ size rest; do
 done
 size() { stat -c %s -- "$1" 2>/dev/null || wc -c < "$1"; }  # wc may read all of it
 for part in blobs/.*.part; do
+  if [ ! -e "$part" ]; then continue; fi
   if [ ! -s "$part" ]; then rm -f -- "$part"; continue; fi
   name=${part#blobs/.}; echo "part ${name%.part} $(($(size "$part")))"
 done
@@ -95,27 +96,33 @@ for folder in deployments/*; do if [ -d "$folder" ]; then echo "deployment ${fol
 for pointer in current/*; do
   if [ -f "$pointer" ]; then while read -r id; do echo "pointer ${pointer#current/} $id"; done < "$pointer"; fi
 done
-if [ -n "$3" ] && [ -f "deployments/$3/.verified" ]; then
-  cd -- "deployments/$3" || exit 11
-  now=$(stat -c '%i %s %Y %n' -- * 2>/dev/null)
-  if [ -n "$now" ] && [ "$now" = "$(cat .verified)" ]; then
-    # Times are whole seconds: what was written in the second of the note, or after it, may have been missed by it.
-    latest=$(stat -c %Y -- * | sort -n | tail -n 1)
-    if [ "$latest" -lt "$(stat -c %Y .verified)" ]; then echo "verified $3"; fi
-  fi
-  cd - > /dev/null || exit 11
-fi
 echo ready
 while read -r _; do :; done
 exit 0
 """
-"""$1 is ROOT, $2 "shared" or "alone", $3 a deployment to look at, $4 the seconds to wait for others.
+"""$1 is ROOT, $2 "shared" or "alone", $3 the seconds to wait for others.
 
 Removes what was left half-made, says what is there, then "ready", and keeps
 its marker until its input ends. Whoever adds to the store holds "shared",
 whoever takes from it "alone": each first shows its marker, then looks for
 those that do not go with it, so of two that come at once at most one goes on.
 """
+
+STANDS_SCRIPT = r"""
+LC_ALL=C; export LC_ALL
+cd -- "$1" 2>/dev/null || exit 0
+read -r active 2>/dev/null < "current/$2" || exit 0
+[ "$active" = "$3" ] && cd -- "deployments/$3" 2>/dev/null || exit 0
+now=$(stat -c '%i %s %Y %n' -- * 2>/dev/null)
+noted=$(stat -c %Y .verified 2>/dev/null)
+[ -n "$now" ] && [ -n "$noted" ] && [ "$now" = "$(cat .verified)" ] || exit 0
+# Times are whole seconds: what was written in the second of the note, or after it, may have been missed by it.
+while read -r _ _ time _; do [ "$time" -lt "$noted" ] || exit 0; done <<END
+$now
+END
+echo stands
+"""
+"""$1 is ROOT, $2 a pointer's name, $3 a deployment. "stands" if it is active and untouched since it was verified."""
 
 LINK_SCRIPT = r"""
 LC_ALL=C; export LC_ALL
@@ -205,8 +212,7 @@ class Contents:
 
     ``pointers`` has the ids of each model, the active one first. ``links``
     says whether the file system has hard links, ``free_bytes`` is None
-    where it does not say. ``verified`` is the deployment that was asked
-    about, if no file of it was touched since its bytes were hashed.
+    where it does not say.
     """
 
     blobs: dict[str, int] = field(default_factory=dict)
@@ -215,7 +221,6 @@ class Contents:
     pointers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     links: bool = False
     free_bytes: int | None = None
-    verified: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,16 +240,14 @@ class Store:
         self.root = root.removeprefix("~/").rstrip("/") or "/"
 
     @contextlib.contextmanager
-    def opened(
-        self, progress: Progress, *, alone: bool = False, about: str = "", patience_s: int = _PATIENCE
-    ) -> Iterator[Contents]:
+    def opened(self, progress: Progress, *, alone: bool = False, patience_s: int = _PATIENCE) -> Iterator[Contents]:
         """What is there, after removing what was left half-made; while the block runs, nothing is taken away.
 
         Others may add to the store meanwhile unless this is to be
-        ``alone``. ``about`` is a deployment to look at more closely. Raises
-        DeviceBusyError when others do not let go within ``patience_s``.
+        ``alone``. Raises DeviceBusyError when others do not let go within
+        ``patience_s``.
         """
-        arguments = [self.root, "alone" if alone else "shared", about, str(patience_s)]
+        arguments = [self.root, "alone" if alone else "shared", str(patience_s)]
         held = _Held(self._transport, ["/bin/sh", "-c", OPEN_SCRIPT, "sh", *arguments])
         try:
             text = held.wait_until_ready(progress)
@@ -254,6 +257,10 @@ class Store:
                 yield _contents(text)
         finally:
             held.let_go()
+
+    def stands(self, pointer: str, deployment: str) -> bool:
+        """Whether that deployment is the active one, and no file of it was touched since it was verified."""
+        return self._script(STANDS_SCRIPT, pointer, deployment).stdout == b"stands\n"
 
     def push(self, local: Path, sha256: str, *, executable: bool, start: int = 0) -> None:
         """Copy one file into the blobs, from byte ``start`` on if so much of it is there."""
@@ -319,7 +326,7 @@ def _contents(text: str) -> Contents:
     parts: dict[str, int] = {}
     deployments = set()
     pointers: dict[str, tuple[str, ...]] = {}
-    links, free, verified = False, None, None
+    links, free = False, None
     for line in text.splitlines():
         match line.split():
             case ["blob", name, size]:
@@ -334,8 +341,6 @@ def _contents(text: str) -> Contents:
                 links = True
             case ["free", kilobytes]:
                 free = int(kilobytes) * 1024
-            case ["verified", deployment]:
-                verified = deployment
     return Contents(
         blobs=blobs,
         parts=parts,
@@ -343,7 +348,6 @@ def _contents(text: str) -> Contents:
         pointers={name: tuple(one for one in ids if one in deployments) for name, ids in pointers.items()},
         links=links,
         free_bytes=free,
-        verified=verified,
     )
 
 

@@ -107,14 +107,14 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     identity = _identity(manifest, target, files, sign)
     admission = admit(manifest, transport, store, pointer=pointer, device=device, key=sign, allow_older=allow_older)
     last = None if verify else _last(build, device, identity)
-    if last is not None and admission.was_proven(last) and _is_still_active(store, pointer, last, progress):
+    if last is not None and admission.was_proven(last) and store.stands(pointer, identity):
         return DeployResult(deployment=last, transferred_bytes=0, unchanged=True)
     facts = read_facts(transport)
     files |= _signature(build, admission, identity, target, files, bundles)
     deployment = _record(
         manifest, target, files, bundles, identity, admission.signed, device=device, facts=facts, store=store
     )
-    with store.opened(progress, about=deployment.id) as contents:
+    with store.opened(progress) as contents:
         missing = {} if deployment.id in contents.deployments else _missing(files, contents)
         room = _room(store, missing, contents, files)
         require_compatible(build, manifest, target, bundles, facts, device=transport.name, room=room)
@@ -134,12 +134,6 @@ def _last(build: Path, device: str, identity: str) -> Deployment | None:
     except ConfigError:
         return None
     return last if last.id == identity else None
-
-
-def _is_still_active(store: Store, pointer: str, deployment: Deployment, progress: Progress) -> bool:
-    """Whether the device runs that one, and no file of it was touched since it was verified."""
-    with store.opened(progress, about=deployment.id) as contents:
-        return contents.pointers.get(pointer, ())[:1] == (deployment.id,) and contents.verified == deployment.id
 
 
 def deployment_path(build: Path, device: str) -> Path:

@@ -687,6 +687,23 @@ class BoardNotRunningError(ConfigError):
         )
 
 
+class WhichBoardError(ConfigError):
+    """``--device board`` without a target, where not exactly one emulated board runs."""
+
+    def __init__(self, running: Sequence[str]) -> None:
+        self.running = tuple(running)
+        if running:
+            super().__init__(
+                f"several emulated boards run: {', '.join(running)}",
+                hint=f"name one of them: --device board:{running[0]}",
+            )
+        else:
+            super().__init__(
+                "no emulated board is running, and one that does not run holds nothing",
+                hint="edgeq deploy BUILD --device board starts the one of a build's target",
+            )
+
+
 class BoardDiffersError(ConfigError):
     """A running board has the name that was asked for, and is another machine."""
 

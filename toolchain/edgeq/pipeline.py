@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from edgeq import runner
 from edgeq.device.inventory import default_device, default_target, is_board, open_device, require_device, store_root
 from edgeq.device.store import Store
-from edgeq.errors import BoardNotRunningError, LimitsMissedError, NotABuildError
+from edgeq.errors import LimitsMissedError, NotABuildError, WhichBoardError
 from edgeq.progress import SILENT, Progress
 from edgeq.project import check_limits, load_project
 from edgeq.records import Manifest, Report
@@ -283,7 +283,9 @@ def _emulated_target(device: str) -> str:
     """Whose emulated board a doctor looks at: the one that runs, or one to start."""
     try:
         return default_target(device)
-    except BoardNotRunningError:
+    except WhichBoardError as error:
+        if error.running:
+            raise
         return DOCTORS_BOARD
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from edgeq.device import board
 from edgeq.device.inventory import (
     address_of,
     default_target,
@@ -16,7 +18,7 @@ from edgeq.device.inventory import (
     store_root,
 )
 from edgeq.device.local import LocalTransport
-from edgeq.errors import BadDeviceNameError, ConfigError, UnknownNameError
+from edgeq.errors import BadDeviceNameError, ConfigError, UnknownNameError, WhichBoardError
 from edgeq.progress import Silent
 from edgeq.testing import sample_target
 
@@ -149,3 +151,13 @@ def test_the_inventory_says_the_way_to_every_name_without_going_there() -> None:
     )  # fmt: skip
     assert (found["phone"].way, found["house"].way, found["house"].what) == ("adb", "group", "kitchen, phone")
     assert (found["balcony"].way, found["local"].way, found["board"].way) == ("ssh", "local", "board")
+
+
+def test_without_one_running_board_it_is_told_which_could_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WhichBoardError, match="no emulated board is running"):
+        default_target("board")
+    boards = [SimpleNamespace(target="rpi3"), SimpleNamespace(target="rpi4")]
+    monkeypatch.setattr(board, "running", lambda: boards)
+    with pytest.raises(WhichBoardError, match="rpi3, rpi4") as caught:
+        default_target("board")
+    assert caught.value.hint == "name one of them: --device board:rpi3"

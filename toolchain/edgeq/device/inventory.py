@@ -14,7 +14,7 @@ from edgeq.device.local import LocalTransport
 from edgeq.device.ssh import SshTransport
 from edgeq.device.ssh_config import SshConfig
 from edgeq.device.ssh_connection import Address, nobody, split_address
-from edgeq.errors import BadDeviceNameError, BoardNotRunningError, UnknownNameError
+from edgeq.errors import BadDeviceNameError, UnknownNameError, WhichBoardError
 from edgeq.progress import Asker
 from edgeq.schema import from_data, read_toml
 from edgeq.target import load_target
@@ -169,7 +169,7 @@ def default_target(device: str) -> str:
     """The target whose facts a device is asked with when no build names one.
 
     Of ``board`` that of the emulated board that runs, as one that does not
-    run holds nothing; BoardNotRunningError if none or more than one does.
+    run holds nothing; WhichBoardError if none or more than one does.
     """
     if device.startswith(_BOARD_OF):
         return device.removeprefix(_BOARD_OF)
@@ -177,7 +177,7 @@ def default_target(device: str) -> str:
         return HOST
     running = [one.target for one in board.running()]
     if len(running) != 1:
-        raise BoardNotRunningError(BOARD, running)
+        raise WhichBoardError(running)
     return running[0]
 
 

@@ -16,11 +16,9 @@ import statistics
 from typing import TYPE_CHECKING
 
 from edgeq.device.health import read_state
-from edgeq.errors import CorruptArtifactError, DeploymentGoneError, StaleDeploymentError, UnknownNameError
+from edgeq.errors import UnknownNameError
 from edgeq.evaluation import EvaluationSet
-from edgeq.integrity import check_artifact
 from edgeq.records import Measurement
-from edgeq.runner import hash_files
 from edgeq.stages.bench.accuracy import Answers, Scores, answer, count, host_predictions
 from edgeq.stages.bench.place import Place
 from edgeq.stages.bench.plan import Settings, settings
@@ -28,7 +26,6 @@ from edgeq.stages.bench.profile import NOT_PROFILED, Profiled, profile_all
 from edgeq.stages.bench.rows import append, measurements_path, read_measurements, read_rows
 from edgeq.stages.bench.threads import Choice, choose_threads
 from edgeq.stages.bench.timing import Entrant, Timed, time_in_turn
-from edgeq.stages.deployed import executable_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -65,14 +62,15 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
     """
     artifacts = _chosen(manifest, how.artifacts)
     evaluation = EvaluationSet.of(build, manifest)
-    place = Place(deployment=deployment, transport=transport, evaluation=evaluation, how=how)
-    _check_belongs_together(build, manifest, place, artifacts, progress=progress)
+    place = Place(build=build, deployment=deployment, transport=transport, evaluation=evaluation, how=how)
+    progress.step("checking build and deployment")
+    place.check(manifest, artifacts)
 
     before = read_state(transport)
-    choices = choose_threads(build, place, artifacts, progress=progress)
-    timed = _time(build, place, artifacts, choices, progress=progress)
+    choices = choose_threads(place, artifacts, progress=progress)
+    timed = _time(place, artifacts, choices, progress=progress)
     threads = {name: choice.threads for name, choice in choices.items()}
-    profiled = profile_all(build, place, artifacts, threads, progress=progress) if how.profile else {}
+    profiled = profile_all(place, artifacts, threads, progress=progress) if how.profile else {}
     after = read_state(transport)
 
     session = secrets.token_hex(8)
@@ -95,13 +93,11 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
 
 
 def _time(
-    build: Path, place: Place, artifacts: Sequence[Artifact], choices: Mapping[str, Choice], *, progress: Progress
+    place: Place, artifacts: Sequence[Artifact], choices: Mapping[str, Choice], *, progress: Progress
 ) -> dict[str, Timed]:
     """Time every artifact with the threads chosen for it; by its name."""
     timed = time_in_turn(
-        build,
-        place,
-        [Entrant(artifact=artifact, threads=choices[artifact.name].threads) for artifact in artifacts],
+        [Entrant(place=place, artifact=artifact, threads=choices[artifact.name].threads) for artifact in artifacts],
         place.how.rounds,
         warmup=place.how.warmup,
         doing=f"timing {len(artifacts)} artifacts",
@@ -161,34 +157,6 @@ def _twins_answers(
                 return answers[twin.name].predictions
             return host_predictions(evaluation, twin, indices)
     return None
-
-
-def _check_belongs_together(
-    build: Path, manifest: Manifest, place: Place, artifacts: Sequence[Artifact], *, progress: Progress
-) -> None:
-    """The files here are those of the manifest, were deployed, and lie on the device as they are here."""
-    progress.step("checking build and deployment")
-    deployment, transport = place.deployment, place.transport
-    if (deployment.model, deployment.target) != (manifest.model, manifest.target):
-        what = f"it is {deployment.model} for {deployment.target}"
-        raise StaleDeploymentError(build, deployment.device, what)
-    for artifact in artifacts:
-        check_artifact(build, artifact)
-        if artifact.name not in manifest.evaluation.host_outputs:
-            raise CorruptArtifactError(build / "manifest.json", f"names no host outputs of {artifact.name}")
-        place.evaluation.host_outputs(artifact.name)  # a damaged file is told before anything is measured
-        if deployment.artifacts.get(artifact.name) != artifact.sha256:
-            raise StaleDeploymentError(build, deployment.device, f"{artifact.name} differs or is not among it")
-    for engine in sorted({artifact.requires.runtime for artifact in artifacts}):
-        executable = executable_of(deployment, engine)
-        mine = [artifact.name for artifact in artifacts if artifact.requires.runtime == engine]
-        if transport.run(["test", "-x", f"{deployment.root}/{executable}"]).status:
-            raise DeploymentGoneError(transport.name, f"{deployment.root}/{executable} is not there")
-        names = [executable, *mine]
-        seen = hash_files(transport, folder=deployment.root, executable=executable, names=names, timeout_s=300.0)
-        for name in names:
-            if seen.get(name) != deployment.files.get(name):
-                raise DeploymentGoneError(transport.name, f"{deployment.root}/{name} has changed or is gone")
 
 
 def _row(  # noqa: PLR0913  # what a row is made of

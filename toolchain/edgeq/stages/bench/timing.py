@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 from edgeq.integrity import read_golden
 from edgeq.records import Artifact
+from edgeq.stages.bench.place import Place
 from edgeq.stages.deployed import check_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from edgeq.progress import Progress
     from edgeq.runner import Execution
-    from edgeq.stages.bench.place import Place
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entrant:
-    """What takes its turn in each round: an artifact with so many threads."""
+    """What takes its turn in each round: an artifact of the build in its place, with so many threads."""
 
+    place: Place
     artifact: Artifact
     threads: int
 
@@ -55,39 +55,30 @@ class Timed:
         self.planned_bytes = seen.planned_bytes
 
 
-def time_in_turn(  # noqa: PLR0913  # a measurement has this many sides
-    build: Path,
-    place: Place,
-    entrants: Sequence[Entrant],
-    rounds: Sequence[int],
-    *,
-    warmup: int,
-    doing: str,
-    progress: Progress,
+def time_in_turn(
+    entrants: Sequence[Entrant], rounds: Sequence[int], *, warmup: int, doing: str, progress: Progress
 ) -> list[Timed]:
     """Time each entrant on its artifact's golden input, ``rounds[i]`` runs in round i; in the order of ``entrants``.
 
     Raises WrongOutputError when what an artifact computes for it has nothing
     to do with what it computed on the build machine.
     """
-    order = random.Random(place.how.seed)  # noqa: S311  # nobody gains from guessing it
-    golden = {one.artifact.name: read_golden(build, one.artifact) for one in entrants}
+    order = random.Random(entrants[0].place.how.seed)  # noqa: S311  # nobody gains from guessing it
+    visits = [_Visit(one, read_golden(one.place.build, one.artifact)) for one in entrants]
     timed = [Timed(started_at=dt.datetime.now(dt.UTC)) for _ in entrants]
     for number, repeats in enumerate(rounds, start=1):
         progress.step(f"{doing}, round {number} of {len(rounds)}")
         for done, index in enumerate(order.sample(range(len(entrants)), k=len(entrants))):
             progress.advance(done, len(entrants))
-            entrant = entrants[index]
-            visit = _Visit(place, entrant, golden[entrant.artifact.name])
-            timed[index].add(visit.run(warmup, repeats))
+            timed[index].add(visits[index].run(warmup, repeats))
     return timed
 
 
 class _Visit:
-    """One process of the runner that times the golden input."""
+    """A process of the runner that times the golden input, as often as it is wanted."""
 
-    def __init__(self, place: Place, entrant: Entrant, golden: tuple[bytes, bytes]) -> None:
-        self._place = place
+    def __init__(self, entrant: Entrant, golden: tuple[bytes, bytes]) -> None:
+        self._place = entrant.place
         self._artifact = entrant.artifact
         self._threads = entrant.threads
         self._golden_input, self._golden_output = golden

@@ -4,77 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import random
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+from runner_device import SAMPLES, SHAPE, Deployed, with_models
 
 from edgeq.device.inventory import open_device
-from edgeq.device.local import LocalTransport
 from edgeq.errors import DeviceError, MissingToolError, RunnerCrashedError, RunnerFailedError
 from edgeq.progress import Silent
-from edgeq.runner import Engine, Execution, bundle, execute, hash_files
+from edgeq.runner import Engine, bundle, execute, hash_files
 from edgeq.target import load_target
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-TRIPLE = f"{platform.machine()}-linux-gnu"
-SHAPE = (1, 3, 16, 16)
-SAMPLES = np.random.default_rng(3).standard_normal((3, *SHAPE)).astype(np.float32)
 DAMAGED = 250
-
-
-class Deployed:
-    """A folder with both runners, their libraries and models, reached as a device is."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.transport = LocalTransport(root)
-        for engine in ("executorch", "onnxruntime"):
-            for name, path in bundle(engine, TRIPLE, progress=Silent()).files.items():
-                target = root / "d" / name
-                target.parent.mkdir(exist_ok=True)
-                if not target.exists():
-                    target.symlink_to(path) if name.startswith("lib") else shutil.copy2(path, target)
-
-    def path(self, name: str) -> Path:
-        return self.root / "d" / name
-
-    def execute(
-        self, model: str, inputs: Iterable[np.ndarray | bytes], **changes: Any
-    ) -> tuple[Execution, list[bytes]]:
-        outputs: list[bytes] = []
-        settings: dict[str, Any] = {
-            "folder": "d",
-            "executable": f"edgeq-runner-{'onnxruntime' if model.endswith('onnx') else 'executorch'}",
-            "model": model,
-            "threads": 1,
-            "warmup": 0,
-            "repeats": 0,
-            "count_instructions": False,
-            "samples": (x if isinstance(x, bytes) else x.tobytes() for x in inputs),
-            "on_outputs": lambda _index, data: outputs.append(data),
-            "timeout_s": 30,
-        }
-        return execute(self.transport, **(settings | changes)), outputs
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
-    if shutil.which("cmake") is None and "CI" not in os.environ:
-        pytest.skip("cmake is not installed")
-    deployed = Deployed(tmp_path_factory.mktemp("device"))
-    np.save(deployed.path("samples.npy"), SAMPLES)
-    make_models = Path(__file__).with_name("runner_models.py")
-    subprocess.run([sys.executable, make_models, deployed.path("")], check=True, capture_output=True)
-    return deployed
+    return with_models(tmp_path_factory.mktemp("device"))
 
 
 @pytest.mark.parametrize(

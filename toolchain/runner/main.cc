@@ -19,6 +19,7 @@
 #include "measure.h"
 #include "memory.h"
 #include "sha256.h"
+#include "test_faults.h"
 #include "verify.h"
 
 namespace edgeq {
@@ -29,11 +30,12 @@ constexpr int kProtocol = 1;
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors on the wire are little-endian");
 
 Event Hello() {
-  return Event("hello")
-      .Number("protocol", kProtocol)
+  Event hello("hello");
+  hello.Number("protocol", kProtocol)
       .Text("engine", EngineName())
       .Text("triple", EDGEQ_TRIPLE)
       .Text("build", EDGEQ_BUILD);
+  return kHasTestFaults ? hello.Json("test_faults", "true") : hello;
 }
 
 std::string InfosJson(const std::vector<TensorInfo>& infos) {
@@ -64,6 +66,7 @@ void Run(const RunArguments& arguments, EventWriter& events) {
   if (arguments.load.count_instructions) {
     counter = std::make_unique<InstructionCounter>();
   }
+  PrepareFaults(arguments.load.path);
   SetPhase("opening the runtime");
   OpenRuntime();
   SetPhase("loading the model");

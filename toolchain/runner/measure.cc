@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "failure.h"
+#include "test_faults.h"
 
 namespace edgeq {
 namespace {
@@ -66,6 +67,9 @@ Run Execute(Engine& engine, const std::byte* sample, const InstructionCounter* c
   const auto before = counter ? counter->Read() : std::nullopt;
   const Clock::time_point start = Clock::now();
   engine.Execute();
+  if constexpr (kHasTestFaults) {
+    CommitFaults(Clock::now() - start);
+  }
   const Clock::time_point end = Clock::now();
   const auto after = counter ? counter->Read() : std::nullopt;
   Run run = {std::chrono::duration_cast<std::chrono::nanoseconds>(end - start).count(), std::nullopt};

@@ -32,12 +32,13 @@ class _Event(msgspec.Struct, frozen=True, tag_field="event"):
 
 
 class Hello(_Event, frozen=True, tag="hello"):
-    """Always the first event: who speaks."""
+    """Always the first event: who speaks. A build for tests that can be slow or leak has ``test_faults``."""
 
     protocol: int
     engine: str
     triple: str
     build: str
+    test_faults: bool = False
 
 
 class Tensor(msgspec.Struct, frozen=True):

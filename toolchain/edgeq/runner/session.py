@@ -48,7 +48,8 @@ class Execution:
     """What a runner did with one model. ``build`` is the hash of its sources and pins.
 
     ``runs`` are the timed ones, or the profiled ones of a model that was
-    loaded to be profiled; ``profile`` is None of any other.
+    loaded to be profiled; ``profile`` is None of any other. Times of a build
+    with ``test_faults`` are of no use but to tests.
     """
 
     engine: str
@@ -65,6 +66,7 @@ class Execution:
     peak_rss_bytes: int | None
     samples: int
     profile: Profile | None = None
+    test_faults: bool = False
 
 
 def execute(  # noqa: PLR0913  # a measurement has this many sides
@@ -190,6 +192,7 @@ class _Listener:
             peak_rss_bytes=self._done.peak_rss_bytes,
             samples=self._outputs,
             profile=self._profile,
+            test_faults=self._hello.test_faults,
         )
 
     def _hear(self, chunk: bytes) -> None:

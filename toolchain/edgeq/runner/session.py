@@ -109,6 +109,11 @@ class Execution:
     resources: tuple[Resources, ...] = ()
     test_faults: bool = False
 
+    @property
+    def khz(self) -> int | None:
+        """What the core of the last run had right after it; None where the kernel does not say."""
+        return self.resources[-1].khz if self.resources else None
+
 
 def execute(  # noqa: PLR0913  # a measurement has this many sides
     transport: Transport,

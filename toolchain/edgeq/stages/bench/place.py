@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.device.cores import Core, Pinning, pinning
 from edgeq.device.transport import Transport
-from edgeq.errors import CorruptArtifactError
+from edgeq.errors import CorruptArtifactError, NotPinnedError
 from edgeq.evaluation import EvaluationSet
 from edgeq.records import Deployment
-from edgeq.runner import execute
+from edgeq.runner import BACK_TO_BACK, Pace, execute
 from edgeq.stages.bench.plan import Settings
 from edgeq.stages.deployed import bytes_of, executable_of
 
@@ -30,6 +31,14 @@ class Place:
     transport: Transport
     evaluation: EvaluationSet
     how: Settings
+    cores: tuple[Core, ...] = ()
+    """Those of the device, to choose among; () where there is no choice, or it is not to be known."""
+
+    def pinning(self, threads: int) -> Pinning:
+        """Where so many threads run there."""
+        if self.how.timing == "emulated":
+            return Pinning()
+        return pinning(self.cores, threads, asked=self.how.cpus)
 
     def run(  # noqa: PLR0913  # a visit has this many sides
         self,
@@ -41,9 +50,15 @@ class Place:
         samples: Iterable[bytes],
         on_outputs: Callable[[int, bytes], None],
         profile: bool = False,
+        pace: Pace = BACK_TO_BACK,
+        most_ms: int | None = None,
+        memory_every: int | None = None,
     ) -> Execution:
-        """One process of the runner there; what :func:`edgeq.runner.execute` says."""
-        return execute(
+        """One process of the runner there; what :func:`edgeq.runner.execute` says.
+
+        Raises NotPinnedError if it cannot run where the user wants it to.
+        """
+        done = execute(
             self.transport,
             folder=self.deployment.root,
             executable=executable_of(self.deployment, artifact.requires.runtime),
@@ -55,8 +70,15 @@ class Place:
             samples=samples,
             on_outputs=on_outputs,
             profile=profile,
+            pace=pace,
+            most_ms=most_ms,
+            cpus=self.pinning(threads).cpus,
+            memory_every=memory_every,
             timeout_s=self.how.silence_s,
         )
+        if self.how.cpus and done.not_pinned:
+            raise NotPinnedError(self.transport.name, self.how.cpus, done.not_pinned)
+        return done
 
     def samples(self, artifact: Artifact, indices: Iterable[int]) -> Iterator[bytes]:
         """Those evaluation samples as a runner takes them, read one by one."""

@@ -720,6 +720,12 @@ class ReportRow:
     undelegated: tuple[Undelegated, ...]
     host: HostScore
     threads_tried: tuple[ThreadsRow, ...] = ()
+    cold_start_ms: float | None = None
+    per_second: float | None = None
+    """Inferences a second, one right after the other."""
+    steady_after: int | None = None
+    load_anonymous_bytes: int | None = None
+    leak: LeakCheck | None = None
     recommended: bool = False
     verdicts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -786,6 +792,34 @@ class ReportedDevice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PacedRow:
+    """Latencies of one artifact at another pace than one inference right after the other.
+
+    At a rate they count from when a sample arrived, so the wait for those
+    before it is in them. ``busy_share`` is the part of the time that an
+    inference ran; from about 1 on the device cannot keep up, and the
+    latencies are those of a queue that grows as long as one looks.
+    """
+
+    artifact: str
+    device: str
+    timing: Timing
+    mode: Mode
+    pause_ms: int | None
+    rate_hz: float | None
+    arrivals: Arrivals | None
+    threads: int
+    runs: int
+    p50_ms: float | None
+    p90_ms: float | None
+    p99_ms: float | None
+    ci95_ms: tuple[float, float] | None
+    busy_share: float | None
+    measured_at: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportedBuild:
     """Where the rows of one build come from; ``build`` is its folder as the user named it."""
 
@@ -801,6 +835,7 @@ class ReportedBuild:
     decision: Decision
     searches: tuple[Search, ...] = ()
     speed_searches: tuple[SpeedSearch, ...] = ()
+    paces: tuple[PacedRow, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as Drawn
 from rich.text import Text
 
-from edgeq.stages.report import profiles, searches, tables
+from edgeq.stages.report import paces, profiles, searches, tables
 from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[RenderableType]:
         yield Text()
         yield Text(recommended.title, style="bold")
         yield _drawn(recommended)
+    for paced in paces.tables_of(build):
+        yield Text()
+        yield _headed(paced)
     for record in build.searches:
         yield Text()
         yield search(record)

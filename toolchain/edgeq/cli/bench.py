@@ -12,6 +12,7 @@ from edgeq.cli import options
 from edgeq.errors import PaceError
 from edgeq.runner import Pace
 from edgeq.schema import to_data
+from edgeq.stages.report import paces
 from edgeq.stages.report import terminal as shown
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from edgeq.cli.terminal import Terminal
-    from edgeq.records import Measurement, Report
+    from edgeq.records import Manifest, Measurement, Report
 
 
 _PAUSE_MS = 100
@@ -150,7 +151,7 @@ def command(
             "recommendations": [to_data(one) for one in recommended],
             "checks": [to_data(one) for one in checks],
         },
-        lambda: _shown(summary, rows),
+        lambda: _shown(summary, what.manifest, rows),
     )
     pipeline.check(checks)
 
@@ -170,7 +171,9 @@ def _pace(
     return Pace(rate_hz=rate_hz, arrivals=arrivals or "poisson")
 
 
-def _shown(report: Report, rows: Sequence[Measurement]) -> RenderableType:
+def _shown(report: Report, manifest: Manifest, rows: Sequence[Measurement]) -> RenderableType:
     from rich.console import Group  # noqa: PLC0415  # --json does without
 
+    if rows and rows[0].mode != "back-to-back":
+        return Group(*(shown.headed(table) for table in paces.tables_of(paces.rows_of(manifest, rows))))
     return Group(*(shown.profile(row) for row in rows if row.ops), shown.renderable(report))

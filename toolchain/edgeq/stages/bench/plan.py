@@ -9,6 +9,7 @@ from edgeq.device.inventory import LOCAL
 from edgeq.errors import PaceError
 from edgeq.records import Mode, Timing
 from edgeq.runner import BACK_TO_BACK, Pace
+from edgeq.stats import MIN_ROUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _MOST_ROUNDS = 10
 _EMULATED_WARMUP = 2
 """The first two counts of a process differ; from the third on they are equal."""
+_ROUNDS_AT_RATE = MIN_ROUNDS
+"""Each begins with an empty queue, so they are few and long."""
 _PACED_WARMUP = 3
 """Between two of them the device rests, and each takes as long as the pace says."""
 _EMULATED_REPEATS = 5
@@ -54,7 +57,8 @@ class Settings:
     @property
     def rounds(self) -> tuple[int, ...]:
         """How many timed runs each round has. Instructions do not drift: one round counts them."""
-        count = 1 if self.timing == "emulated" else min(_MOST_ROUNDS, self.repeats)
+        most = _MOST_ROUNDS if self.pace.rate_hz is None else _ROUNDS_AT_RATE
+        count = 1 if self.timing == "emulated" else min(most, self.repeats)
         return tuple(self.repeats // count + (index < self.repeats % count) for index in range(count))
 
     @property

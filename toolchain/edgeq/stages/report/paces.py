@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from edgeq import stats
 from edgeq.records import PacedRow
-from edgeq.stages.report import conditions, figures
+from edgeq.stages.report import conditions, figures, tables
 from edgeq.stages.report.evidence import is_sound
 from edgeq.stages.report.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edgeq.records import Manifest, Measurement, ReportedBuild
+    from edgeq.records import Manifest, Measurement
 
 OVERLOADED = 0.95
 """From this share of the time on the device has no room left to catch up in."""
@@ -30,10 +30,12 @@ def rows_of(manifest: Manifest, measurements: Sequence[Measurement]) -> tuple[Pa
     return tuple(_row(one) for one in newest.values())
 
 
-def tables_of(build: ReportedBuild) -> tuple[Table, ...]:
-    """One for each device, clocks never mixed; none where no other pace was measured."""
-    devices = dict.fromkeys(row.device for row in build.paces)
-    return tuple(_table(device, [row for row in build.paces if row.device == device]) for device in devices)
+def tables_of(rows: Sequence[PacedRow]) -> tuple[Table, ...]:
+    """One for each device and pace, which is what may be compared."""
+    groups: dict[tuple[str, str], list[PacedRow]] = {}
+    for row in rows:
+        groups.setdefault((row.device, _pace(row)), []).append(row)
+    return tuple(_table(device, pace, group) for (device, pace), group in groups.items())
 
 
 def _row(measured: Measurement) -> PacedRow:
@@ -70,27 +72,23 @@ def _notes(measured: Measurement, busy: float | None) -> Iterator[str]:
     yield from conditions.notes(measured)
 
 
-def _table(device: str, rows: Sequence[PacedRow]) -> Table:
+def _table(device: str, pace: str, rows: Sequence[PacedRow]) -> Table:
     names = ("Threads", "Runs", "Median latency", "p90", "p99", "Busy")
+    queue = "A latency counts from when the sample arrived, so the wait for those before it is in it. "
+    queue = queue if rows[0].mode == "at-rate" else ""
+    notes = "".join(f" {note}." for note in tables.notes(rows))
     return Table(
-        title=f"At other paces, {device}",
-        columns=(Column(name="Artifact", numeric=False), Column(name="Pace", numeric=False), *map(_column, names)),
+        title=f"{pace}, on {device}",
+        columns=(Column(name="Artifact", numeric=False), *(Column(name=name) for name in names)),
         rows=tuple(_cells(row) for row in rows),
-        note="At a rate a latency counts from when the sample arrived, so the wait for those before it is in it; "
-        "busy is the part of the time that an inference ran. "
-        + " ".join(f"{row.artifact}: {note}." for row in rows for note in row.notes),
+        note=f"{queue}Busy is the part of the time that an inference ran.{notes}",
     )
-
-
-def _column(name: str) -> Column:
-    return Column(name=name)
 
 
 def _cells(row: PacedRow) -> tuple[Cell, ...]:
     interval = "" if row.ci95_ms is None else figures.ms_range(*row.ci95_ms)
     return (
         Cell(text=row.artifact),
-        Cell(text=pace(row)),
         Cell(text=figures.count(row.threads)),
         Cell(text=figures.count(row.runs)),
         Cell(text=_ms(row.p50_ms), small=interval),
@@ -103,12 +101,11 @@ def _cells(row: PacedRow) -> tuple[Cell, ...]:
     )
 
 
-def pace(row: PacedRow) -> str:
-    """The pace in words."""
+def _pace(row: PacedRow) -> str:
     if row.mode == "single-shot":
-        return f"single shot, {row.pause_ms} ms apart"
-    how = "as a camera's" if row.arrivals == "even" else "at random"
-    return f"{row.rate_hz:g} a second, {how}"
+        return f"Single shots, {row.pause_ms} ms apart"
+    how = "evenly" if row.arrivals == "even" else "at random"
+    return f"Samples that arrive {how}, {row.rate_hz:g} a second"
 
 
 def _ms(value: float | None) -> str:

@@ -240,7 +240,7 @@ def _row_notes(what: Evidence, measured: Measurement, dropped: Drop) -> Iterator
     if measured.throttled:
         yield "the device throttled while it was measured: its times are too long"
     others = {one.name for state in measured.states for one in state.busy if one.share >= BUSY_SHARE}
-    if others and measured.timing != "emulated":
+    if others and measured.timing != "emulated" and not measured.unfit:
         yield f"others were computing on the device ({', '.join(sorted(others))}): its times may be too long"
     yield from conditions.notes(measured)
     if measured.timing != "emulated" and 0 < len(measured.rounds) < stats.MIN_ROUNDS:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgeq.records import (
         Check,
         CrossCheck,
+        PacedRow,
         Recommendation,
         Report,
         ReportedBuild,
@@ -333,6 +334,15 @@ def of_device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: R
         cost(rows),
     )
     return tuple(table for table in found if table is not None)
+
+
+def notes(rows: Sequence[ReportRow | PacedRow]) -> tuple[str, ...]:
+    """What is to be known of the rows of a table: once where it is true of all of them, else with each one's name."""
+    common = (
+        [note for note in rows[0].notes if len(rows) > 1 and all(note in row.notes for row in rows)] if rows else []
+    )
+    own = (f"{row.artifact}: {note}" for row in rows for note in row.notes if note not in common)
+    return (*(f"all of these: {note}" for note in common), *own)
 
 
 def by_device(report: Report, build: ReportedBuild) -> list[tuple[ReportedDevice | None, list[ReportRow]]]:

@@ -133,3 +133,10 @@ def test_what_no_single_round_shows_all_of_them_together_do() -> None:
 
 def test_rounds_of_unlike_lengths_are_held_together_as_far_as_the_shortest() -> None:
     assert by_position([(1, 2, 3), (2, 4, 6, 4)]) == (0.5, 1.0, 1.5)
+
+
+def test_a_slow_drift_does_not_hide_a_step() -> None:
+    samples = 1e6 + np.arange(60.0)
+    samples[:30] *= 2
+
+    assert steady_from(samples) == 30

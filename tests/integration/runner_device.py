@@ -34,7 +34,7 @@ class Deployed:
         for engine in ("executorch", "onnxruntime"):
             for name, path in bundle(engine, TRIPLE, progress=Silent(), test_faults=test_faults).files.items():
                 target = root / "d" / name
-                target.parent.mkdir(exist_ok=True)
+                target.parent.mkdir(parents=True, exist_ok=True)
                 if not target.exists():
                     target.symlink_to(path) if name.startswith("lib") else shutil.copy2(path, target)
 

@@ -13,6 +13,7 @@ from runner_device import SAMPLES, TRIPLE, Deployed, with_models
 from edgeq.errors import RunnerFailedError
 from edgeq.progress import Silent
 from edgeq.runner import Engine, bundle
+from edgeq.stages.bench.leak import EVERY, RUNS, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,3 +87,17 @@ def test_a_fault_that_is_no_number_is_refused(faulty: Deployed, monkeypatch: pyt
         with pytest.raises(RunnerFailedError) as caught:
             faulty.execute("xnnpack.pte", SAMPLES[:1])
         assert caught.value.code == "bad_arguments"
+
+
+def _leak(faulty: Deployed, model: str) -> str:
+    seen, _ = faulty.execute(model, SAMPLES[:1], repeats=RUNS, memory_every=EVERY)
+    return judge([one.anonymous_bytes or 0 for one in seen.resources if one.runs % EVERY == 0])[1]
+
+
+@pytest.mark.parametrize("model", [*MODELS, "int8.pte", "int8.onnx"])
+def test_neither_runtime_leaks_and_a_hundred_bytes_an_inference_are_found(
+    faulty: Deployed, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _leak(faulty, model) == "does not grow"
+    monkeypatch.setenv("EDGEQ_TEST_LEAK_BYTES", "100")
+    assert _leak(faulty, model) == "grows"

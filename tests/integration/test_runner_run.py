@@ -17,7 +17,7 @@ from runner_device import SAMPLES, SHAPE, Deployed, with_models
 from edgeq.device.inventory import open_device
 from edgeq.errors import DeviceError, MissingToolError, RunnerCrashedError, RunnerFailedError
 from edgeq.progress import Silent
-from edgeq.runner import Engine, bundle, execute, hash_files
+from edgeq.runner import Engine, Pace, bundle, execute, hash_files
 from edgeq.target import load_target
 
 DAMAGED = 250
@@ -61,6 +61,44 @@ def test_repeating_the_first_sample_does_not_change_its_output(deployed: Deploye
         once = deployed.execute(model, inputs)[1]
         often = deployed.execute(model, inputs, warmup=3, repeats=20)[1]
         assert once == often
+
+
+@pytest.mark.parametrize("model", ["xnnpack.pte", "fp32.onnx"])
+def test_samples_that_arrive_faster_than_they_are_done_wait_and_the_wait_is_in_the_latency(
+    deployed: Deployed, model: str
+) -> None:
+    often, output = deployed.execute(model, SAMPLES[:1], repeats=100, pace=Pace(rate_hz=1e6, arrivals="even"))
+    seldom, same_output = deployed.execute(model, SAMPLES[:1], repeats=20, pace=Pace(rate_hz=100.0, arrivals="even"))
+
+    assert output == same_output
+    latencies = [run.latency_ns or 0 for run in often.runs]
+    assert latencies[-1] - latencies[0] > 0.5 * sum(run.ns for run in often.runs[1:])
+    assert all((run.latency_ns or 0) >= run.ns for run in (*often.runs, *seldom.runs))
+    spans = [(done.runs[-1].at_ns or 0) - (done.runs[0].at_ns or 0) for done in (often, seldom)]
+    assert spans[1] > 19 * 9_000_000
+
+
+@pytest.mark.parametrize("model", ["xnnpack.pte", "fp32.onnx"])
+def test_a_start_and_the_memory_of_loading_are_told(deployed: Deployed, model: str) -> None:
+    done, _ = deployed.execute(model, SAMPLES[:1], repeats=3, memory_every=2)
+
+    assert (done.ready_ns or 0) > done.load_ns
+    assert (done.load_rss_bytes or 0) >= (done.load_anonymous_bytes or 0) > 0
+    assert [one.runs for one in done.resources] == [2, 4]
+    assert all((one.rss_bytes or 0) > (one.anonymous_bytes or 0) > 0 for one in done.resources)
+    assert not done.test_faults
+
+
+@pytest.mark.parametrize("model", ["xnnpack.pte", "fp32.onnx"])
+def test_a_runner_stays_on_the_cores_it_was_given_and_says_so_if_it_cannot(deployed: Deployed, model: str) -> None:
+    last = max(os.sched_getaffinity(0))
+    pinned, _ = deployed.execute(model, SAMPLES[:1], threads=2, cpus=(last,))
+    elsewhere, output = deployed.execute(model, SAMPLES[:1], cpus=(1023,))
+
+    assert (pinned.cpus, pinned.not_pinned) == ((last,), "")
+    assert set(elsewhere.cpus) == os.sched_getaffinity(0)
+    assert elsewhere.not_pinned
+    assert output
 
 
 def test_planned_memory_is_told_by_the_runtime_that_plans(deployed: Deployed) -> None:

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -142,6 +143,13 @@ void WriteRuns(const std::vector<Run>& runs, const std::vector<Resources>& resou
   }
 }
 
+// What each of `runs` executions took, in the mean, in a loop that does nothing else.
+Run BareRun(Engine& engine, const std::byte* sample, std::size_t runs) {
+  Run run;
+  run.ns = BareLoop(engine, sample, runs).count();
+  return run;
+}
+
 // All runs of the first sample; they are written when the last is over, so that writing disturbs none.
 void MeasureFirst(Engine& engine, const RunArguments& arguments, const std::byte* sample,
                   const InstructionCounter* counter, EventWriter& events) {
@@ -155,7 +163,8 @@ void MeasureFirst(Engine& engine, const RunArguments& arguments, const std::byte
   Pacer pacer(arguments.pace, [&] { pulse.Beat(); });
   std::optional<Clock::time_point> timed;
   std::size_t done = 1;
-  for (; done < runs.size(); ++done) {
+  const std::size_t apart = WantsBareLoop() ? 1 + arguments.warmup : runs.size();
+  for (; done < apart; ++done) {
     if (arguments.memory_every > 0 && done % arguments.memory_every == 0) {
       resources.push_back({done, CurrentKhz(), ResidentNow()});
     }
@@ -168,6 +177,10 @@ void MeasureFirst(Engine& engine, const RunArguments& arguments, const std::byte
     }
     runs[done] = Execute(engine, sample, counter, due, began);
     pulse.Beat();
+  }
+  if (WantsBareLoop()) {
+    done = runs.size();
+    std::fill(runs.begin() + static_cast<std::ptrdiff_t>(apart), runs.end(), BareRun(engine, sample, done - apart));
   }
   resources.push_back({done, CurrentKhz(), ResidentNow()});
   runs.resize(done);

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +16,7 @@ from edgeq.runner import Execution, bundle, execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 TRIPLE = f"{platform.machine()}-linux-gnu"
 SHAPE = (1, 3, 16, 16)
@@ -60,12 +58,11 @@ class Deployed:
         return execute(self.transport, **(settings | changes)), outputs
 
 
-def with_models(root: Path, *, test_faults: bool = False) -> Deployed:
-    """A new device in ``root`` with the models of runner_models.py; skips where nothing can be built."""
+def with_models(root: Path, models: Path, *, test_faults: bool = False) -> Deployed:
+    """A new device in ``root`` with a copy of the ``models``; skips where nothing can be built."""
     if shutil.which("cmake") is None and "CI" not in os.environ:
         pytest.skip("cmake is not installed")
     deployed = Deployed(root, test_faults=test_faults)
-    np.save(deployed.path("samples.npy"), SAMPLES)
-    make_models = Path(__file__).with_name("runner_models.py")
-    subprocess.run([sys.executable, make_models, deployed.path("")], check=True, capture_output=True)
+    for model in models.iterdir():
+        shutil.copy2(model, deployed.path(model.name))
     return deployed

@@ -21,8 +21,10 @@ def run_overhead(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return run_overhead
 
 
-def test_the_runner_and_a_bare_loop_are_visited_in_turn_and_compared(run_overhead: ModuleType, tmp_path: Path) -> None:
-    device = with_models(tmp_path / "device")
+def test_the_runner_and_a_bare_loop_are_visited_in_turn_and_compared(
+    run_overhead: ModuleType, tmp_path: Path, models: Path
+) -> None:
+    device = with_models(tmp_path / "device", models)
     paths = [device.path("xnnpack.pte"), device.path("fp32.onnx")]
 
     visits = run_overhead.measure(paths, SAMPLES[0].tobytes(), rounds=5, visit_ms=20)

@@ -17,13 +17,14 @@ from edgeq.stages.bench.leak import EVERY, RUNS, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 MODELS = ("xnnpack.pte", "fp32.onnx")
 
 
 @pytest.fixture(scope="module")
-def faulty(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
-    return with_models(tmp_path_factory.mktemp("faulty"), test_faults=True)
+def faulty(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Deployed:
+    return with_models(tmp_path_factory.mktemp("faulty"), models, test_faults=True)
 
 
 @pytest.fixture(autouse=True)

@@ -24,8 +24,8 @@ DAMAGED = 250
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
-    return with_models(tmp_path_factory.mktemp("device"))
+def deployed(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Deployed:
+    return with_models(tmp_path_factory.mktemp("device"), models)
 
 
 @pytest.mark.parametrize(

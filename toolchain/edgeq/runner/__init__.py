@@ -8,12 +8,11 @@ from __future__ import annotations
 from edgeq.runner.build import TRIPLES, Engine, RunnerBundle, build_tools, bundle, is_built
 from edgeq.runner.profile import OperatorTimes, operator_times
 from edgeq.runner.protocol import Resources, Run
-from edgeq.runner.session import BACK_TO_BACK, Arrivals, Execution, Pace, execute, hash_files, verify
+from edgeq.runner.session import BACK_TO_BACK, Execution, Pace, execute, hash_files, verify
 
 __all__ = [
     "BACK_TO_BACK",
     "TRIPLES",
-    "Arrivals",
     "Engine",
     "Execution",
     "OperatorTimes",

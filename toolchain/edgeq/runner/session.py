@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from edgeq.device.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from edgeq.errors import RunnerCrashedError, RunnerFailedError, RunnerProtocolError
+from edgeq.records import Arrivals
 from edgeq.runner.protocol import (
     PROTOCOL,
     Alive,
@@ -42,9 +43,6 @@ _STDERR_SHOWN = 4000
 _PIECE = 1 << 16
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\n\t\x20-\x7e\xa0-\U0010ffff]")
-
-
-Arrivals = Literal["poisson", "even"]
 
 
 @dataclass(frozen=True, kw_only=True)

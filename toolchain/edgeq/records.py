@@ -636,9 +636,9 @@ class Measurement:
     unfit: tuple[str, ...] = ()
     """Why the device was not fit for a measurement, which was made all the same."""
     load_rss_bytes: int | None = None
-    """What loading the model added to the resident set: packed weights, the runtime's own, pages of the file."""
+    """What loading the model added to the resident set, pages of its file and of libraries included."""
     load_anonymous_bytes: int | None = None
-    """The part of it that no file stands behind: for the most part packed weights, and arenas as far as touched."""
+    """The part of it that no file stands behind: packed weights, arenas as far as touched, the runtime's own."""
     leak: LeakCheck | None = None
     test_faults: bool = False
     """Whether a build of the runner measured that tests can make slow: nothing may be decided by it then."""

@@ -159,7 +159,7 @@ def starting(rows: Sequence[ReportRow]) -> Table | None:
             for row in rows
         ),
         note="Cold start is from the start of the program to its first answer, its files read before; memory is what "
-        "loading the model added that no file stands behind.",
+        "loading the model added that no file stands behind: packed weights, and what the runtime sets up.",
     )
 
 

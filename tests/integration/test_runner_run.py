@@ -403,12 +403,27 @@ def test_no_command_line_and_no_input_makes_a_runner_crash(deployed: Deployed, e
         ",",
         "1x-3x16x16",
     ]
+    paces = [
+        ("--rate", ["1000000", "0", "-1", "1e9", "nan", ""]),
+        ("--pause-ms", ["0", "1", "-1", "99999999999"]),
+        ("--arrivals", ["even", "poisson", "odd"]),
+        ("--seed", numbers),
+        ("--most-ms", ["0", "5", "-1", "86400001"]),
+        ("--cpus", ["0", "0-1", "1023", "1-0", "0,,1", "999999999999"]),
+        ("--memory-every", ["1", "0", "3", "-1"]),
+    ]
     strange = ["--", "-", "--model", "--threads=2", "hash", "ü", "%n%s", "a" * 5000, "--profile", "--instructions"]
     for _ in range(150):
         words = ["run", "--model", f"d/{model}"]
         for _ in range(rng.randrange(4)):
             option, values = rng.choice(
-                [("--threads", numbers), ("--repeats", numbers), ("--sample-bytes", numbers), ("--shapes", shapes)]
+                [
+                    ("--threads", numbers),
+                    ("--repeats", numbers),
+                    ("--sample-bytes", numbers),
+                    ("--shapes", shapes),
+                    *paces,
+                ]
             )
             words += [option, rng.choice(values)]
         if rng.random() < 0.3:

@@ -234,3 +234,18 @@ def _slow_until(index: int) -> Callable[[bytes], bytes]:
         return data
 
     return rewrite
+
+
+def test_a_longer_look_that_would_be_too_short_as_well_is_left_out(setup: Setup) -> None:
+    """At two seconds a run not even half a minute holds twenty."""
+    setup.device.rewrite = lambda data: _only(data, 5)
+    row = setup.bench(artifacts=("tiny.fp32.pte",), pace=Pace(pause_ms=2000), repeats=2)[0]
+
+    assert (row.steady_after, len(row.steady_search_ns)) == (None, 5)
+    assert sum("--most-ms" in argv for argv in setup.device.visits()) == 1
+
+
+def _only(data: bytes, runs: int) -> bytes:
+    """Without the timed runs from that one on."""
+    later = rb'\{"event":"run","kind":"timed","at_ns":(\d+),[^}]*\}\n'
+    return re.sub(later, lambda found: found[0] if int(found[1]) <= 2_000_000 * runs else b"", data)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.stages.bench.timing import Entrant, Visit
-from edgeq.steady_state import steady_from
+from edgeq.steady_state import FEWEST, steady_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +39,13 @@ def find_warm_up(build: Path, place: Place, entrant: Entrant, pace: Pace) -> War
     """Look for it on the device, at the pace of the measurement."""
     visit = Visit(build, place, entrant)
     found = WarmUp()
+    a_run_ms = 0.0
     for runs, most_ms in LOOKS:
+        if found.searched_ns and a_run_ms * FEWEST > most_ms:
+            break  # at this pace a longer look holds too few runs as well
         seen = visit.run(warmup=0, repeats=runs, pace=pace, most_ms=most_ms)
         times = tuple(run.ns for run in seen.runs)
+        a_run_ms = most_ms / len(times) if len(times) < runs else 0.0
         found = WarmUp(steady_after=steady_from(times), searched_ns=times, khz=seen.khz)
         if found.steady_after is not None:
             break

@@ -10,25 +10,29 @@ measured.
 
 from __future__ import annotations
 
-import datetime as dt
 import secrets
-import statistics
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edgeq.device.cores import read_cores
 from edgeq.device.health import read_state
 from edgeq.errors import UnknownNameError
 from edgeq.evaluation import EvaluationSet
-from edgeq.records import Measurement
+from edgeq.runner import BACK_TO_BACK
 from edgeq.stages.bench.accuracy import Answers, Scores, answer, count, host_predictions
+from edgeq.stages.bench.fitness import Unfit, clock_moved, fit_state, refuse, unfit
+from edgeq.stages.bench.leak import check_leak
 from edgeq.stages.bench.place import Place
 from edgeq.stages.bench.plan import Settings, settings
-from edgeq.stages.bench.profile import NOT_PROFILED, Profiled, profile_all
+from edgeq.stages.bench.profile import NOT_PROFILED, profile_all
+from edgeq.stages.bench.row import Session, row_of
 from edgeq.stages.bench.rows import append, measurements_path, read_measurements, read_rows
 from edgeq.stages.bench.threads import Choice, choose_threads
 from edgeq.stages.bench.timing import Entrant, Timed, time_in_turn
+from edgeq.stages.bench.warmup import WarmUp, find_warm_ups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
 
     from edgeq.device.transport import Transport
     from edgeq.progress import Progress
-    from edgeq.records import Artifact, Deployment, DeviceState, Manifest, ThreadsTried
+    from edgeq.records import Artifact, Deployment, DeviceState, LeakCheck, Manifest, Measurement
 
 __all__ = ["Settings", "bench", "measurements_path", "read_measurements", "read_rows", "settings"]
 
@@ -57,35 +61,48 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
 
     Raises ConfigError if the build, the deployment and the device do not
     belong together, WrongOutputError if an artifact computes something else
-    there, DeviceError if the device fails; rows of artifacts that were
-    finished before are on disk then.
+    there, UnfitDeviceError if the device is too busy or too hot, DeviceError
+    if it fails; rows of artifacts that were finished before are on disk then.
     """
     artifacts = _chosen(manifest, how.artifacts)
     evaluation = EvaluationSet.of(build, manifest)
-    place = Place(build=build, deployment=deployment, transport=transport, evaluation=evaluation, how=how)
+    cores = read_cores(transport) if how.timing != "emulated" else ()
+    place = Place(build=build, deployment=deployment, transport=transport, evaluation=evaluation, how=how, cores=cores)
     progress.step("checking build and deployment")
     place.check(manifest, artifacts)
 
-    before = read_state(transport)
+    before, not_fit = fit_state(transport, deployment.device_facts, how, progress=progress)
     choices = choose_threads(place, artifacts, progress=progress)
-    timed = _time(place, artifacts, choices, progress=progress)
+    entrants = [
+        Entrant(place=place, artifact=artifact, threads=choices[artifact.name].threads) for artifact in artifacts
+    ]
+    warm_ups = find_warm_ups(entrants, how.pace, progress=progress)
+    if how.timing == "hardware":  # a machine that people work at changes its clock all the time: its rows say so
+        refuse(transport.name, tuple(clock_moved([one.khz for one in warm_ups], before, how)), how)
+    timed, between = _time(place, entrants, warm_ups, progress=progress)
     threads = {name: choice.threads for name, choice in choices.items()}
     profiled = profile_all(place, artifacts, threads, progress=progress) if how.profile else {}
-    after = read_state(transport)
-
-    session = secrets.token_hex(8)
+    leaks = _leaks(entrants, progress=progress) if how.leak_check else {}
+    states = (before, *between, read_state(transport))
+    session = Session(
+        id=secrets.token_hex(8),
+        deployment=deployment,
+        how=how,
+        states=states,
+        unfit=_not_fit(not_fit, states, timed.values(), place),
+    )
     rows: list[Measurement] = []
     for artifact, scores in _score_all(place, manifest, artifacts, choices, progress=progress):
-        row = _row(
+        row = row_of(
+            session,
             artifact,
-            deployment,
-            how,
             timed[artifact.name],
             scores,
             tried=choices[artifact.name].tried,
+            warm_up=warm_ups[artifacts.index(artifact)],
+            pinned=place.pinning(choices[artifact.name].threads),
             profiled=profiled.get(artifact.name, NOT_PROFILED),
-            session=session,
-            states=(before, after),
+            leak=leaks.get(artifact.name),
         )
         append(build, row)
         rows.append(row)
@@ -93,17 +110,43 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
 
 
 def _time(
-    place: Place, artifacts: Sequence[Artifact], choices: Mapping[str, Choice], *, progress: Progress
-) -> dict[str, Timed]:
-    """Time every artifact with the threads chosen for it; by its name."""
+    place: Place, entrants: Sequence[Entrant], warm_ups: Sequence[WarmUp], *, progress: Progress
+) -> tuple[dict[str, Timed], list[DeviceState]]:
+    """Time every artifact, by its name, and the device's state at the start of each round."""
+    states: list[DeviceState] = []
+
+    def look() -> None:
+        if place.how.timing != "emulated":
+            states.append(read_state(place.transport, watch_s=0))
+
     timed = time_in_turn(
-        [Entrant(place=place, artifact=artifact, threads=choices[artifact.name].threads) for artifact in artifacts],
+        [replace(one, warmup=warm_up.steady_after or 0) for one, warm_up in zip(entrants, warm_ups, strict=True)],
         place.how.rounds,
         warmup=place.how.warmup,
-        doing=f"timing {len(artifacts)} artifacts",
+        doing=f"timing {len(entrants)} artifacts",
+        pace=place.how.pace,
+        before_each=look,
         progress=progress,
     )
-    return {artifact.name: one for artifact, one in zip(artifacts, timed, strict=True)}
+    return {one.artifact.name: seen for one, seen in zip(entrants, timed, strict=True)}, states
+
+
+def _not_fit(
+    before: Sequence[Unfit], states: Sequence[DeviceState], timed: Iterable[Timed], place: Place
+) -> tuple[str, ...]:
+    """Why the device was not fit, before (where that was forced), meanwhile and after; one reason of each kind."""
+    found = [*before, *(one for state in states[1:] for one in unfit(state, place.deployment.device_facts, place.how))]
+    found += [one for seen in timed for one in clock_moved(seen.khz, states[0], place.how)]
+    return tuple({one.kind: one.reason for one in reversed(found)}.values())
+
+
+def _leaks(entrants: Sequence[Entrant], *, progress: Progress) -> dict[str, LeakCheck]:
+    progress.step("looking for leaks")
+    found = {}
+    for done, entrant in enumerate(entrants):
+        progress.advance(done, len(entrants))
+        found[entrant.artifact.name] = check_leak(entrant)
+    return found
 
 
 def _score_all(
@@ -123,6 +166,9 @@ def _score_all(
     order, budget_s = evaluation.spread()[: how.samples], how.budget_s
     answers: dict[str, Answers] = {}
     for artifact in sorted(artifacts, key=lambda one: one.recipe != FP32):
+        if how.pace != BACK_TO_BACK:
+            yield artifact, Scores()  # a pace changes times and nothing else
+            continue
         if manifest.evaluation.metric != METRIC:
             progress.step(f"{artifact.name}: the metric {manifest.evaluation.metric!r} is computed on the host only")
             yield artifact, Scores()
@@ -157,51 +203,3 @@ def _twins_answers(
                 return answers[twin.name].predictions
             return host_predictions(evaluation, twin, indices)
     return None
-
-
-def _row(  # noqa: PLR0913  # what a row is made of
-    artifact: Artifact,
-    deployment: Deployment,
-    how: Settings,
-    timed: Timed,
-    scores: Scores,
-    *,
-    tried: tuple[ThreadsTried, ...],
-    profiled: Profiled,
-    session: str,
-    states: tuple[DeviceState, DeviceState],
-) -> Measurement:
-    before, after = states
-    told = [state.throttled for state in states if state.throttled is not None]
-    return Measurement(
-        id=secrets.token_hex(8),
-        artifact=artifact.name,
-        artifact_sha256=artifact.sha256,
-        device=deployment.device,
-        device_facts=deployment.device_facts,
-        timing=how.timing,
-        threads=timed.threads,
-        warmup=how.warmup,
-        latencies_ns=timed.latencies_ns,
-        rounds=timed.rounds,
-        load_ns=statistics.median_low(timed.load_ns),
-        first_ns=statistics.median_low(timed.first_ns),
-        instructions=statistics.median_low(timed.instructions) if timed.instructions else None,
-        peak_rss_bytes=max(timed.peak_rss_bytes, default=None),
-        planned_bytes=timed.planned_bytes,
-        correct=scores.correct,
-        agree_fp32=scores.agree_fp32,
-        agreement_with_host=scores.agreement_with_host,
-        labelled=scores.labelled,
-        total=scores.total,
-        predictions=scores.predictions,
-        tried=tried,
-        ops=profiled.ops,
-        profiled_ns=profiled.latencies_ns,
-        celsius=(before.celsius, after.celsius),
-        throttled=any(told) if told else None,
-        states=states,
-        started_at=timed.started_at.astimezone(dt.UTC).isoformat(timespec="seconds"),
-        runner_sha256=deployment.runners[artifact.requires.runtime],
-        session=session,
-    )

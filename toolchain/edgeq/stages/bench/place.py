@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.device.cores import Core, Pinning, pinning
 from edgeq.device.transport import Transport
-from edgeq.errors import CorruptArtifactError, DeploymentGoneError, StaleDeploymentError
+from edgeq.errors import CorruptArtifactError, DeploymentGoneError, NotPinnedError, StaleDeploymentError
 from edgeq.evaluation import EvaluationSet
 from edgeq.integrity import check_artifact
 from edgeq.records import Deployment
-from edgeq.runner import execute, hash_files
+from edgeq.runner import BACK_TO_BACK, Pace, execute, hash_files
 from edgeq.stages.bench.plan import Settings
 from edgeq.stages.deployed import bytes_of, executable_of
 
@@ -33,6 +34,14 @@ class Place:
     transport: Transport
     evaluation: EvaluationSet
     how: Settings
+    cores: tuple[Core, ...] = ()
+    """Those of the device, to choose among; () where there is no choice, or it is not to be known."""
+
+    def pinning(self, threads: int) -> Pinning:
+        """Where so many threads run there."""
+        if self.how.timing == "emulated":
+            return Pinning()
+        return pinning(self.cores, threads, asked=self.how.cpus)
 
     def check(self, manifest: Manifest, artifacts: Sequence[Artifact]) -> None:
         """See that the files here are those of the manifest, were deployed, and lie on the device as they are here.
@@ -76,9 +85,15 @@ class Place:
         samples: Iterable[bytes],
         on_outputs: Callable[[int, bytes], None],
         profile: bool = False,
+        pace: Pace = BACK_TO_BACK,
+        most_ms: int | None = None,
+        memory_every: int | None = None,
     ) -> Execution:
-        """One process of the runner there; what :func:`edgeq.runner.execute` says."""
-        return execute(
+        """One process of the runner there; what :func:`edgeq.runner.execute` says.
+
+        Raises NotPinnedError if it cannot run where the user wants it to.
+        """
+        done = execute(
             self.transport,
             folder=self.deployment.root,
             executable=executable_of(self.deployment, artifact.requires.runtime),
@@ -90,8 +105,15 @@ class Place:
             samples=samples,
             on_outputs=on_outputs,
             profile=profile,
+            pace=pace,
+            most_ms=most_ms,
+            cpus=self.pinning(threads).cpus,
+            memory_every=memory_every,
             timeout_s=self.how.silence_s,
         )
+        if self.how.cpus and done.not_pinned:
+            raise NotPinnedError(self.transport.name, self.how.cpus, done.not_pinned)
+        return done
 
     def samples(self, artifact: Artifact, indices: Iterable[int]) -> Iterator[bytes]:
         """Those evaluation samples as a runner takes them, read one by one."""

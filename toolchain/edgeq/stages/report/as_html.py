@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from edgeq.records import CalibrationData, Report, ReportedBuild, ReportedDevice, ReportRow
-from edgeq.stages.report import charts, figures, searches, tables
+from edgeq.stages.report import charts, figures, paces, searches, tables
 from edgeq.stages.report.charts import Chart
 from edgeq.stages.report.evidence import FP32, tells_time
 from edgeq.stages.report.tables import Cell, Table
@@ -80,6 +80,7 @@ def _section(report: Report, build: ReportedBuild) -> BuildSection:
     rows = [row for _, group in groups for row in group]
     checks = [check for check in report.checks if check.build == build.build]
     more = [
+        *paces.tables_of(build.paces),
         *searches.tables_of(build),
         tables.coverage(rows),
         tables.undelegated(rows),
@@ -147,7 +148,7 @@ def _device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: Rep
         heading=tables.device_heading(device),
         facts="" if device is None else _facts(device, rows),
         tables=tables.of_device(device, rows, build),
-        notes=tuple(f"{row.artifact}: {note}" for row in rows for note in row.notes),
+        notes=tables.notes(rows),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edgeq.stages.report import searches, tables
+from edgeq.stages.report import paces, searches, tables
 from edgeq.stages.report.figures import moment, printable
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[str]:
         yield from (f"### {_safe(tables.device_heading(device))}", "")
         for table in tables.of_device(device, rows, build):
             yield from _table(table)
-        yield from (f"- {_safe(row.artifact)}: {_safe(note)}" for row in rows for note in row.notes)
+        yield from (f"- {_safe(note)}" for note in tables.notes(rows))
     rows = [row for _, group in groups for row in group]
     yield from _table(tables.coverage(rows))
-    for searched in searches.tables_of(build):
-        yield from _table(searched)
+    for table in (*paces.tables_of(build.paces), *searches.tables_of(build)):
+        yield from _table(table)
     more = [tables.undelegated(rows), tables.host_scores(rows), tables.cross_checks(build.cross_checks)]
     yield from ("<details><summary>Undelegated nodes, build machine, cross-checks</summary>", "")
     for table in more:

@@ -77,7 +77,7 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
     entrants = [Entrant(artifact=artifact, threads=choices[artifact.name].threads) for artifact in artifacts]
     warm_ups = find_warm_ups(build, place, entrants, how.pace, progress=progress)
     if how.timing == "hardware":  # a machine that people work at changes its clock all the time: its rows say so
-        refuse(transport.name, tuple(clock_moved([one.khz for one in warm_ups], before, how)), how)
+        refuse(transport.name, tuple(clock_moved([khz for one in warm_ups for khz in one.khz], before, how)), how)
     timed, between = _time(build, place, entrants, warm_ups, progress=progress)
     threads = {name: choice.threads for name, choice in choices.items()}
     profiled = profile_all(build, place, artifacts, threads, progress=progress) if how.profile else {}

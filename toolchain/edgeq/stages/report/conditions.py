@@ -32,8 +32,8 @@ def notes(measured: Measurement) -> Iterator[str]:
 
 def _level(measured: Measurement) -> Iterator[str]:
     """Whether the timed runs are at the level where they stay."""
-    searched = len(measured.steady_search_ns)
-    if searched and measured.steady_after is None:
+    searched = min(map(len, measured.steady_search_ns), default=0)
+    if measured.steady_search_ns and measured.steady_after is None:
         few = f"only {searched} runs fitted in the time for it" if searched < FEWEST else f"in {searched} runs"
         yield f"no steady level was found ({few}): its times may depend on how long it ran"
         return

@@ -182,9 +182,10 @@ def deploy(  # noqa: PLR0913  # the options of a command
     sign: SigningKey | None = None,
     allow_older: bool = False,
     verify: bool = False,
+    activate: bool = True,
     progress: Progress = SILENT,
 ) -> deploy_stage.DeployResult:
-    """Push what is missing on the device, verify and try it there, activate it.
+    """Push what is missing on the device, verify and try it there, activate it unless it is only to be measured.
 
     What is active already is not hashed again unless it was touched since, or it is to be ``verify``-ed.
     """
@@ -201,6 +202,7 @@ def deploy(  # noqa: PLR0913  # the options of a command
         sign=sign,
         allow_older=allow_older,
         verify=verify,
+        activate=activate,
         progress=progress,
     )
 

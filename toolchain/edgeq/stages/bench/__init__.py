@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 
 from edgeq.device.cores import read_cores
 from edgeq.device.health import read_state
-from edgeq.errors import CorruptArtifactError, DeploymentGoneError, StaleDeploymentError, UnknownNameError
+from edgeq.errors import UnknownNameError
 from edgeq.evaluation import EvaluationSet
-from edgeq.integrity import check_artifact
-from edgeq.runner import BACK_TO_BACK, hash_files
+from edgeq.runner import BACK_TO_BACK
 from edgeq.stages.bench.accuracy import Answers, Scores, answer, count, host_predictions
 from edgeq.stages.bench.fitness import Unfit, clock_moved, fit_state, refuse, unfit
 from edgeq.stages.bench.leak import check_leak
@@ -31,7 +30,6 @@ from edgeq.stages.bench.rows import append, measurements_path, read_measurements
 from edgeq.stages.bench.threads import Choice, choose_threads
 from edgeq.stages.bench.timing import Entrant, Timed, time_in_turn
 from edgeq.stages.bench.warmup import WarmUp, find_warm_ups
-from edgeq.stages.deployed import executable_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -69,19 +67,22 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
     artifacts = _chosen(manifest, how.artifacts)
     evaluation = EvaluationSet.of(build, manifest)
     cores = read_cores(transport) if how.timing != "emulated" else ()
-    place = Place(deployment=deployment, transport=transport, evaluation=evaluation, how=how, cores=cores)
-    _check_belongs_together(build, manifest, place, artifacts, progress=progress)
+    place = Place(build=build, deployment=deployment, transport=transport, evaluation=evaluation, how=how, cores=cores)
+    progress.step("checking build and deployment")
+    place.check(manifest, artifacts)
 
     before, not_fit = fit_state(transport, deployment.device_facts, how, progress=progress)
-    choices = choose_threads(build, place, artifacts, progress=progress)
-    entrants = [Entrant(artifact=artifact, threads=choices[artifact.name].threads) for artifact in artifacts]
-    warm_ups = find_warm_ups(build, place, entrants, how.pace, progress=progress)
+    choices = choose_threads(place, artifacts, progress=progress)
+    entrants = [
+        Entrant(place=place, artifact=artifact, threads=choices[artifact.name].threads) for artifact in artifacts
+    ]
+    warm_ups = find_warm_ups(entrants, how.pace, progress=progress)
     if how.timing == "hardware":  # a machine that people work at changes its clock all the time: its rows say so
         refuse(transport.name, tuple(clock_moved([khz for one in warm_ups for khz in one.khz], before, how)), how)
-    timed, between = _time(build, place, entrants, warm_ups, progress=progress)
+    timed, between = _time(place, entrants, warm_ups, progress=progress)
     threads = {name: choice.threads for name, choice in choices.items()}
-    profiled = profile_all(build, place, artifacts, threads, progress=progress) if how.profile else {}
-    leaks = _leaks(build, place, entrants, progress=progress) if how.leak_check else {}
+    profiled = profile_all(place, artifacts, threads, progress=progress) if how.profile else {}
+    leaks = _leaks(entrants, progress=progress) if how.leak_check else {}
     states = (before, *between, read_state(transport))
     session = Session(
         id=secrets.token_hex(8),
@@ -109,7 +110,7 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
 
 
 def _time(
-    build: Path, place: Place, entrants: Sequence[Entrant], warm_ups: Sequence[WarmUp], *, progress: Progress
+    place: Place, entrants: Sequence[Entrant], warm_ups: Sequence[WarmUp], *, progress: Progress
 ) -> tuple[dict[str, Timed], list[DeviceState]]:
     """Time every artifact, by its name, and the device's state at the start of each round."""
     states: list[DeviceState] = []
@@ -119,8 +120,6 @@ def _time(
             states.append(read_state(place.transport, watch_s=0))
 
     timed = time_in_turn(
-        build,
-        place,
         [replace(one, warmup=warm_up.steady_after or 0) for one, warm_up in zip(entrants, warm_ups, strict=True)],
         place.how.rounds,
         warmup=place.how.warmup,
@@ -141,12 +140,12 @@ def _not_fit(
     return tuple({one.kind: one.reason for one in reversed(found)}.values())
 
 
-def _leaks(build: Path, place: Place, entrants: Sequence[Entrant], *, progress: Progress) -> dict[str, LeakCheck]:
+def _leaks(entrants: Sequence[Entrant], *, progress: Progress) -> dict[str, LeakCheck]:
     progress.step("looking for leaks")
     found = {}
     for done, entrant in enumerate(entrants):
         progress.advance(done, len(entrants))
-        found[entrant.artifact.name] = check_leak(build, place, entrant)
+        found[entrant.artifact.name] = check_leak(entrant)
     return found
 
 
@@ -204,31 +203,3 @@ def _twins_answers(
                 return answers[twin.name].predictions
             return host_predictions(evaluation, twin, indices)
     return None
-
-
-def _check_belongs_together(
-    build: Path, manifest: Manifest, place: Place, artifacts: Sequence[Artifact], *, progress: Progress
-) -> None:
-    """The files here are those of the manifest, were deployed, and lie on the device as they are here."""
-    progress.step("checking build and deployment")
-    deployment, transport = place.deployment, place.transport
-    if (deployment.model, deployment.target) != (manifest.model, manifest.target):
-        what = f"it is {deployment.model} for {deployment.target}"
-        raise StaleDeploymentError(build, deployment.device, what)
-    for artifact in artifacts:
-        check_artifact(build, artifact)
-        if artifact.name not in manifest.evaluation.host_outputs:
-            raise CorruptArtifactError(build / "manifest.json", f"names no host outputs of {artifact.name}")
-        place.evaluation.host_outputs(artifact.name)  # a damaged file is told before anything is measured
-        if deployment.artifacts.get(artifact.name) != artifact.sha256:
-            raise StaleDeploymentError(build, deployment.device, f"{artifact.name} differs or is not among it")
-    for engine in sorted({artifact.requires.runtime for artifact in artifacts}):
-        executable = executable_of(deployment, engine)
-        mine = [artifact.name for artifact in artifacts if artifact.requires.runtime == engine]
-        if transport.run(["test", "-x", f"{deployment.root}/{executable}"]).status:
-            raise DeploymentGoneError(transport.name, f"{deployment.root}/{executable} is not there")
-        names = [executable, *mine]
-        seen = hash_files(transport, folder=deployment.root, executable=executable, names=names, timeout_s=300.0)
-        for name in names:
-            if seen.get(name) != deployment.files.get(name):
-                raise DeploymentGoneError(transport.name, f"{deployment.root}/{name} has changed or is gone")

@@ -11,9 +11,7 @@ from edgeq.stages.bench.timing import Entrant, Visit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from edgeq.stages.bench.place import Place
 
 Verdict = Literal["grows", "does not grow", "cannot tell"]
 
@@ -23,13 +21,15 @@ NOISE_BYTES = 64 << 10
 """What an allocator may take in a thousand runs without a leak: one page of the largest kind, 16 of the usual."""
 
 
-def check_leak(build: Path, place: Place, entrant: Entrant) -> LeakCheck:
+def check_leak(entrant: Entrant) -> LeakCheck:
     """Run the artifact a thousand times in one process and look at its memory after each hundred."""
-    seen = Visit(build, place, entrant).run(warmup=0, repeats=RUNS, memory_every=EVERY)
+    seen = Visit(entrant).run(warmup=0, repeats=RUNS, memory_every=EVERY)
     looks = [(one.runs, one.anonymous_bytes) for one in seen.resources if one.runs % EVERY == 0]
     sizes = tuple(size for _, size in looks if size is not None)
     if len(looks) != RUNS // EVERY:
-        raise RunnerProtocolError(place.transport.name, f"it told {len(looks)} of {RUNS // EVERY} times what it holds")
+        raise RunnerProtocolError(
+            entrant.place.transport.name, f"it told {len(looks)} of {RUNS // EVERY} times what it holds"
+        )
     grew, verdict = judge(sizes)
     return LeakCheck(runs=tuple(runs for runs, _ in looks), anonymous_bytes=sizes, grew_bytes=grew, verdict=verdict)
 

@@ -108,7 +108,7 @@ def read_operators(build: Path, artifact: str) -> tuple[FileOperator, ...]:
 
 
 def profile_all(
-    build: Path, place: Place, artifacts: Sequence[Artifact], threads: Mapping[str, int], *, progress: Progress
+    place: Place, artifacts: Sequence[Artifact], threads: Mapping[str, int], *, progress: Progress
 ) -> dict[str, Profiled]:
     """Profile every artifact on its golden input with its ``threads``, in rounds that visit all of them; by name."""
     visits: dict[str, list[Execution]] = {artifact.name: [] for artifact in artifacts}
@@ -121,13 +121,13 @@ def profile_all(
                 threads=threads[artifact.name],
                 warmup=place.how.warmup,
                 repeats=min(place.how.repeats, _MOST_REPEATS),
-                samples=(read_golden(build, artifact)[0],),
+                samples=(read_golden(place.build, artifact)[0],),
                 on_outputs=lambda _index, _data: None,
                 profile=True,
             )
             visits[artifact.name].append(seen)
     device = place.transport.name
-    return {name: profiled(seen, read_operators(build, name), device=device) for name, seen in visits.items()}
+    return {name: profiled(seen, read_operators(place.build, name), device=device) for name, seen in visits.items()}
 
 
 def profiled(visits: Sequence[Execution], operators: Sequence[FileOperator], *, device: str) -> Profiled:

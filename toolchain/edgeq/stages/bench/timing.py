@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING
 from edgeq.integrity import read_golden
 from edgeq.records import Artifact
 from edgeq.runner import BACK_TO_BACK, Pace
+from edgeq.stages.bench.place import Place
 from edgeq.stages.deployed import check_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from edgeq.progress import Progress
     from edgeq.runner import Execution
-    from edgeq.stages.bench.place import Place
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entrant:
-    """What takes its turn in each round: an artifact with so many threads, warmed up for at least so many runs."""
+    """What takes its turn in each round: an artifact of the build in its place, with so many threads.
 
+    It is warmed up for at least ``warmup`` runs.
+    """
+
+    place: Place
     artifact: Artifact
     threads: int
     warmup: int = 0
@@ -91,8 +94,6 @@ class Timed:
 
 
 def time_in_turn(  # noqa: PLR0913  # a measurement has this many sides
-    build: Path,
-    place: Place,
     entrants: Sequence[Entrant],
     rounds: Sequence[int],
     *,
@@ -108,8 +109,8 @@ def time_in_turn(  # noqa: PLR0913  # a measurement has this many sides
     what an artifact computes for it has nothing to do with what it computed
     on the build machine.
     """
-    order = random.Random(place.how.seed)  # noqa: S311  # nobody gains from guessing it
-    visits = [Visit(build, place, entrant) for entrant in entrants]
+    order = random.Random(entrants[0].place.how.seed)  # noqa: S311  # nobody gains from guessing it
+    visits = [Visit(entrant) for entrant in entrants]
     timed = [Timed(started_at=dt.datetime.now(dt.UTC)) for _ in entrants]
     for number, repeats in enumerate(rounds, start=1):
         progress.step(f"{doing}, round {number} of {len(rounds)}")
@@ -129,11 +130,11 @@ def _drawn(pace: Pace, number: int) -> Pace:
 class Visit:
     """Processes of the runner that run an artifact on its golden input."""
 
-    def __init__(self, build: Path, place: Place, entrant: Entrant) -> None:
-        self._place = place
+    def __init__(self, entrant: Entrant) -> None:
+        self._place = entrant.place
         self._artifact = entrant.artifact
         self._threads = entrant.threads
-        self._golden_input, self._golden_output = read_golden(build, entrant.artifact)
+        self._golden_input, self._golden_output = read_golden(entrant.place.build, entrant.artifact)
 
     def run(
         self,

@@ -17,11 +17,9 @@ from edgeq.steady_state import FEWEST, by_position, steady_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from edgeq.progress import Progress
     from edgeq.runner import Pace
-    from edgeq.stages.bench.place import Place
 
 VISITS = 3
 """What all of them show is the process's own; what one of them shows may be somebody else's work."""
@@ -43,9 +41,9 @@ class WarmUp:
     khz: tuple[int | None, ...] = ()
 
 
-def find_warm_up(build: Path, place: Place, entrant: Entrant, pace: Pace) -> WarmUp:
+def find_warm_up(entrant: Entrant, pace: Pace) -> WarmUp:
     """Look for it on the device, at the pace of the measurement."""
-    visit = Visit(build, place, entrant)
+    visit = Visit(entrant)
     found = WarmUp()
     for runs, most_ms in LOOKS:
         if found.searched_ns and _holds(found, most_ms) < FEWEST:
@@ -65,15 +63,13 @@ def _holds(found: WarmUp, most_ms: int) -> float:
     return float("inf") if fitted == runs else fitted * most_ms / ms
 
 
-def find_warm_ups(
-    build: Path, place: Place, entrants: Sequence[Entrant], pace: Pace, *, progress: Progress
-) -> tuple[WarmUp, ...]:
+def find_warm_ups(entrants: Sequence[Entrant], pace: Pace, *, progress: Progress) -> tuple[WarmUp, ...]:
     """That of each; nothing is looked for on an emulated board, whose counts are all alike from the third on."""
-    if place.how.timing == "emulated":
+    if entrants[0].place.how.timing == "emulated":
         return tuple(WarmUp() for _ in entrants)
     progress.step("looking for where each is steady")
     found = []
     for done, entrant in enumerate(entrants):
         progress.advance(done, len(entrants))
-        found.append(find_warm_up(build, place, entrant, pace))
+        found.append(find_warm_up(entrant, pace))
     return tuple(found)

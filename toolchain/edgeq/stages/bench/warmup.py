@@ -65,7 +65,7 @@ def _holds(found: WarmUp, most_ms: int) -> float:
 
 def find_warm_ups(entrants: Sequence[Entrant], pace: Pace, *, progress: Progress) -> tuple[WarmUp, ...]:
     """That of each; nothing is looked for on an emulated board, whose counts are all alike from the third on."""
-    if entrants[0].place.how.timing == "emulated":
+    if all(one.place.how.timing == "emulated" for one in entrants):
         return tuple(WarmUp() for _ in entrants)
     progress.step("looking for where each is steady")
     found = []

@@ -132,3 +132,13 @@ def test_starts_and_throughput_are_told_where_they_were_measured(given: Any, row
     text = as_markdown.render(report)
     assert "Cold start" in text
     assert "5 runs" in text
+
+
+def test_a_leak_check_has_a_table_also_where_there_is_no_leak(given: Any, rows: tuple[Measurement, ...]) -> None:
+    clean = LeakCheck(runs=(100, 1000), anonymous_bytes=(8192, 12288), grew_bytes=4096, verdict="does not grow")
+    report = given.report(rows=(dataclasses.replace(rows[0], leak=clean), *rows[1:]))
+    (line,) = [line for line in as_markdown.render(report).splitlines() if "does not grow" in line]
+
+    assert "900" in line
+    assert "kB" in line
+    assert "#### Leaks" not in as_markdown.render(given.report(rows=rows))

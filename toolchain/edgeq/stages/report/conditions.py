@@ -25,7 +25,7 @@ def notes(measured: Measurement) -> Iterator[str]:
         looked = f"over {leak.runs[-1] - leak.runs[0]} inferences"
         grew = f"{figures.megabytes(leak.grew_bytes)} {looked}"
         grows = f"its memory grows by {grew}, again and again: a leak"
-        maybe = f"its memory grew by {grew}, in few steps: no steady leak, look again with --leak-check"
+        maybe = f"its memory grew by {grew}, in few steps, and late: look again with --leak-check"
         unread = "whether its memory grows cannot be told: the device does not say what a process holds"
         yield grows if leak.verdict == "grows" else maybe if leak.anonymous_bytes else unread
 

@@ -11,28 +11,25 @@ measured.
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeq.device.cores import read_cores
-from edgeq.device.health import read_state
 from edgeq.errors import UnknownNameError
 from edgeq.evaluation import EvaluationSet
 from edgeq.runner import BACK_TO_BACK
 from edgeq.stages.bench.accuracy import Answers, Scores, answer, count, host_predictions
-from edgeq.stages.bench.fitness import Unfit, clock_moved, fit_state, refuse, unfit
 from edgeq.stages.bench.leak import check_leak
 from edgeq.stages.bench.place import Place
 from edgeq.stages.bench.plan import Settings, settings
 from edgeq.stages.bench.profile import NOT_PROFILED, profile_all
 from edgeq.stages.bench.row import Session, row_of
 from edgeq.stages.bench.rows import append, measurements_path, read_measurements, read_rows
+from edgeq.stages.bench.session import take
 from edgeq.stages.bench.threads import Choice, choose_threads
-from edgeq.stages.bench.timing import Entrant, Timed, time_in_turn
-from edgeq.stages.bench.warmup import WarmUp, find_warm_ups
+from edgeq.stages.bench.timing import Entrant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -40,7 +37,7 @@ if TYPE_CHECKING:
 
     from edgeq.device.transport import Transport
     from edgeq.progress import Progress
-    from edgeq.records import Artifact, Deployment, DeviceState, LeakCheck, Manifest, Measurement
+    from edgeq.records import Artifact, Deployment, LeakCheck, Manifest, Measurement
 
 __all__ = ["Settings", "bench", "measurements_path", "read_measurements", "read_rows", "settings"]
 
@@ -64,42 +61,34 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
     there, UnfitDeviceError if the device is too busy or too hot, DeviceError
     if it fails; rows of artifacts that were finished before are on disk then.
     """
-    artifacts = _chosen(manifest, how.artifacts)
+    artifacts = chosen(manifest, how.artifacts)
     evaluation = EvaluationSet.of(build, manifest)
     cores = read_cores(transport) if how.timing != "emulated" else ()
     place = Place(build=build, deployment=deployment, transport=transport, evaluation=evaluation, how=how, cores=cores)
     progress.step("checking build and deployment")
     place.check(manifest, artifacts)
 
-    before, not_fit = fit_state(transport, deployment.device_facts, how, progress=progress)
-    choices = choose_threads(place, artifacts, progress=progress)
-    entrants = [
-        Entrant(place=place, artifact=artifact, threads=choices[artifact.name].threads) for artifact in artifacts
-    ]
-    warm_ups = find_warm_ups(entrants, how.pace, progress=progress)
-    if how.timing == "hardware":  # a machine that people work at changes its clock all the time: its rows say so
-        refuse(transport.name, tuple(clock_moved([khz for one in warm_ups for khz in one.khz], before, how)), how)
-    timed, between = _time(place, entrants, warm_ups, progress=progress)
+    choices: dict[str, Choice] = {}
+
+    def choose() -> list[Entrant]:
+        choices.update(choose_threads(place, artifacts, progress=progress))
+        return [Entrant(place=place, artifact=one, threads=choices[one.name].threads) for one in artifacts]
+
+    taken = take(place, choose, progress=progress)
     threads = {name: choice.threads for name, choice in choices.items()}
     profiled = profile_all(place, artifacts, threads, progress=progress) if how.profile else {}
-    leaks = _leaks(entrants, progress=progress) if how.leak_check else {}
-    states = (before, *between, read_state(transport))
-    session = Session(
-        id=secrets.token_hex(8),
-        deployment=deployment,
-        how=how,
-        states=states,
-        unfit=_not_fit(not_fit, states, timed.values(), place),
-    )
+    leaks = _leaks(taken.entrants, progress=progress) if how.leak_check else {}
+    session = Session(id=secrets.token_hex(8), deployment=deployment, how=how, states=taken.states, unfit=taken.unfit)
+    at = {artifact.name: index for index, artifact in enumerate(artifacts)}
     rows: list[Measurement] = []
     for artifact, scores in _score_all(place, manifest, artifacts, choices, progress=progress):
         row = row_of(
             session,
             artifact,
-            timed[artifact.name],
+            taken.timed[at[artifact.name]],
             scores,
             tried=choices[artifact.name].tried,
-            warm_up=warm_ups[artifacts.index(artifact)],
+            warm_up=taken.warm_ups[at[artifact.name]],
             pinned=place.pinning(choices[artifact.name].threads),
             profiled=profiled.get(artifact.name, NOT_PROFILED),
             leak=leaks.get(artifact.name),
@@ -107,37 +96,6 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
         append(build, row)
         rows.append(row)
     return tuple(rows)
-
-
-def _time(
-    place: Place, entrants: Sequence[Entrant], warm_ups: Sequence[WarmUp], *, progress: Progress
-) -> tuple[dict[str, Timed], list[DeviceState]]:
-    """Time every artifact, by its name, and the device's state at the start of each round."""
-    states: list[DeviceState] = []
-
-    def look() -> None:
-        if place.how.timing != "emulated":
-            states.append(read_state(place.transport, watch_s=0))
-
-    timed = time_in_turn(
-        [replace(one, warmup=warm_up.steady_after or 0) for one, warm_up in zip(entrants, warm_ups, strict=True)],
-        place.how.rounds,
-        warmup=place.how.warmup,
-        doing=f"timing {len(entrants)} artifacts",
-        pace=place.how.pace,
-        before_each=look,
-        progress=progress,
-    )
-    return {one.artifact.name: seen for one, seen in zip(entrants, timed, strict=True)}, states
-
-
-def _not_fit(
-    before: Sequence[Unfit], states: Sequence[DeviceState], timed: Iterable[Timed], place: Place
-) -> tuple[str, ...]:
-    """Why the device was not fit, before (where that was forced), meanwhile and after; one reason of each kind."""
-    found = [*before, *(one for state in states[1:] for one in unfit(state, place.deployment.device_facts, place.how))]
-    found += [one for seen in timed for one in clock_moved(seen.khz, states[0], place.how)]
-    return tuple({one.kind: one.reason for one in reversed(found)}.values())
 
 
 def _leaks(entrants: Sequence[Entrant], *, progress: Progress) -> dict[str, LeakCheck]:
@@ -181,7 +139,7 @@ def _score_all(
         yield artifact, count(given, evaluation, artifact, twin)
 
 
-def _chosen(manifest: Manifest, names: Sequence[str]) -> tuple[Artifact, ...]:
+def chosen(manifest: Manifest, names: Sequence[str]) -> tuple[Artifact, ...]:
     known = {artifact.name: artifact for artifact in manifest.artifacts}
     for name in names:
         if name not in known:

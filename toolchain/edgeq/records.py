@@ -624,8 +624,8 @@ class Measurement:
     steady_after: int | None = None
     """After how many runs, the first not counted, a fresh process did not change its level any more; None if it was not
     found, or not looked for."""
-    steady_search_ns: tuple[int, ...] = ()
-    """The runs it was looked for in; () where it was not."""
+    steady_search_ns: tuple[tuple[int, ...], ...] = ()
+    """The runs of the visits that it was looked for in; () where it was not."""
     cold_start_ns: int | None = None
     """From the start of the program to the end of the first inference, without the wait for its sample."""
     cpus: tuple[int, ...] = ()

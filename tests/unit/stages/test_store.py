@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,31 @@ def test_a_rollback_goes_to_the_one_before_and_a_second_one_forward_again(tmp_pa
     assert device.pointer() == [second, third, first]
     roll_back(device.store, device.transport, "tiny@rpi4", progress=Silent())
     assert device.pointer() == [third, second, first]
+
+
+def test_a_pointer_moves_only_from_where_it_was_seen(tmp_path: Path) -> None:
+    device = Device(tmp_path, 2)
+    first, second = device.ids
+    assert not device.store.activate("tiny@rpi4", first, after="")
+    assert not device.store.activate("tiny@rpi4", first, after=first)
+    assert device.pointer() == [second, first]
+    assert device.store.activate("tiny@rpi4", first, after=second)
+    assert device.pointer() == [first, second]
+    (device.root / "current" / "tiny@rpi4").write_text("spoiled by a card\n")
+    assert device.store.activate("tiny@rpi4", first, after="")
+
+
+def test_of_those_that_move_a_pointer_at_once_none_is_forgotten(tmp_path: Path) -> None:
+    device = Device(tmp_path, 3)
+    (device.root / "current" / "tiny@rpi4").unlink()
+    (device.root / ".activate.999999999.edgeq-tmp").touch()  # of a shell that is gone
+    threads = [threading.Thread(target=device.store.activate, args=("tiny@rpi4", one)) for one in device.ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(device.pointer()) == sorted(device.ids)
+    assert not [path for path in device.root.iterdir() if path.name.startswith(".")]
 
 
 def test_a_deployment_that_rotted_is_not_rolled_back_to(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def command(
             )
 
     on_devices(
-        terminal, device, work, canary=canary, data=_data, text=_sent, alone=lambda one, done: _told(what, one, done)
+        terminal, device, work, canary=canary, data=_data, text=_row, alone=lambda one, done: _told(what, one, done)
     )
 
 
@@ -89,6 +89,7 @@ def _told(what: Build, device: str, done: DeployResult) -> str:
     if signed:
         checked = "which the device trusts" if signed.verified else "and the device trusts no key yet: edgeq keys trust"
         text += f"\nsigned by {signed.key} ({signed.fingerprint}), {checked}"
+    text += "".join(f"\nwarning: {one}" for one in done.deployment.warnings)
     if device == BOARD:
         text += f"\nthe board runs on; stop it with: edgeq board stop {what.target.name}"
     return text
@@ -103,6 +104,10 @@ def _sent(done: DeployResult) -> str:
     if done.unchanged:
         return "nothing has changed there"
     return f"{done.transferred_bytes / 1e6:.1f} MB sent" if done.transferred_bytes else "nothing had to be sent"
+
+
+def _row(done: DeployResult) -> str:
+    return "\n".join((_sent(done), *(f"warning: {one}" for one in done.deployment.warnings)))
 
 
 def _list(terminal: Terminal, device: str, target: str | None) -> None:

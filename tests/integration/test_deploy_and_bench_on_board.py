@@ -26,6 +26,7 @@ from edgeq.errors import (
     DeviceError,
     IncompatibleBuildError,
     RunnerCrashedError,
+    RunnerFailedError,
     UnwritableDeviceError,
     WrongArchitectureError,
 )
@@ -239,6 +240,58 @@ def test_a_board_that_fills_up_during_the_push_keeps_what_it_had(
         _deploy(build, device)
     assert not device.run(["find", "/srv/small", "-name", "*.edgeq-tmp"]).stdout
     assert not device.run(["ls", "/srv/small/root/current"]).stdout
+
+
+HUNGRY = """
+import torch
+
+def load():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 256, 1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)).eval()
+
+def calibration():
+    yield (torch.zeros(1, 3, 512, 512),)
+
+def evaluation():
+    yield (torch.zeros(1, 3, 512, 512),), 0
+"""
+"""A small file whose one layer makes 268 MB."""
+
+
+def test_a_board_without_the_memory_for_a_model_says_so_and_what_was_active_is(
+    build: pipeline.Build, tmp_path: Path
+) -> None:
+    project = PROJECT.replace("16, 16", "512, 512").replace('"pte", "onnx"', '"pte"').replace(', "int8-static"', "")
+    hungry = built(tmp_path, project, HUNGRY)
+    assert build.target.emulation is not None
+    target = replace(build.target, emulation=replace(build.target.emulation, ram_mib=256))
+    fewer = replace(build, manifest=replace(build.manifest, artifacts=build.manifest.artifacts[:1]))
+    small = board.start(target, name=f"small-{os.getpid()}", progress=Silent())
+    try:
+        with contextlib.closing(_connect(small, user=small.user)) as device:
+            first = _deploy(fewer, device).deployment.id
+            with pytest.raises(RunnerFailedError, match=r"with tiny\.fp32\.pte ran out of memory") as caught:
+                _deploy(hungry, device)
+            assert (caught.value.code, caught.value.exit_code) == ("out_of_memory", 4)
+            assert "smaller model" in caught.value.hint
+            assert device.run(["head", "-n", "1", ".edgeq/current/tiny@rpi4"]).stdout.decode().strip() == first
+            _fill_memory(small, leave_mib=16)
+            with pytest.raises(DeviceError, match=r"ran out of memory|status 137"):
+                _deploy(hungry, device)
+            assert device.run(["head", "-n", "1", ".edgeq/current/tiny@rpi4"]).stdout.decode().strip() == first
+            assert _deploy(fewer, device).transferred_bytes == 0
+    finally:
+        board.stop(small.name)
+
+
+def _fill_memory(emulated: RunningBoard, *, leave_mib: int) -> None:
+    script = """
+    mkdir -p /srv/hog && mount -t tmpfs -o size=100% none /srv/hog
+    kilobytes=$(($(grep MemAvailable /proc/meminfo | tr -dc 0-9) - $1 * 1024))
+    dd if=/dev/zero of=/srv/hog/all bs=1k count="$kilobytes"
+    """
+    with contextlib.closing(_connect(emulated, user="root")) as root:
+        assert root.run(["/bin/sh", "-c", script, "sh", str(leave_mib)]).status == 0
 
 
 @pytest.mark.parametrize("moment", ["1999-01-01 00:00:00", "2037-12-31 23:59:59"])

@@ -921,12 +921,18 @@ _CODE_HINTS = {
 }
 
 
+def _runner(device: str, model: str) -> str:
+    """The runner in a sentence, with the model that it ran, if it was one."""
+    return f"the runner on {device!r}" + (f" with {model}" if model else "")
+
+
 class RunnerFailedError(DeviceError):
     """The runner refused or gave up, and said why. ``code`` is one of ``toolchain/runner/README.md``."""
 
-    def __init__(self, device: str, code: str, message: str, stderr_tail: str = "") -> None:
+    def __init__(self, device: str, code: str, message: str, stderr_tail: str = "", *, model: str = "") -> None:
+        happened = " ran out of memory" if code == "out_of_memory" else ""
         super().__init__(
-            f"the runner on {device!r}: {message}",
+            f"{_runner(device, model)}{happened}: {message}",
             hint=_CODE_HINTS.get(code, "deploy again, so that runner and edgeq are of one version"),
             detail=stderr_tail if stderr_tail != message else "",
         )
@@ -936,9 +942,10 @@ class RunnerFailedError(DeviceError):
 class RunnerCrashedError(DeviceError):
     """The runner ended before it reported its last event. ``said`` is its own last sentence, if it had one."""
 
-    def __init__(self, device: str, exit_status: int, stderr_tail: str, *, said: str = "") -> None:
+    def __init__(self, device: str, exit_status: int, stderr_tail: str, *, said: str = "", model: str = "") -> None:
+        happened = f"crashed: {said}" if said else f"stopped with status {exit_status}"
         super().__init__(
-            f"the runner on {device!r} {f'crashed: {said}' if said else f'stopped with status {exit_status}'}",
+            f"{_runner(device, model)} {happened}",
             hint=_STATUS_HINTS.get(exit_status, "run the command again with -v; deploy again if it stays so"),
             detail=stderr_tail,
         )

@@ -13,6 +13,7 @@ from edgeq.cli.fleet import canary_option, on_devices
 from edgeq.device.inventory import BOARD
 from edgeq.device.keyring import signing_key
 from edgeq.schema import to_data
+from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -135,6 +136,11 @@ def _table(device: str, found: tuple[Held, ...]) -> Table | str:
     for one in found:
         state = "active" if one.active else ""
         table.add_row(
-            one.name or "(none)", one.id, state, one.made_at, str(one.files), f"{one.size_bytes / 1e6:.1f} MB"
+            printable(one.name) or "(none)",
+            printable(one.id),
+            state,
+            one.made_at,
+            str(one.files),
+            f"{one.size_bytes / 1e6:.1f} MB",
         )
     return table

@@ -10,6 +10,7 @@ from edgeq import pipeline
 from edgeq.cli import options
 from edgeq.cli.fleet import on_devices
 from edgeq.schema import to_data
+from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from edgeq.progress import Progress
     from edgeq.stages.doctor import Diagnosis
 
-_SHOWN = {"ok": "[green]ok[/]", "unknown": "[dim]unknown[/]", "warning": "[yellow]warning[/]"}
-_PROBLEM = "[bold red]PROBLEM[/]"
+_STYLES = {"ok": "green", "unknown": "dim", "warning": "yellow", "problem": "bold red"}
 
 
 @click.command(
@@ -75,7 +75,7 @@ def _data(found: Diagnosis) -> dict[str, object]:
 def _troubles(found: Diagnosis) -> str:
     """What is not as it should be, a finding and its remedy a line."""
     lines = [
-        f"{one.severity}: {_plain(one.text)}" + (f" -> {_plain(one.remedy)}" if one.remedy else "")
+        f"{one.severity}: {printable(one.text)}" + (f" -> {printable(one.remedy)}" if one.remedy else "")
         for one in found.findings
         if one.severity in {"problem", "warning"}
     ]
@@ -83,20 +83,16 @@ def _troubles(found: Diagnosis) -> str:
 
 
 def _table(found: Diagnosis) -> Table:
-    from rich.markup import escape  # noqa: PLC0415  # --json does without
-    from rich.table import Table  # noqa: PLC0415  # as above
+    from rich.table import Table  # noqa: PLC0415  # --json does without
+    from rich.text import Text  # noqa: PLC0415  # as above
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for one in found.findings:
-        table.add_row(_SHOWN.get(one.severity, _PROBLEM), one.code, escape(_plain(one.text)))
+        word = one.severity.upper() if one.severity == "problem" else one.severity
+        table.add_row(Text(word, style=_STYLES[one.severity]), one.code, Text(printable(one.text)))
         if one.remedy:
-            table.add_row("", "", f"[dim]->[/] {escape(_plain(one.remedy))}")
+            table.add_row("", "", Text.assemble(("->", "dim"), " ", printable(one.remedy)))
     return table
-
-
-def _plain(text: str) -> str:
-    """Without what would move the cursor or colour the terminal: a device chose some of these words."""
-    return "".join(letter for letter in text if letter.isprintable())

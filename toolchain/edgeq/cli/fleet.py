@@ -12,6 +12,7 @@ from edgeq.cli.terminal import explained
 from edgeq.device.inventory import devices_of
 from edgeq.errors import DeviceError
 from edgeq.stages.fleet import Outcome, Result, on_each
+from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from edgeq.cli.terminal import Failure, Terminal
     from edgeq.progress import Progress
 
-_MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[yellow]-[/]"}
+_MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("-", "yellow"), "": ("…", "")}
 
 canary_option = click.option(
     "--canary",
@@ -105,7 +106,9 @@ def _summary(
         else:
             said = text(outcome.result) if outcome.state == "done" else "skipped, as a device before it failed"
         well = outcome.state != "done" or status(outcome.result) == 0
-        table.add_row(_MARKS[outcome.state if well else "failed"], outcome.device, Text(said), f"{outcome.seconds:.1f}")
+        mark = Text(*_MARKS[outcome.state if well else "failed"])
+        said = "\n".join(map(printable, said.splitlines()))
+        table.add_row(mark, printable(outcome.device), Text(said), f"{outcome.seconds:.1f}")
     return table
 
 
@@ -139,7 +142,7 @@ class _Lines:
 
     def _say(self, device: str, text: str) -> None:
         with self._one_at_a_time:
-            self._stream.write(f"{device}: {text}\n")
+            self._stream.write(f"{printable(device)}: {printable(text)}\n")
             self._stream.flush()
 
 
@@ -155,15 +158,15 @@ class _Live:
         self._live.start()
 
     def step(self, device: str, text: str) -> None:
-        self._set(device, "…", text, "")
+        self._set(device, "", text, "")
 
     def advance(self, device: str, done: int, total: int | None) -> None:
         with self._lock:
-            mark, text, _ = self._rows.get(device, ("…", "", ""))
+            mark, text, _ = self._rows.get(device, ("", "", ""))
             self._rows[device] = (mark, text, f"{100 * done // total} %" if total else str(done))
 
     def ended(self, outcome: Outcome[Any]) -> None:
-        self._set(outcome.device, _MARKS[outcome.state], str(outcome.error or outcome.state), "")
+        self._set(outcome.device, outcome.state, str(outcome.error or outcome.state), "")
 
     def close(self) -> None:
         self._live.stop()
@@ -179,5 +182,6 @@ class _Live:
         table = Table(box=None, pad_edge=False, show_header=False)
         with self._lock:
             for device, (mark, text, count) in self._rows.items():
-                table.add_row(mark, device, Text(text, no_wrap=True, overflow="ellipsis"), count)
+                said = Text(printable(text), no_wrap=True, overflow="ellipsis")
+                table.add_row(Text(*_MARKS[mark]), printable(device), said, count)
         return table

@@ -26,7 +26,7 @@ from edgeq.errors import (
     RunnerProtocolError,
 )
 from edgeq.files import sha256_file, write_text
-from edgeq.integrity import check_artifact
+from edgeq.integrity import check_artifact, read_golden
 from edgeq.records import Deployment
 from edgeq.schema import from_json, to_json
 from edgeq.stages.compatibility import Room, require_compatible, slower_kernels
@@ -193,6 +193,7 @@ def _files(build: Path, manifest: Manifest, bundles: Mapping[str, RunnerBundle])
     found = {}
     for artifact in manifest.artifacts:
         check_artifact(build, artifact)
+        read_golden(build, artifact)  # not after minutes of a push
         found[artifact.name] = _file(artifact.name, build / artifact.name, artifact.sha256, executable=False)
     for bundle in bundles.values():
         for name, local in bundle.files.items():

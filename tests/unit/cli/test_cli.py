@@ -78,6 +78,13 @@ def test_an_error_under_json_is_one_document_on_stdout(tmp_path: Path) -> None:
     assert error["hint"]
 
 
+def test_a_wrong_command_line_is_no_case_for_a_log(tmp_path: Path) -> None:
+    done = _edgeq("deploy", str(tmp_path), "--list", "--device", "local")
+    assert done.returncode == 2
+    assert "name a BUILD, or say --list" in done.stderr
+    assert ".log" not in done.stderr
+
+
 def test_a_wrong_project_ends_with_one_message_and_its_exit_code(tmp_path: Path) -> None:
     done = _edgeq("build", str(tmp_path))
     assert done.returncode == 2

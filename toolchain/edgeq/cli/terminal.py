@@ -254,7 +254,8 @@ def terminal(*, as_json: bool, verbose: bool) -> Iterator[Terminal]:
                 try:
                     yield Terminal(as_json=as_json, out=out, err=err)
                 except BaseException as error:
-                    failed = not isinstance(error, (EdgeqError, KeyboardInterrupt, click.exceptions.Exit))
+                    expected = (EdgeqError, KeyboardInterrupt, click.exceptions.Exit, click.UsageError)
+                    failed = not isinstance(error, expected)
                     raise
             failed = False
         finally:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("build", required=False, type=click.Path(path_type=Path))
-@click.option("--device", required=True, help=options.DEVICE_HELP)
+@options.device_option
 @click.option("--list", "listing", is_flag=True, help="Say what the device holds instead; takes no BUILD.")
 @click.option("--verify", is_flag=True, help="Hash and try every file there again, even if none was touched.")
 @canary_option

@@ -30,7 +30,7 @@ _STYLES = {"ok": "green", "unknown": "dim", "warning": "yellow", "problem": "bol
         "edgeq doctor kitchen,hall                  and these two, or a group of devices.toml",
     )
 )
-@click.argument("device", required=False, metavar="[DEV]")
+@click.argument("device", required=False, metavar="[DEV]", shell_complete=options.complete_devices)
 @click.option(
     "--target",
     shell_complete=options.complete_targets,

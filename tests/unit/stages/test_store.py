@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.device.store import Store
-from edgeq.errors import DamagedDeploymentError, NothingToRollBackError, UnknownNameError
+from edgeq.errors import DamagedDeploymentError, NothingToRollBackError, SeveralTargetsError, UnknownNameError
 from edgeq.files import sha256_file
 from edgeq.progress import Silent
 from edgeq.stages.deploy import deploy
@@ -124,6 +124,16 @@ def test_there_is_nothing_to_roll_back_to_behind_the_first_deployment(tmp_path: 
     with pytest.raises(UnknownNameError) as caught:
         roll_back(device.store, device.transport, "tinny@rpi4", progress=Silent())
     assert "tiny@rpi4" in caught.value.hint
+
+
+def test_a_model_that_is_held_for_several_targets_is_named_with_one(tmp_path: Path) -> None:
+    device = Device(tmp_path, 2)
+    (device.root / "current" / "tiny@rpi5").write_bytes((device.root / "current" / "tiny@rpi4").read_bytes())
+    with pytest.raises(SeveralTargetsError) as caught:
+        roll_back(device.store, device.transport, "tiny", progress=Silent())
+    assert caught.value.hint == "name one of tiny@rpi4, tiny@rpi5"
+    assert roll_back(device.store, device.transport, "tiny@rpi5", progress=Silent()).active == device.ids[0]
+    assert device.pointer() == [device.ids[1], device.ids[0]]
 
 
 def test_cleaning_up_keeps_what_is_active_and_what_one_may_roll_back_to(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,14 +86,15 @@ def command(
 
 def _told(what: Build, device: str, done: DeployResult) -> str:
     model = done.deployment.model
-    text = f"{model} is active on {device} ({_sent(done)}); next: edgeq bench {what.path} --device {device}"
+    following = shlex.join(["edgeq", "bench", str(what.path), "--device", device])
+    text = f"{model} is active on {device} ({_sent(done)}); next: {following}"
     signed = done.deployment.signed
     if signed:
         checked = "which the device trusts" if signed.verified else "and the device trusts no key yet: edgeq keys trust"
         text += f"\nsigned by {signed.key} ({signed.fingerprint}), {checked}"
     text += "".join(f"\nwarning: {one}" for one in done.deployment.warnings)
     if device == BOARD:
-        text += f"\nthe board runs on; stop it with: edgeq board stop {what.target.name}"
+        text += f"\nthe board runs on; stop it with: edgeq board stop {shlex.quote(what.target.name)}"
     return text
 
 

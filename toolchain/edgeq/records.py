@@ -457,7 +457,8 @@ class Deployment:
     """What lies where on a device.
 
     ``files`` maps a name inside the deployment's folder to the sha256 of
-    its content. ``root`` is that folder's path on the device.
+    its content. ``root`` is that folder's path on the device. ``warnings``
+    are sentences on what is not as the build would have it.
     """
 
     schema: int = SCHEMA
@@ -472,6 +473,7 @@ class Deployment:
     runners: dict[str, str]
     deployed_at: str
     signed: Signed | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

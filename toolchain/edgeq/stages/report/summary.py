@@ -8,11 +8,9 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 from edgeq import stats
 from edgeq.device.health import BUSY_SHARE
-from edgeq.evaluation import UNLABELLED
+from edgeq.evaluation import UNLABELLED, EvaluationSet
 from edgeq.records import (
     FORMATS,
     Check,
@@ -110,8 +108,9 @@ def _with_host_drop(row: ReportRow, what: Evidence, path: Path, manifest: Manife
     if what.is_twin or what.twin is None or labels.values is None:
         return row
     labelled = labels.values != UNLABELLED
+    evaluation = EvaluationSet.of(path, manifest)
     reference, candidate = (
-        (stats.top1(np.load(path / manifest.evaluation.host_outputs[name], mmap_mode="r")) == labels.values)[labelled]
+        (stats.top1(evaluation.host_outputs(name)) == labels.values)[labelled]
         for name in (what.twin.name, what.artifact.name)
     )
     paired = stats.paired_drop(reference, candidate)

@@ -30,6 +30,7 @@ dataset-fashion-mnist   examples/fashion_mnist
 "
 TEST_PACKAGES="
 openssh-server          the tests' own SSH server
+postgresql              the tests' own database server
 "
 
 say() { printf '%s\n' "$*" >&2; }
@@ -149,7 +150,7 @@ make_environment() {
     pip install "$(grep '^torch==' constraints.txt)" -c constraints.txt \
         ${EDGEQ_TORCH_INDEX:+--extra-index-url "$EDGEQ_TORCH_INDEX"}
     say "set-up: installing edgeq and what it needs (2 of 3)"
-    pip install -e '.[dev]' -c constraints.txt
+    pip install -e '.[dev,postgresql]' -c constraints.txt
     say "set-up: installing what the examples need (3 of 3)"
     pip install --no-deps -r examples/requirements.txt
     key=$(environment_key)

@@ -135,6 +135,10 @@ def kind(path: Path, *, follow: bool = True) -> str:
     return f"file {mode.st_size}" if stat.S_ISREG(mode.st_mode) else "other"
 
 
+_NOT_THE_USERS = frozenset({"__pycache__", ".edgeq"})
+"""What Python and edgeq put beside a user's files, the history among it: no build depends on that."""
+
+
 def listing(path: Path, build: Path) -> str:
     """A fingerprint of the names and kinds in a folder, without ``build`` and the folders that lead to it."""
     own = {build, *build.parents}
@@ -143,7 +147,9 @@ def listing(path: Path, build: Path) -> str:
             names = sorted(
                 f"{entry.name} {'directory' if entry.is_dir() else 'file'}\n"
                 for entry in entries
-                if entry.name != "__pycache__" and path / entry.name not in own and not _is_temporary(entry.name, build)
+                if entry.name not in _NOT_THE_USERS
+                and path / entry.name not in own
+                and not _is_temporary(entry.name, build)
             )
     except OSError:
         return ABSENT

@@ -172,5 +172,5 @@ def test_a_tolerance_is_a_number_from_0_to_100_and_has_a_default(tmp_path: Path)
     assert (project.check.size_percent, project.check.instructions_percent) == (3.0, 0.5)
     with pytest.raises(ConfigError, match=r"\[check\]: size_percent is -1, not a number from 0 to 100"):
         load_project(_written(tmp_path, f"{MINIMAL}\n[check]\nsize_percent = -1\n"))
-    with pytest.raises(ConfigError, match="unknown key 'check.size_per_cent'"):
+    with pytest.raises(ConfigError, match=r"unknown key 'check\.size_per_cent'"):
         load_project(_written(tmp_path, f"{MINIMAL}\n[check]\nsize_per_cent = 1\n"))

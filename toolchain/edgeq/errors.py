@@ -1167,14 +1167,17 @@ class HistoryDriverError(HostToolError):
 
 
 class CheckFailedError(LimitError):
-    """A build misses limits, or is worse than its baseline; ``failed`` gives the evidence of each."""
+    """A build misses limits, or is worse than its baseline; ``failed`` gives the evidence of each.
 
-    def __init__(self, failed: Sequence[str]) -> None:
+    It is not repeated where it was ``shown`` before.
+    """
+
+    def __init__(self, failed: Sequence[str], *, shown: bool) -> None:
         super().__init__(
             f"{len(failed)} of what was checked {'has' if len(failed) == 1 else 'have'} failed",
             hint="mend what made it worse; if it is meant, save a new baseline (edgeq check BUILD --save FILE) or "
             "change [limits] and [check] in edgeq.toml",
-            detail="\n".join(failed),
+            detail="" if shown else "\n".join(failed),
         )
 
 

@@ -88,7 +88,7 @@ def command(
         terminal.out.write("".join(f"written to {path}\n" for path in written))
     failed = stage.failures(result.limits, result.changes, strict=strict)
     if failed:
-        raise CheckFailedError(failed)
+        raise CheckFailedError(failed, shown=not terminal.as_json)
 
 
 def _tolerances(given: tuple[str, ...]) -> dict[str, float]:

@@ -38,7 +38,7 @@ def examples(*lines: str) -> str:
 
 def warn_of_history(terminal: Terminal, remembered: Remembered | None) -> None:
     """Say on stderr that measurements are not in the history, and why; they are safe in the build."""
-    if remembered and remembered.why_not:
+    if remembered and remembered.why_not and not remembered.off:
         terminal.err.write(f"warning: not in the history: {remembered.why_not}\n")
         terminal.err.flush()
 

@@ -103,7 +103,7 @@ def test_the_variable_comes_before_the_project_and_the_project_before_its_file(
 
 def test_a_history_can_be_switched_off_and_says_so(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEQ_HISTORY", "off")
-    assert remembered(shop, "one") == history.Remembered(why_not="EDGEQ_HISTORY is off")
+    assert remembered(shop, "one") == history.Remembered(why_not="EDGEQ_HISTORY is off", off=True)
 
 
 @pytest.mark.parametrize("gone", ["origin.json", "project"])

@@ -24,11 +24,12 @@ __all__ = ["Past", "Place", "Remembered", "Wanted", "place_of_build", "place_of_
 
 @dataclass(frozen=True, kw_only=True)
 class Remembered:
-    """How many rows went into which history, or why none could."""
+    """How many rows went into which history, or why none could; ``off`` if that is what somebody wanted."""
 
     place: str = ""
     added: int = 0
     why_not: str = ""
+    off: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ def remember(build: Path, manifest: Manifest, rows: Sequence[Measurement]) -> Re
     try:
         place = place_of_build(build)
         if not place.url:
-            return Remembered(why_not=place.why_not)
+            return Remembered(why_not=place.why_not, off=place.off)
         with Database(place.url, writes=True) as database:
             return Remembered(place=database.shown, added=database.append(all_observations(build, manifest, rows)))
     except EdgeqError as error:

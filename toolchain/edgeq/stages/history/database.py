@@ -181,7 +181,9 @@ def _shown(url: sa.URL) -> str:
 
 def _engine(url: sa.URL, *, writes: bool) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, poolclass=sa.NullPool, connect_args={"connect_timeout": LOCK_WAIT_S})
+        # A database without an encoding of its own would hand out bytes.
+        settings = {"connect_timeout": LOCK_WAIT_S, "client_encoding": "utf8"}
+        return sa.create_engine(url, poolclass=sa.NullPool, connect_args=settings)
     if writes and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": LOCK_WAIT_S})

@@ -20,10 +20,14 @@ FILE = Path(".edgeq") / "history.db"
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A database's ``url``, or why there is none; a URL without a scheme is the path of an SQLite file."""
+    """A database's ``url``, or why there is none, which somebody may have wanted (``off``).
+
+    A URL without a scheme is the path of an SQLite file.
+    """
 
     url: str = ""
     why_not: str = ""
+    off: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,5 +65,5 @@ def place_of_project(project: Project) -> Place:
 def _named() -> Place | None:
     value = os.environ.get(VARIABLE, "")
     if value == OFF:
-        return Place(why_not=f"{VARIABLE} is {OFF}")
+        return Place(why_not=f"{VARIABLE} is {OFF}", off=True)
     return Place(url=value) if value else None

@@ -1145,6 +1145,16 @@ class HistoryError(ConfigError):
         super().__init__(f"the history in {place} {reason}", hint=hint)
 
 
+class NoHistoryError(ConfigError):
+    """There is no place that a history could be read from."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"there is no history to show: {reason}",
+            hint="name a project, or a database with EDGEQ_HISTORY",
+        )
+
+
 class NewerHistoryError(HistoryError):
     """A newer edgeq has written the database."""
 

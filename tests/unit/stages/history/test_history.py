@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edgeq.errors import ConfigError, HistoryError, NewerHistoryError
+from edgeq.errors import ConfigError, HistoryError, NewerHistoryError, NoHistoryError, UnknownNameError
 from edgeq.project import load_project
 from edgeq.stages import history
 from edgeq.stages.history.database import Database
@@ -104,6 +104,23 @@ def test_the_variable_comes_before_the_project_and_the_project_before_its_file(
 def test_a_history_can_be_switched_off_and_says_so(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEQ_HISTORY", "off")
     assert remembered(shop, "one") == history.Remembered(why_not="EDGEQ_HISTORY is off", off=True)
+
+
+def test_without_a_place_there_is_no_history_to_read(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEQ_HISTORY", "off")
+    with pytest.raises(NoHistoryError, match="EDGEQ_HISTORY is off"):
+        read(shop)
+
+
+def test_a_misspelt_device_or_artifact_is_an_error_with_a_suggestion(shop: Any) -> None:
+    remembered(shop, "one")
+    for wanted, near in (
+        (Wanted(model="tiny", device="fak"), "fake"),
+        (Wanted(model="tiny", artifact="tiny.fp32.ptee"), "tiny.fp32.pte"),
+    ):
+        with pytest.raises(UnknownNameError, match="the history: unknown") as refused:
+            read(shop, wanted)
+        assert refused.value.hint == f"did you mean {near!r}?"
 
 
 @pytest.mark.parametrize("gone", ["origin.json", "project"])

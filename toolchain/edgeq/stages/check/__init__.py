@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeq.errors import HistoryDriverError, HistoryError, NothingToCheckError, UnknownNameError
+from edgeq.errors import HistoryDriverError, HistoryError, NoHistoryError, NothingToCheckError, UnknownNameError
 from edgeq.project import check_tolerances
 from edgeq.records import Change, CheckResult, Tolerances
 from edgeq.stages.bench import read_measurements
@@ -97,7 +97,7 @@ def _history(build: Path, now: Sequence[Observation], notes: list[str]) -> tuple
         return ()  # no clock to compare
     try:
         return baseline.earlier(build, now)
-    except (HistoryError, HistoryDriverError) as error:
+    except (HistoryError, HistoryDriverError, NoHistoryError) as error:
         notes.append(f"{error.message}; latencies are compared without it")
         return ()
 

@@ -5,10 +5,10 @@ SQLAlchemy is imported only where a history is really opened.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgeq.errors import EdgeqError
+from edgeq.errors import EdgeqError, NoHistoryError, UnknownNameError
 from edgeq.records import Observation
 from edgeq.stages.change import all_observations
 from edgeq.stages.history.place import Place, Wanted, place_of_build, place_of_project
@@ -60,10 +60,28 @@ def remember(build: Path, manifest: Manifest, rows: Sequence[Measurement]) -> Re
 
 
 def read(place: Place, wanted: Wanted) -> Past:
-    """What the history there has of what is wanted; nothing if there is none yet. Raises HistoryError."""
+    """What the history there has of what is wanted; nothing from one that is still to be made.
+
+    Raises NoHistoryError without a place, HistoryError if the database
+    fails, and UnknownNameError for an artifact or a device that it has
+    nothing of, while it has others.
+    """
     from edgeq.stages.history.database import Database  # noqa: PLC0415  # brings SQLAlchemy
 
     if not place.url:
-        return Past(place="", observations=())
+        raise NoHistoryError(place.why_not)
     with Database(place.url, writes=False) as database:
-        return Past(place=database.shown, observations=database.read(wanted))
+        found = database.read(wanted)
+        if not found and (wanted.artifact or wanted.device):
+            _check_names(wanted, database.read(replace(wanted, artifact=None, device=None, newest=1)))
+        return Past(place=database.shown, observations=found)
+
+
+def _check_names(wanted: Wanted, there: Sequence[Observation]) -> None:
+    names = {
+        "artifact": (wanted.artifact, {one.artifact for one in there}),
+        "device": (wanted.device, {one.measured.device for one in there if one.measured}),
+    }
+    for kind, (name, known) in names.items():
+        if name and known and name not in known:
+            raise UnknownNameError(kind, name, known, where="the history")

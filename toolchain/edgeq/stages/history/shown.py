@@ -42,8 +42,7 @@ _NOTE = (
 def renderable(found: Trend) -> RenderableType:
     """The trend for rich to print."""
     if not found.series:
-        where = f" in {found.place}" if found.place else ""
-        return Text(figures.printable(f"nothing was measured of {found.model} yet{where}; run edgeq bench"))
+        return Text(figures.printable(f"nothing was measured of {found.model} yet in {found.place}; run edgeq bench"))
     parts: list[RenderableType] = [Text(figures.printable(f"{found.model}, {found.place}"), style="dim")]
     devices = dict.fromkeys((one.target, one.device) for one in found.series)
     for target, device in devices:

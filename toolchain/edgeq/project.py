@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 from edgeq.errors import ConfigError, LimitRangeError, UnknownNameError
 from edgeq.input_format import Layout, Pixels
@@ -13,10 +14,10 @@ from edgeq.recipe import RECIPES, Recipe, named
 from edgeq.records import FORMATS, Bound, Format, Limits, Preprocess, Tolerances
 from edgeq.schema import from_data, read_toml
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 FILE_NAME = "edgeq.toml"
+
+HISTORY_FILE = Path(".edgeq") / "history.db"
+"""Where a project keeps what was measured of its builds, unless ``[history]`` says otherwise."""
 
 _CHANNELS = (1, 3)
 

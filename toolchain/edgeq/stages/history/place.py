@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeq.project import load_project
+from edgeq.project import FILE_NAME, HISTORY_FILE, load_project
 from edgeq.stages.origin import read_origin
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 VARIABLE = "EDGEQ_HISTORY"
 OFF = "off"
-FILE = Path(".edgeq") / "history.db"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +51,14 @@ def place_of_build(build: Path) -> Place:
     if origin is None:
         return Place(why_not=f"{build} does not say which project it is of; set {VARIABLE}, or run edgeq build again")
     project = Path(origin.project)
-    if not (project / "edgeq.toml").is_file():
+    if not (project / FILE_NAME).is_file():
         return Place(why_not=f"the project of {build} is no longer in {project}; set {VARIABLE}")
     return place_of_project(load_project(project))
 
 
 def place_of_project(project: Project) -> Place:
     """The history of a project's builds."""
-    return _named() or Place(url=project.history.url or str(Path(project.root) / FILE))
+    return _named() or Place(url=project.history.url or str(Path(project.root) / HISTORY_FILE))
 
 
 def _named() -> Place | None:

@@ -22,6 +22,7 @@ from edgeq.schema import from_json, to_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from edgeq.records import Measurement
     from edgeq.stages.history.place import Wanted
 
 LOCK_WAIT_S = 10
@@ -70,7 +71,7 @@ class Database:
 
     def append(self, observations: Sequence[Observation]) -> int:
         """Add those that are not in it yet, all or none, and return how many they were."""
-        rows = {one.measured.id: _row(one) for one in observations if one.measured}
+        rows = {one.measured.id: _row(one, one.measured) for one in observations if one.measured}
         with self._failures(), self._engine.begin() as connection:
             if self._url.get_backend_name() == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
@@ -211,16 +212,15 @@ def _query(wanted: Wanted) -> sa.Select[str]:
     return query if wanted.newest is None else query.where(inner.c.age <= wanted.newest)
 
 
-def _row(one: Observation) -> dict[str, str]:
-    assert one.measured is not None  # noqa: S101  # callers pass what was measured
+def _row(one: Observation, measured: Measurement) -> dict[str, str]:
     return {
-        "id": one.measured.id,
-        "session": one.measured.session,
-        "started_at": one.measured.started_at,
+        "id": measured.id,
+        "session": measured.session,
+        "started_at": measured.started_at,
         "model": one.model,
         "target": one.target,
         "artifact": one.artifact,
-        "device": one.measured.device,
+        "device": measured.device,
         "git_commit": one.commit,
         "observation": to_json(one),
     }

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from edgeq.records import Change, Timing
+from edgeq.records import Change, Measurement, Observation, Timing
 from edgeq.stages.change import between_sessions, of_the_file, on_the_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.records import Observation, Tolerances
+    from edgeq.records import Tolerances
     from edgeq.stages.history import Past
 
 
@@ -69,14 +69,17 @@ class Trend:
     sessions: tuple[Session, ...]
 
 
+_Measured: TypeAlias = tuple[Observation, Measurement]
+
+
 def trend(past: Past, model: str, tolerances: Tolerances) -> Trend:
     """The series and sessions of what was read."""
-    groups: dict[tuple[str, str, str], list[Observation]] = {}
-    sessions: dict[str, list[Observation]] = {}
-    for one in past.observations:
-        if one.measured:
-            groups.setdefault((one.target, one.measured.device, one.artifact), []).append(one)
-            sessions.setdefault(one.measured.session, []).append(one)
+    measured = [(one, one.measured) for one in past.observations if one.measured]
+    groups: dict[tuple[str, str, str], list[_Measured]] = {}
+    sessions: dict[str, list[_Measured]] = {}
+    for one, row in measured:
+        groups.setdefault((one.target, row.device, one.artifact), []).append((one, row))
+        sessions.setdefault(row.session, []).append((one, row))
     return Trend(
         place=past.place,
         model=model,
@@ -85,26 +88,23 @@ def trend(past: Past, model: str, tolerances: Tolerances) -> Trend:
     )
 
 
-def _series(group: Sequence[Observation], tolerances: Tolerances) -> Series:
-    first, last = group[0], group[-1]
-    assert last.measured is not None  # noqa: S101  # grouped by their device
+def _series(group: Sequence[_Measured], tolerances: Tolerances) -> Series:
+    (first, _), (last, row) = group[0], group[-1]
     changes: tuple[Change, ...] = ()
     if len(group) > 1:
-        spread = between_sessions(group, last.measured)
+        spread = between_sessions([one for one, _ in group], row)
         changes = (*on_the_device(first, last, tolerances, spread), *of_the_file(first, last, tolerances))
     return Series(
         target=last.target,
         artifact=last.artifact,
-        device=last.measured.device,
-        timing=last.measured.timing,
-        points=tuple(_point(one) for one in group),
+        device=row.device,
+        timing=row.timing,
+        points=tuple(_point(*one) for one in group),
         changes=changes,
     )
 
 
-def _point(one: Observation) -> Point:
-    row = one.measured
-    assert row is not None  # noqa: S101  # as above
+def _point(one: Observation, row: Measurement) -> Point:
     timed = row.timing != "emulated" and row.latencies_ns
     return Point(
         session=row.session,
@@ -121,14 +121,13 @@ def _point(one: Observation) -> Point:
     )
 
 
-def _session(session: Sequence[Observation]) -> Session:
-    first = session[0]
-    assert first.measured is not None  # noqa: S101  # as above
+def _session(session: Sequence[_Measured]) -> Session:
+    first, row = session[0]
     return Session(
-        id=first.measured.session,
-        started_at=min(one.measured.started_at for one in session if one.measured),
+        id=row.session,
+        started_at=min(one.started_at for _, one in session),
         target=first.target,
-        device=first.measured.device,
+        device=row.device,
         commit=first.commit,
         dirty=first.dirty,
         artifacts=len(session),

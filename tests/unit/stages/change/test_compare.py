@@ -49,6 +49,13 @@ def test_instructions_of_another_core_runner_or_thread_count_cannot_be_compared(
     assert why in found.text
 
 
+def test_instructions_are_never_compared_across_precisions(observe: Any) -> None:
+    first = observe(emulated=True, instructions=1_000_000)
+    second = replace(observe(emulated=True, instructions=2_000_000, session="two"), int8_mac_share=0.9)
+    found = on_device(first, second, "instructions")
+    assert (found.outcome, "different precisions: 100.0" in found.text) == ("cannot tell", True)
+
+
 def test_an_emulators_clock_is_never_compared(observe: Any) -> None:
     figures = [one.figure for one in on_the_device(observe(emulated=True), observe(emulated=True), Tolerances(), None)]
     assert "p50_ms" not in figures

@@ -94,37 +94,33 @@ def on_the_device(
     if second.timing != "emulated":
         latency = _Figure(now=now, device=device, name=LATENCY, tolerance=tolerances.latency_percent)
         yield _latency(latency, first, second, spread)
+    other = _unlike(first, second)
     if first.instructions is not None or second.instructions is not None:
         figure = _Figure(now=now, device=device, name=INSTRUCTIONS, tolerance=tolerances.instructions_percent)
-        yield _count(figure, first, second, first.instructions, second.instructions, figures.millions)
+        other_code = _other_runner(first, second) or _other_precision(before, now, tolerances)
+        yield _count(figure, first, second, figures.millions, other or other_code)
     if first.peak_rss_bytes is not None or second.peak_rss_bytes is not None:
         figure = _Figure(now=now, device=device, name=PEAK_RSS, tolerance=tolerances.peak_rss_percent)
-        yield _count(figure, first, second, first.peak_rss_bytes, second.peak_rss_bytes, figures.megabytes)
+        yield _count(figure, first, second, figures.megabytes, other)
     if first.correct is not None and second.correct is not None and first.labelled and second.labelled:
         figure = _Figure(now=now, device=device, name=ACCURACY, tolerance=tolerances.accuracy_pp)
         yield _accuracy(figure, before, now)
 
 
-def _count(  # noqa: PLR0913, PLR0917  # a figure, its two values and the rows they are of
-    figure: _Figure,
-    first: Measurement,
-    second: Measurement,
-    before: int | None,
-    now: int | None,
-    written: Callable[[int], str],
+def _count(
+    figure: _Figure, first: Measurement, second: Measurement, written: Callable[[int], str], other: str
 ) -> Change:
-    """Instructions or memory: the same from run to run on one core, and of another one another figure."""
-    other = (
-        "one of the two does not have it"
-        if before is None or now is None
-        else _unlike(first, second, runner=figure.name == INSTRUCTIONS)
-    )
-    if other or before is None or now is None:
-        return figure.change("cannot tell", other, before=before, now=now)
+    """Instructions or memory: the same from run to run on one core; ``other`` says what stands between the two."""
+    before, now = getattr(first, figure.name), getattr(second, figure.name)
+    if before is None or now is None:
+        return figure.change("cannot tell", "one of the two does not have it", before=before, now=now)
+    if other:
+        text = f"{written(before)}, now {written(now)}: {other}"
+        return figure.change("cannot tell", text, before=before, now=now)
     return figure.exact(before, now, lambda value: written(round(value)))
 
 
-def _unlike(first: Measurement, second: Measurement, *, runner: bool) -> str:
+def _unlike(first: Measurement, second: Measurement) -> str:
     """What stands between two rows whose costs are to be compared; empty if nothing does."""
     for what, before, now in (
         ("clocks of different kinds", first.timing, second.timing),
@@ -133,9 +129,21 @@ def _unlike(first: Measurement, second: Measurement, *, runner: bool) -> str:
     ):
         if before != now:
             return f"{what}: {before}, now {now}"
-    if runner and first.runner_sha256 != second.runner_sha256:
-        return f"different builds of the runner: {first.runner_sha256[:12]}, now {second.runner_sha256[:12]}"
     return ""
+
+
+def _other_runner(first: Measurement, second: Measurement) -> str:
+    if first.runner_sha256 == second.runner_sha256:
+        return ""
+    return f"different builds of the runner: {first.runner_sha256[:12]}, now {second.runner_sha256[:12]}"
+
+
+def _other_precision(before: Observation, now: Observation, tolerances: Tolerances) -> str:
+    """Across precisions a count of instructions says nothing of time: docs/measuring.md."""
+    if 100 * abs(before.int8_mac_share - now.int8_mac_share) <= tolerances.mac_share_pp:
+        return ""
+    shares = f"{figures.percent(before.int8_mac_share)} of the MACs in int8, now {figures.percent(now.int8_mac_share)}"
+    return f"different precisions: {shares}"
 
 
 def _latency(figure: _Figure, first: Measurement, second: Measurement, spread: Spread | None) -> Change:
@@ -146,7 +154,7 @@ def _latency(figure: _Figure, first: Measurement, second: Measurement, spread: S
     percent = 100 * (now / before - 1)
     text = f"{figures.ms(before)}, now {figures.ms(now)} ({_percent(percent)})"
     if conditions(first) != conditions(second):
-        why = _unlike(first, second, runner=False) or "the device is another, or set otherwise"
+        why = _unlike(first, second) or "the device is another, or set otherwise"
         return figure.change("cannot tell", f"{text}: {why}", before=before, now=now)
     if spread is None:
         why = f"two sessions, and the history has fewer than {MIN_FREEDOM + 1} of one file to tell how far they differ"

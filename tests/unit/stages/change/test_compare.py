@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edgeq.records import Change, Tolerances
+from edgeq.records import Change, ThreadsTried, Tolerances
 from edgeq.stages.change import Spread, of_the_file, on_the_device
 from edgeq.testing import sample_facts
 
@@ -77,6 +77,14 @@ def test_latency_is_told_where_sessions_are_known_to_differ_by_less(observe: Any
 def test_a_difference_that_sessions_have_anyway_is_not_a_change(observe: Any) -> None:
     spread = Spread(deviation=0.05, freedom=8)
     assert on_device(observe(ms=4.0), observe(ms=4.3), "p50_ms", spread).outcome == "cannot tell"
+
+
+def test_two_that_each_have_their_fastest_number_of_threads_are_compared(observe: Any) -> None:
+    tried = (ThreadsTried(threads=1, latencies_ns=(5,), rounds=(1,)),)
+    spread = Spread(deviation=0.002, freedom=8)
+    chosen = on_device(observe(threads=2, tried=tried), observe(threads=1, tried=tried, ms=5.0), "p50_ms", spread)
+    told = on_device(observe(threads=2), observe(threads=1, ms=5.0), "p50_ms", spread)
+    assert (chosen.outcome, told.outcome) == ("worse", "cannot tell")
 
 
 def test_latency_with_another_governor_cannot_be_compared(observe: Any) -> None:

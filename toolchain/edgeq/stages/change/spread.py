@@ -41,9 +41,13 @@ class Spread:
 
 
 def conditions(row: Measurement) -> tuple[object, ...]:
-    """What must be alike for the latencies of two sessions to be compared at all."""
+    """What must be alike for the latencies of two sessions to be compared at all.
+
+    A number of threads that was chosen as the fastest is like another that was: each is at its best.
+    """
     facts = row.device_facts
-    return (row.device, row.timing, row.threads, facts.model, facts.cpu, facts.cores, facts.governor)
+    threads = "the fastest" if row.tried else row.threads
+    return (row.device, row.timing, threads, facts.model, facts.cpu, facts.cores, facts.ram_bytes, facts.governor)
 
 
 def between_sessions(earlier: Iterable[Observation], like: Measurement) -> Spread | None:

@@ -58,8 +58,7 @@ def save(path: Path, now: Sequence[Observation]) -> None:
     kept = tuple(
         replace(
             one,
-            measured=one.measured
-            and replace(one.measured, predictions=(), ops=(), profiled_ns=(), tried=(), states=()),
+            measured=one.measured and replace(one.measured, predictions=(), ops=(), profiled_ns=(), states=()),
         )
         for one in now
     )

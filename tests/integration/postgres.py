@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 if TYPE_CHECKING:
@@ -74,20 +75,22 @@ def postgres(folder: Path) -> Iterator[Postgres]:
         **owner,
     )
     try:
-        _wait_for(port, server)
-        yield Postgres(port=port)
+        running = Postgres(port=port)
+        _wait_for(running, server)
+        yield running
     finally:
         server.send_signal(signal.SIGINT)  # its fast shutdown
         server.wait(timeout=30)
 
 
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+def _wait_for(running: Postgres, server: subprocess.Popen[bytes]) -> None:
+    """Until it answers: it listens some time before."""
+    for _ in range(600):
+        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(running.url()):
             return
         assert server.poll() is None, "the server ended"
         time.sleep(0.1)
-    pytest.fail("the server does not listen")
+    pytest.fail("the server does not answer")
 
 
 def _binaries() -> Path:

@@ -42,6 +42,7 @@ class _Observer:
         self._manifest = manifest
         self._labels = Labels.of(build, manifest)
         self._origin: Origin | None = read_origin(build)
+        self._labels_sha256 = self._fingerprint()
 
     def observe(self, artifact: Artifact, measured: Measurement | None) -> Observation:
         """An artifact with one row of it."""
@@ -56,14 +57,14 @@ class _Observer:
             int8_mac_share=artifact.int8_mac_share,
             delegated_mac_share=artifact.delegated_mac_share,
             tools=self._manifest.tools,
-            labels_sha256=self._labels_sha256(),
+            labels_sha256=self._labels_sha256,
             right=self._right(measured),
             commit=self._origin.commit if self._origin else "",
             dirty=self._origin.dirty if self._origin else False,
             measured=measured,
         )
 
-    def _labels_sha256(self) -> str:
+    def _fingerprint(self) -> str:
         values = self._labels.values
         return "" if values is None else hashlib.sha256(np.asarray(values, dtype="<i8").tobytes()).hexdigest()
 
@@ -73,10 +74,7 @@ class _Observer:
         if measured is None or values is None or self._labels.right(measured) is None:
             return ""
         ran = spread(values, len(values))[: len(measured.predictions)]
-        place = {int(index): position for position, index in enumerate(np.sort(ran))}
-        predictions = measured.predictions
-        return "".join(
-            "1" if predictions[place[index]] == values[index] else "0"
-            for index in map(int, ran)
-            if values[index] != UNLABELLED
-        )
+        in_order_of_index = np.argsort(np.argsort(ran))
+        answers, labels = np.asarray(measured.predictions)[in_order_of_index], values[ran]
+        right = (answers == labels)[labels != UNLABELLED]
+        return "".join("1" if one else "0" for one in right.tolist())

@@ -71,14 +71,14 @@ class Database:
 
     def append(self, observations: Sequence[Observation]) -> int:
         """Add those that are not in it yet, all or none, and return how many they were."""
-        rows = {one.measured.id: _row(one, one.measured) for one in observations if one.measured}
+        rows = {one.measured.id: (one, one.measured) for one in observations if one.measured}
         with self._failures(), self._engine.begin() as connection:
             if self._url.get_backend_name() == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
             self._bring_up_to_date(connection)
             there = sa.select(_MEASUREMENTS.c.id).where(_MEASUREMENTS.c.id.in_(list(rows)))
             known = set(connection.scalars(there))
-            new = [row for key, row in rows.items() if key not in known]
+            new = [_row(*row) for key, row in rows.items() if key not in known]
             if new:
                 connection.execute(_MEASUREMENTS.insert(), new)
         return len(new)

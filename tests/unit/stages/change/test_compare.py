@@ -151,3 +151,8 @@ def test_tolerances_are_taken(observe: Any) -> None:
     grown = replace(observe(), size_bytes=1050)
     loose = {one.figure: one.outcome for one in of_the_file(observe(), grown, Tolerances(size_percent=6.0))}
     assert (of_file(observe(), grown, "size_bytes").outcome, loose["size_bytes"]) == ("worse", "same")
+
+
+def test_a_count_that_was_nothing_is_compared_all_the_same(observe: Any) -> None:
+    found = on_device(observe(peak_rss_bytes=0), observe(peak_rss_bytes=8_000_000), "peak_rss_bytes")
+    assert (found.outcome, found.difference) == ("worse", 800_000_000)

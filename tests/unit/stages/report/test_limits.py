@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edgeq.records import Limits
+from edgeq.stages.report import checks_without_a_device
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgeq.records import Check, Report
 
 INT8 = "tiny.int8-static.pte"
@@ -162,3 +165,20 @@ def test_a_limit_can_be_given_for_a_recipe_and_for_an_artifact_of_it(given: Any)
         INT8: "met",
         "tiny.int8-static.onnx": "missed",
     }
+
+
+def test_a_build_is_held_to_what_the_build_machine_can_tell(given: Any, folder: Path) -> None:
+    limits = Limits(
+        max_p50_ms=1.0,
+        max_p99_ms=1.0,
+        max_instructions=1,
+        max_peak_rss_bytes=1,
+        max_size_bytes=1,
+        min_accuracy=0.5,
+        never_slower=True,
+    )
+    made = given.manifest(limits=limits)
+    unpaired = dataclasses.replace(made, evaluation=dataclasses.replace(made.evaluation, labels=None))
+    found = checks_without_a_device(folder, unpaired)
+    assert {(one.limit, one.outcome) for one in found} == {("max_size_bytes", "missed"), ("min_accuracy", "met")}
+    assert {one.device for one in found} == {None, "the build machine"}

@@ -55,7 +55,7 @@ class _Figure:
 
     def exact(self, before: float, now: float, written: Callable[[float], str]) -> Change:
         """A figure without noise, of which less is better: only the tolerance stands between same and not."""
-        percent = 100 * (now - before) / before if before else 0.0 if now == before else float("inf")
+        percent = 100 * (now - before) / max(before, 1)  # a count: none at all becoming some is a change, and finite
         outcome: Moved = "same" if abs(percent) <= self.tolerance else "worse" if percent > 0 else "better"
         text = f"{written(before)}, now {written(now)} ({_percent(percent)}; within {self.tolerance:g} % is the same)"
         return self.change(outcome, text, before=before, now=now, difference=percent)

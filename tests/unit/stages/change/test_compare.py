@@ -87,6 +87,12 @@ def test_two_that_each_have_their_fastest_number_of_threads_are_compared(observe
     assert (chosen.outcome, told.outcome) == ("worse", "cannot tell")
 
 
+@pytest.mark.parametrize("change", [{"unfit": ("it is hot",)}, {"test_faults": True}])
+def test_a_device_that_was_not_fit_tells_nothing_of_latency(observe: Any, change: dict[str, Any]) -> None:
+    found = on_device(observe(), observe(ms=8.0, **change), "p50_ms", Spread(deviation=0.002, freedom=8))
+    assert found.outcome == "cannot tell"
+
+
 def test_latency_with_another_governor_cannot_be_compared(observe: Any) -> None:
     other = observe(device_facts=replace(sample_facts(), governor="performance"))
     found = on_device(observe(), other, "p50_ms", Spread(deviation=0.002, freedom=8))

@@ -68,10 +68,11 @@ def test_every_artifact_is_observed_even_if_it_was_not_measured(tmp_path: Path, 
     }
 
 
-def test_rows_of_files_that_are_gone_are_not_observed(tmp_path: Path, manifest: Manifest) -> None:
+def test_rows_of_files_that_are_gone_and_of_another_pace_are_not_observed(tmp_path: Path, manifest: Manifest) -> None:
     measured = row(manifest, 10, wrong=set())
     stale = replace(measured, artifact_sha256="gone", id="stale")
-    assert [one.measured for one in all_observations(tmp_path, manifest, [stale, measured])] == [measured]
+    paced = replace(measured, mode="single-shot", id="paced")
+    assert [one.measured for one in all_observations(tmp_path, manifest, [stale, paced, measured])] == [measured]
 
 
 def test_an_observation_says_which_commit_it_is_of(tmp_path: Path, manifest: Manifest) -> None:

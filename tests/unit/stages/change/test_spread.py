@@ -39,7 +39,17 @@ def test_a_change_of_the_file_is_not_taken_for_noise(observe: Any) -> None:
     assert found.deviation == pytest.approx(0.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("other", [{"threads": 1}, {"device": "another"}, {"timing": "host"}, {"artifact": "another"}])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"threads": 1},
+        {"cpus": (2, 3)},
+        {"device": "another"},
+        {"timing": "host"},
+        {"artifact": "another"},
+        {"unfit": ("hot",)},
+    ],
+)
 def test_sessions_under_other_conditions_do_not_count(observe: Any, other: dict[str, Any]) -> None:
     sessions = [observe(session=str(number)) for number in range(4)]
     sessions += [observe(session=f"other {number}", **other) for number in range(4)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeq import stats
 from edgeq.records import Change, Observation
-from edgeq.stages.change.spread import MIN_FREEDOM, conditions
+from edgeq.stages.change.spread import MIN_FREEDOM, conditions, unsuited
 from edgeq.stages.report import figures
 from edgeq.stages.report.limits import CHANCE
 
@@ -156,6 +156,8 @@ def _latency(figure: _Figure, first: Measurement, second: Measurement, spread: S
     if conditions(first) != conditions(second):
         why = _unlike(first, second) or "the device is another, or set otherwise"
         return figure.change("cannot tell", f"{text}: {why}", before=before, now=now)
+    if unfit := unsuited(first) or unsuited(second):
+        return figure.change("cannot tell", f"{text}: {unfit}", before=before, now=now)
     if spread is None:
         why = f"two sessions, and the history has fewer than {MIN_FREEDOM + 1} of one file to tell how far they differ"
         return figure.change("cannot tell", f"{text}: {why}; {COMPARE}", before=before, now=now, difference=percent)

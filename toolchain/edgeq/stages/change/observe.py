@@ -26,10 +26,10 @@ def observations(build: Path, manifest: Manifest, rows: Sequence[Measurement]) -
 
 
 def all_observations(build: Path, manifest: Manifest, rows: Sequence[Measurement]) -> tuple[Observation, ...]:
-    """One for each row of a file that is in the build now, oldest first."""
+    """One for each row of a file that is in the build now, oldest first; those at another pace stay in the build."""
     observer = _Observer(build, manifest)
     artifacts = {artifact.name: artifact for artifact in manifest.artifacts}
-    current = [row for row in rows if is_sound(row) and is_current(row, artifacts)]
+    current = [row for row in rows if is_sound(row) and is_current(row, artifacts) and row.mode == "back-to-back"]
     return tuple(
         observer.observe(artifacts[row.artifact], row) for row in sorted(current, key=lambda row: row.started_at)
     )

@@ -46,8 +46,15 @@ def conditions(row: Measurement) -> tuple[object, ...]:
     A number of threads that was chosen as the fastest is like another that was: each is at its best.
     """
     facts = row.device_facts
-    threads = "the fastest" if row.tried else row.threads
-    return (row.device, row.timing, threads, facts.model, facts.cpu, facts.cores, facts.ram_bytes, facts.governor)
+    placed = "the fastest" if row.tried else (row.threads, row.cpus)
+    return (row.device, row.timing, placed, facts.model, facts.cpu, facts.cores, facts.ram_bytes, facts.governor)
+
+
+def unsuited(row: Measurement) -> str:
+    """Why nothing may be told by the latencies of a row; empty if they are as good as others."""
+    if row.test_faults:
+        return "it was measured with a runner that tests can make slow"
+    return f"the device was not fit to be measured: {'; '.join(row.unfit)}" if row.unfit else ""
 
 
 def between_sessions(earlier: Iterable[Observation], like: Measurement) -> Spread | None:
@@ -61,7 +68,9 @@ def between_sessions(earlier: Iterable[Observation], like: Measurement) -> Sprea
     medians: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     for one in earlier:
         row = one.measured
-        if row and row.artifact == like.artifact and conditions(row) == conditions(like) and row.latencies_ns:
+        if row is None or row.artifact != like.artifact or not row.latencies_ns:
+            continue
+        if conditions(row) == conditions(like) and not unsuited(row):
             medians[row.artifact_sha256, row.runner_sha256][row.session] = math.log(statistics.median(row.latencies_ns))
     groups = [list(sessions.values()) for sessions in medians.values()]
     freedom = sum(len(group) - 1 for group in groups)

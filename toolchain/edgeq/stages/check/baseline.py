@@ -58,7 +58,10 @@ def save(path: Path, now: Sequence[Observation]) -> None:
     kept = tuple(
         replace(
             one,
-            measured=one.measured and replace(one.measured, predictions=(), ops=(), profiled_ns=(), states=()),
+            measured=one.measured
+            and replace(
+                one.measured, predictions=(), ops=(), profiled_ns=(), states=(), before_ns=(), steady_search_ns=()
+            ),
         )
         for one in now
     )

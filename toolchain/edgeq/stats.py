@@ -173,7 +173,7 @@ def median_ratio(
     elif high < 1:
         verdict = "slower"
     error = float(np.log(ratios).std()) * math.sqrt(count / (count - 1))  # redrawing n rounds finds (n - 1) / n of it
-    quantiles = _student_t_quantile((1 + confidence) / 2, count - 1) + _student_t_quantile(_POWER, count - 1)
+    quantiles = student_t_quantile((1 + confidence) / 2, count - 1) + student_t_quantile(_POWER, count - 1)
     return MedianRatio(ratio=ratio, low=low, high=high, verdict=verdict, smallest_effect=math.expm1(quantiles * error))
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from edgeq.errors import ConfigError, NoBaselineError, NothingToCheckError, UnknownNameError
-from edgeq.records import Check, CheckResult, Limits, Manifest, Tolerances
+from edgeq.records import Check, CheckResult, ComparedSide, Comparison, Limits, Manifest, Tolerances
 from edgeq.schema import to_json
 from edgeq.stages import history
 from edgeq.stages.bench.rows import append
@@ -133,6 +133,72 @@ def test_sessions_of_the_history_tell_what_latency_is_a_change(tmp_path: Path, s
     rebuilt = replace(manifest, artifacts=tuple(replace(one, sha256="b" * 64) for one in manifest.artifacts))
     measured(tmp_path / "b", rebuilt, session="new", emulated=False, latencies_ns=(5_000_000,) * 30)
     assert outcomes(checked(tmp_path / "b", rebuilt, against="history:1"))["p50_ms"] == outcome
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome"),
+    [
+        (0.75, 0.85, "worse"),
+        (1.2, 1.3, "better"),
+        (0.995, 1.005, "same"),
+        (0.9, 1.1, "cannot tell"),
+        (None, None, "cannot tell"),
+    ],
+)
+def test_two_builds_that_took_turns_in_one_session_are_told_by_it(
+    tmp_path: Path, low: float | None, high: float | None, outcome: str
+) -> None:
+    before, manifest = tiny_build(tmp_path / "a"), tiny_build(tmp_path / "b")
+    manifest = replace(manifest, artifacts=tuple(replace(one, sha256="b" * 64) for one in manifest.artifacts))
+    for folder, made in ((tmp_path / "a", before), (tmp_path / "b", manifest)):
+        measured(folder, made, session=folder.name, emulated=False)
+    row = sample_measurement(before.artifacts[1])
+    sides = [
+        ComparedSide(
+            build="",
+            artifact=INT8,
+            artifact_sha256=made.artifacts[1].sha256,
+            recipe="int8-static",
+            runner_sha256="r",
+            latencies_ns=(),
+            rounds=(),
+            steady_after=None,
+            p50_ms=4.0,
+            instructions=None,
+        )
+        for made in (before, manifest)
+    ]
+    compared = Comparison(
+        session="c",
+        artifact=INT8,
+        device=row.device,
+        device_facts=row.device_facts,
+        timing="hardware",
+        threads=4,
+        reference=sides[0],
+        candidate=sides[1],
+        same_within=0.01,
+        ratio=1.0,
+        low=low,
+        high=high,
+        verdict="cannot tell",
+        smallest_effect=None,
+        instructions_ratio=None,
+        cost="cannot tell",
+        reason="too few rounds",
+        started_at="2026-01-03T00:00:00+00:00",
+    )
+    older = replace(compared, low=0.1, high=0.2, started_at="2026-01-02T00:00:00+00:00")
+    others = (
+        replace(compared, device="other"),
+        replace(compared, unfit=("hot",)),
+        replace(compared, timing="emulated"),
+    )
+    lines = [to_json(one) for one in (older, compared, *(replace(one, low=5.0, high=6.0) for one in others))]
+    (tmp_path / "b" / "comparisons.jsonl").write_text("\n".join([*lines, '{"torn']))
+    result = checked(tmp_path / "b", manifest, against=str(tmp_path / "a"))
+    assert outcomes(result)["p50_ms"] == outcome
+    assert outcomes(result, "tiny.fp32.pte")["p50_ms"] == "cannot tell"
 
 
 def test_limits_alone_can_be_checked(tmp_path: Path) -> None:

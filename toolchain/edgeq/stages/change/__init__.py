@@ -10,6 +10,16 @@ from __future__ import annotations
 
 from edgeq.stages.change.compare import of_the_file, on_the_device
 from edgeq.stages.change.observe import all_observations, observations
+from edgeq.stages.change.paired import in_one_session, read_comparisons
 from edgeq.stages.change.spread import Spread, between_sessions
 
-__all__ = ["Spread", "all_observations", "between_sessions", "observations", "of_the_file", "on_the_device"]
+__all__ = [
+    "Spread",
+    "all_observations",
+    "between_sessions",
+    "in_one_session",
+    "observations",
+    "of_the_file",
+    "on_the_device",
+    "read_comparisons",
+]

@@ -17,7 +17,7 @@ from edgeq.stages.report.limits import CHANCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edgeq.records import Measurement, Moved, Tolerances
+    from edgeq.records import Comparison, Measurement, Moved, Tolerances
     from edgeq.stages.change.spread import Spread
 
 SIZE = "size_bytes"
@@ -60,6 +60,13 @@ class _Figure:
         text = f"{written(before)}, now {written(now)} ({_percent(percent)}; within {self.tolerance:g} % is the same)"
         return self.change(outcome, text, before=before, now=now, difference=percent)
 
+    def of_ratio(self, low: float, high: float) -> Moved:
+        """A latency, by the interval of now over before: the rule of :func:`edgeq.stats.median_ratio`."""
+        within = self.tolerance / 100
+        if 1 - within <= low and high <= 1 + within:
+            return "same"
+        return "worse" if low > 1 else "better" if high < 1 else "cannot tell"
+
     def share(self, before: float, now: float) -> Change:
         """A share of the MACs, of which more is better."""
         points = 100 * (now - before)
@@ -81,11 +88,17 @@ def of_the_file(before: Observation, now: Observation, tolerances: Tolerances) -
 
 
 def on_the_device(
-    before: Observation, now: Observation, tolerances: Tolerances, spread: Spread | None
+    before: Observation,
+    now: Observation,
+    tolerances: Tolerances,
+    spread: Spread | None,
+    paired: Comparison | None = None,
 ) -> Iterator[Change]:
     """What their measurements on one device tell; ``spread`` is how far sessions differ there, None if unknown.
 
-    A figure that neither has yields nothing, nor does the clock of an emulator.
+    Where the two took turns in one session, that (``paired``) tells of
+    latency. A figure that neither has yields nothing, nor does the clock of
+    an emulator.
     """
     first, second = before.measured, now.measured
     if first is None or second is None:
@@ -93,7 +106,7 @@ def on_the_device(
     device = second.device
     if second.timing != "emulated":
         latency = _Figure(now=now, device=device, name=LATENCY, tolerance=tolerances.latency_percent)
-        yield _latency(latency, first, second, spread)
+        yield _in_turn(latency, paired) if paired else _latency(latency, first, second, spread)
     other = _unlike(first, second)
     if first.instructions is not None or second.instructions is not None:
         figure = _Figure(now=now, device=device, name=INSTRUCTIONS, tolerance=tolerances.instructions_percent)
@@ -162,17 +175,28 @@ def _latency(figure: _Figure, first: Measurement, second: Measurement, spread: S
         why = f"two sessions, and the history has fewer than {MIN_FREEDOM + 1} of one file to tell how far they differ"
         return figure.change("cannot tell", f"{text}: {why}; {COMPARE}", before=before, now=now, difference=percent)
     low, high = spread.interval(now / before)
-    reach = f"95 %: {_percent(100 * (low - 1))} to {_percent(100 * (high - 1))}, as sessions differ there"
-    within = figure.tolerance / 100
-    outcome: Moved = "cannot tell"
-    if 1 - within <= low and high <= 1 + within:
-        outcome = "same"
-    elif low > 1:
-        outcome = "worse"
-    elif high < 1:
-        outcome = "better"
+    outcome = figure.of_ratio(low, high)
     ask = f"; {COMPARE}" if outcome == "cannot tell" else ""
-    return figure.change(outcome, f"{text} ({reach}){ask}", before=before, now=now, difference=percent)
+    text = f"{text} ({_reach(low, high)}, as sessions differ there){ask}"
+    return figure.change(outcome, text, before=before, now=now, difference=percent)
+
+
+def _in_turn(figure: _Figure, paired: Comparison) -> Change:
+    """Both took turns in one session: the interval of their ratio is that of the session."""
+    before, now = paired.reference.p50_ms, paired.candidate.p50_ms
+    if before is None or now is None or paired.low is None or paired.high is None or not paired.low:
+        return figure.change("cannot tell", f"in one session: {paired.reason}", before=before, now=now)
+    low, high = 1 / paired.high, 1 / paired.low  # there the ratio is the reference over the candidate
+    percent = 100 * (now / before - 1)
+    text = (
+        f"{figures.ms(before)}, now {figures.ms(now)} ({_percent(percent)}, {_reach(low, high)}, in turn in one "
+        f"session of edgeq compare, {figures.moment(paired.started_at)})"
+    )
+    return figure.change(figure.of_ratio(low, high), text, before=before, now=now, difference=percent)
+
+
+def _reach(low: float, high: float) -> str:
+    return f"95 %: {_percent(100 * (low - 1))} to {_percent(100 * (high - 1))}"
 
 
 def _accuracy(figure: _Figure, before: Observation, now: Observation) -> Change:

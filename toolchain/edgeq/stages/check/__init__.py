@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import HistoryDriverError, HistoryError, NoHistoryError, NothingToCheckError, UnknownNameError
 from edgeq.project import check_tolerances
-from edgeq.records import Change, CheckResult, Tolerances
+from edgeq.records import Change, CheckResult, Comparison, Observation, Tolerances
 from edgeq.stages.bench import read_measurements
-from edgeq.stages.change import all_observations, between_sessions, observations, of_the_file, on_the_device
+from edgeq.stages.change import (
+    all_observations,
+    between_sessions,
+    in_one_session,
+    observations,
+    of_the_file,
+    on_the_device,
+    read_comparisons,
+)
 from edgeq.stages.check import baseline
 from edgeq.stages.check.items import failures
 from edgeq.stages.check.writing import CheckFormat, write
@@ -24,7 +32,7 @@ from edgeq.stages.check.writing import CheckFormat, write
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edgeq.records import Check, Manifest, Observation
+    from edgeq.records import Check, Manifest, Measurement
     from edgeq.stages.check.baseline import Against
 
 __all__ = ["CheckFormat", "Request", "check", "failures", "write"]
@@ -65,8 +73,12 @@ def check(build: Path, manifest: Manifest, limits: Sequence[Check], asked: Reque
     if asked.against:
         against = baseline.find(asked.against, build, now)
         shown = against.shown
-        past = [*all_observations(build, manifest, rows), *against.observations, *_history(build, now, notes)]
-        changes = list(_changes(against, now, past, asked.devices, tolerances))
+        judge = _Judge(
+            past=(*all_observations(build, manifest, rows), *against.observations, *_history(build, now, notes)),
+            comparisons=read_comparisons(build),
+            tolerances=tolerances,
+        )
+        changes = list(_changes(against, now, judge, asked.devices))
     if asked.save:
         baseline.save(asked.save, now)
     failed = failures(kept, changes, strict=asked.strict)
@@ -102,13 +114,22 @@ def _history(build: Path, now: Sequence[Observation], notes: list[str]) -> tuple
         return ()
 
 
-def _changes(
-    against: Against,
-    now: Sequence[Observation],
-    past: Sequence[Observation],
-    devices: Sequence[str],
-    tolerances: Tolerances,
-) -> Iterator[Change]:
+@dataclass(frozen=True, kw_only=True)
+class _Judge:
+    """What helps to tell a change: sessions before, comparisons in one session, and tolerances."""
+
+    past: tuple[Observation, ...]
+    comparisons: tuple[Comparison, ...]
+    tolerances: Tolerances
+
+    def on_the_device(self, before: Observation, now: Observation, row: Measurement) -> Iterator[Change]:
+        """The figures of two observations on one device, of which ``row`` is the later one's."""
+        spread = between_sessions(self.past, row)
+        paired = in_one_session(self.comparisons, before, now, row.device)
+        return on_the_device(before, now, self.tolerances, spread, paired)
+
+
+def _changes(against: Against, now: Sequence[Observation], judge: _Judge, devices: Sequence[str]) -> Iterator[Change]:
     """Each artifact's file once, then each device; what is missing on one side is a change that nobody can tell."""
     for name in dict.fromkeys(one.artifact for one in now):
         mine = [one for one in now if one.artifact == name]
@@ -116,13 +137,12 @@ def _changes(
         if not theirs:
             yield _untold(name, None, "file", "it is new: the baseline does not have it")
             continue
-        yield from of_the_file(theirs[-1], mine[-1], tolerances)
+        yield from of_the_file(theirs[-1], mine[-1], judge.tolerances)
         before = {one.measured.device: one for one in theirs if one.measured}
         for one in mine:
             row = one.measured
             if row and row.device in before:
-                spread = between_sessions(past, row)
-                yield from on_the_device(before[row.device], one, tolerances, spread)
+                yield from judge.on_the_device(before[row.device], one, row)
             elif row:
                 yield _untold(name, row.device, "measurement", "the baseline was not measured there")
         measured = {one.measured.device for one in mine if one.measured}

@@ -183,7 +183,7 @@ def test_measurements_are_not_lost_when_the_history_cannot_be_written(shop: Shop
     (shop.project / ".edgeq" / "history.db").write_text("what a crash left " * 100)
     try:
         shop.edgeq("deploy", shop.before, "--device", "local")
-        done = shop.edgeq("bench", shop.before, "--device", "local", "--samples", 4, "--repeats", 5)
+        done = shop.edgeq("bench", shop.before, "--device", "local", "--samples", 4, "--repeats", 5, "--force")
         assert "warning: not in the history: " in done.stderr
         assert "move the file away" in done.stderr
     finally:

@@ -12,6 +12,8 @@ record                                    where
 :class:`Inputs`                           BUILD/inputs.json
 :class:`OperatorMap`                      BUILD/operators/ARTIFACT.json
 :class:`Nodes` of :class:`NodeFacts`      BUILD/nodes/ARTIFACT.json
+:class:`Origin`                           BUILD/origin.json
+:class:`Baseline` of :class:`Observation`  a file of your own, and the history
 ========================================  ==========================
 
 Raw samples and counts are stored; medians, percentages and intervals are
@@ -22,7 +24,7 @@ was not measured is ``None``, never a guess.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 Timing = Literal["hardware", "emulated", "host"]
 """Whose clock ran: a real board's, an emulator's (no latency), or the build machine's."""
@@ -349,19 +351,50 @@ class Manifest:
     cross_checks: tuple[CrossCheck, ...] = ()
     findings: tuple[str, ...] = ()
     limits: Limits | None = None
+    tolerances: Tolerances | None = None
     searches: tuple[Search, ...] = ()
     speed_searches: tuple[SpeedSearch, ...] = ()
 
 
+Bound: TypeAlias = float | dict[str, float] | None
+"""A limit of every quantized artifact, or one for each recipe or artifact that is named; None is none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a build or a measurement must meet; None is no limit. ``max_partitions`` is for .pte files alone."""
+    """What a build or a measurement must meet; None is no limit. ``max_partitions`` is for .pte files alone.
+
+    The clock of ``max_p50_ms`` and ``max_p99_ms`` is the target's own.
+    """
 
     max_drop_pp: float | None = None
     min_int8_mac_share: float | None = None
     min_delegated_mac_share: float | None = None
     max_partitions: int | None = None
     never_slower: bool = False
+    max_p50_ms: Bound = None
+    max_p99_ms: Bound = None
+    max_instructions: Bound = None
+    max_peak_rss_bytes: Bound = None
+    max_size_bytes: Bound = None
+    min_accuracy: Bound = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerances:
+    """``[check]``: how far a figure may move from its baseline before that counts as a change.
+
+    Percent of the baseline's value, or percentage points. Latency and
+    accuracy have noise, and have to leave that as well; retired instructions
+    have none above 0.1 %, the size and the shares of a file none at all.
+    """
+
+    latency_percent: float = 2.0
+    instructions_percent: float = 0.5
+    peak_rss_percent: float = 5.0
+    size_percent: float = 1.0
+    accuracy_pp: float = 0.5
+    mac_share_pp: float = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1102,4 +1135,97 @@ class Nodes:
     nodes: tuple[NodeFacts, ...]
     partitions: tuple[Partition, ...] = ()
     movements: tuple[Movement, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a build comes from: the project's folder, and the git commit that its files are of; "" without git.
+
+    ``dirty``: files that git knows had other content than that commit's.
+    """
+
+    schema: int = SCHEMA
+    project: str
+    commit: str = ""
+    dirty: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What is known of one artifact and, if it was measured, of one measurement of it: enough to compare with later.
+
+    ``right`` has a character for each labelled sample that ran, in the order
+    of :func:`edgeq.evaluation.spread`: "1" where the top-1 was the label. A
+    run of fewer samples is so the beginning of a longer one's. It is empty
+    where that cannot be told. Two with the same ``labels_sha256`` speak of
+    the same samples.
+    """
+
+    schema: int = SCHEMA
+    model: str
+    target: str
+    artifact: str
+    format: Format
+    recipe: str
+    artifact_sha256: str
+    size_bytes: int
+    int8_mac_share: float
+    delegated_mac_share: float
+    tools: dict[str, str]
+    labels_sha256: str = ""
+    right: str = ""
+    commit: str = ""
+    dirty: bool = False
+    measured: Measurement | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What a build is held against later: each of its artifacts on each device, as it was at ``saved_at``."""
+
+    schema: int = SCHEMA
+    saved_at: str
+    observations: tuple[Observation, ...]
+
+
+Moved = Literal["better", "same", "worse", "cannot tell"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One figure of an artifact, now and in a baseline. Values are in the unit that ``figure`` ends with.
+
+    ``difference`` is in percent of the baseline's value, or in percentage
+    points for shares and accuracy; ``tolerance`` is in the same.
+    """
+
+    artifact: str
+    device: str | None
+    figure: str
+    before: float | None
+    now: float | None
+    difference: float | None
+    tolerance: float
+    outcome: Moved
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """Whether a build keeps its limits and its baseline. ``passed`` is false if any of that is missed or worse.
+
+    With ``strict`` "cannot tell" is not passed either.
+    """
+
+    schema: int = SCHEMA
+    build: str
+    model: str
+    target: str
+    against: str
+    checked_at: str
+    strict: bool
+    passed: bool
+    limits: tuple[Check, ...]
+    changes: tuple[Change, ...]
     notes: tuple[str, ...] = ()

@@ -24,6 +24,8 @@ COMMANDS: Mapping[str, str] = {
     "bench": "measure a deployed build on its device",
     "compare": "say which of two builds is faster on a device, in one session",
     "report": "write the report from what was measured",
+    "check": "hold a build against its limits and a baseline",
+    "history": "show how the figures of a project moved",
     "explain": "say what stayed in float and why, and which layers lose accuracy",
     "keys": "make the keys that sign deployments, and tell devices which to trust",
     "board": "start, stop and enter emulated boards",

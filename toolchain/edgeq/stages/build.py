@@ -90,6 +90,7 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
             cross_checks=scorer.cross_checks(made.artifacts),
             findings=tuple(made.findings()),
             limits=what.project.limits,
+            tolerances=what.project.check,
             searches=tuple(made.searches),
             speed_searches=tuple(made.speed_searches),
         )

@@ -19,6 +19,7 @@ from edgeq.errors import NotReplaceableError
 from edgeq.files import atomic_folder, sha256_file, try_folder_lock, write_text
 from edgeq.lower import lower
 from edgeq.lower.coverage import Coverage
+from edgeq.lower.executorch_probe import keep_program
 from edgeq.model import load_dataset, load_model, load_training
 from edgeq.quantize import FloatGraph, quantize
 from edgeq.quantize.explain import numerics_of, sums_saturate
@@ -291,6 +292,8 @@ class _Maker:
         path = self._folder / f"{program.model}.{recipe}.{form}"
         self._progress.step(f"lowering {path.name}")
         coverage = lower(program, form, self._what.target, path)
+        if form == "pte":
+            keep_program(program, self._folder / reuse.program_file(recipe))
         write_nodes(self._folder, path.name, coverage.nodes)
         write_operators(self._folder, records.OperatorMap(artifact=path.name, operators=coverage.operators))
         self._scorer.begin(path, form, golden=True)
@@ -316,6 +319,7 @@ class _Maker:
             requires=coverage.requires,
             golden=self._scorer.golden(path.name),
             folded=made.folded,
+            output_scales=coverage.output_scales,
         )
 
     def _twin(self, form: records.Format) -> str:

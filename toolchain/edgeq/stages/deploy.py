@@ -84,6 +84,7 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     allow_older: bool = False,
     verify: bool = False,
     activate: bool = True,
+    smoke: bool = True,
     progress: Progress,
 ) -> DeployResult:
     """Push what is missing of the build and its runners, verify and try everything there, then activate it.
@@ -103,6 +104,9 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     not what the manifest says, and what ``require_compatible`` and
     :func:`edgeq.stages.signing.admit` raise.
     After any error the deployment that was active before still is.
+
+    Without ``smoke`` no artifact is run, for a caller who wants to see what
+    they give, and nothing is recorded.
     """
     progress.step("checking the build")
     files = _files(build, manifest, bundles)
@@ -124,11 +128,13 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
         require_compatible(build, manifest, target, bundles, facts, device=transport.name, room=room)
         transferred = _bring(store, transport, deployment.id, files, bundles, contents=contents, progress=progress)
         admission.verify(transport, deployment, next(iter(bundles.values())).executable)
-        smoke_test(build, manifest.artifacts, deployment, transport, progress=progress)
+        if smoke:
+            smoke_test(build, manifest.artifacts, deployment, transport, progress=progress)
         if activate:
             progress.step(f"activating {deployment.id}")
             store.activate(pointer, deployment.id)
-    write_text(deployment_path(build, device), to_json(deployment, indent=2) + "\n")
+    if smoke:
+        write_text(deployment_path(build, device), to_json(deployment, indent=2) + "\n")
     return DeployResult(deployment=deployment, transferred_bytes=transferred)
 
 

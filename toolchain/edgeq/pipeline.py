@@ -268,11 +268,12 @@ def parity(  # noqa: PLR0913  # the options of a command
     *,
     artifacts: Sequence[str] = (),
     samples: int = parity_stage.SAMPLES,
+    least_sqnr_db: float | None = None,
     sign: SigningKey | None = None,
     watch: Watch,
 ) -> parity_stage.Compared:
     """Hold what the artifacts give on each device against the build machine and each other; nothing becomes active."""
-    chosen = parity_stage.chosen(what.manifest, artifacts, what.path)
+    chosen = parity_stage.chosen(what.manifest, artifacts, what.path, least_sqnr_db=least_sqnr_db)
     golden = parity_stage.GoldenSet(what.path, what.manifest, samples)
 
     def see(device: str, progress: Progress) -> parity_stage.Seen:

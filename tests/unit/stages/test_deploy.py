@@ -141,6 +141,15 @@ def test_the_pointer_moves_back_when_an_older_build_is_deployed_again(setup: Set
     assert setup.active() == [first.deployment.id, second.deployment.id]
 
 
+def test_what_is_not_to_be_activated_lies_there_verified_beside_what_is_active(setup: Setup) -> None:
+    first = setup.deploy()
+    setup.change()
+    second = setup.deploy(activate=False)
+    assert setup.files(second.deployment.id) == second.deployment.files
+    assert setup.active() == [first.deployment.id]
+    assert read_deployment(setup.build, "fake") == first.deployment
+
+
 def test_an_artifact_that_is_not_the_one_built_is_refused_before_anything_is_pushed(setup: Setup) -> None:
     with (setup.build / "tiny.int8-static.pte").open("ab") as file:
         file.write(b"x")

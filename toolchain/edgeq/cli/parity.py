@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog=options.examples(
         "edgeq parity build/fashion-mnist/rpi4 --device board:rpi3,board:rpi4,board:rpi5,local",
-        "edgeq parity build/fashion-mnist/rpi4 --device pi --artifact int8-static --samples 100",
+        "edgeq parity build/fashion-mnist/rpi4 --device pi --artifact int8-static --samples 100 --least-sqnr 60",
         "edgeq parity build/fashion-mnist/rpi4 --device pi,board --json",
     )
 )
@@ -43,6 +43,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Evaluation samples to run beside the golden input.",
 )
+@click.option(
+    "--least-sqnr",
+    "least_sqnr_db",
+    type=float,
+    metavar="DB",
+    help="How near outputs must be, instead of what the manifest says (10 dB).",
+)
 @options.sign_option
 @options.shows
 def command(
@@ -52,6 +59,7 @@ def command(
     device: str,
     artifacts: tuple[str, ...],
     samples: int,
+    least_sqnr_db: float | None,
     sign: str | None,
 ) -> None:
     """Tell whether BUILD computes on each device what it computes on the build machine, and what the others compute.
@@ -66,7 +74,9 @@ def command(
     key = signing_key(sign) if sign else None
     what = pipeline.read_build(build)
     with watching(terminal) as watch:
-        done = pipeline.parity(what, devices, artifacts=artifacts, samples=samples, sign=key, watch=watch)
+        done = pipeline.parity(
+            what, devices, artifacts=artifacts, samples=samples, least_sqnr_db=least_sqnr_db, sign=key, watch=watch
+        )
     failures = {name: explained(error) for name, error in done.errors.items()}
     terminal.result(to_data(done.parity), lambda: _shown(done.parity))
     diverging = shown.diverging(done.parity)

@@ -20,7 +20,7 @@ from edgeq.files import write_bytes
 from edgeq.lower.executorch import lowering, suit_xnnpack, to_edge
 from edgeq.lower.executorch_nodes import only_moves_values
 from edgeq.lower.executorch_watch import Watched
-from edgeq.lower.exported import READ, STORE
+from edgeq.lower.exported import READ, STORE, state_names
 from edgeq.lower.probes import Point, Points
 from edgeq.quantize.macs import operator_name
 from edgeq.quantize.rewrite.activations import CLAMPS
@@ -39,16 +39,27 @@ if TYPE_CHECKING:
 
 
 def keep_program(program: QuantizedProgram, path: Path) -> None:
-    """Write what a .pte is lowered from to ``path``, without the float weights that no layer reads any more."""
+    """Write what a .pte is lowered from to ``path``; of weights that no layer reads any more one number is kept."""
     kept = copy.copy(program.program)  # the graph is shared: nothing of it is changed
-    signature = kept.graph_signature
-    read = {*signature.inputs_to_parameters.values(), *signature.inputs_to_buffers.values()}
-    kept._state_dict = {name: tensor for name, tensor in kept.state_dict.items() if name in read}  # noqa: SLF001  # no public way
+    names = state_names(kept)
+    read = {names.get(node.name) for node in kept.graph.nodes if node.op == "placeholder" and node.users}
+    kept._state_dict = {  # noqa: SLF001  # no public way
+        name: tensor
+        if name in read or tensor.ndim <= 1
+        else _one_number(tensor)  # vectors go into the .pte all the same
+        for name, tensor in kept.state_dict.items()
+    }
     kept._example_inputs = None  # noqa: SLF001  # the same
     buffer = io.BytesIO()
     with quietly():
         torch.export.save(kept, buffer)
     write_bytes(path, buffer.getvalue())
+
+
+def _one_number(tensor: torch.Tensor) -> torch.Tensor:
+    """Something of the same shape and kind that takes no room."""
+    empty = tensor.detach().new_zeros(()).expand(tensor.shape)
+    return torch.nn.Parameter(empty, requires_grad=False) if isinstance(tensor, torch.nn.Parameter) else empty
 
 
 def kept_program(path: Path) -> ExportedProgram:
@@ -138,6 +149,8 @@ def _add_outputs(program: ExportedProgram, values: Collection[str]) -> None:
                 given = graph.call_function(READ, (node, *node.args[1:]))
             given.meta = dict(node.args[0].meta)
         added.append(given)
+    if not added:
+        return
     output.args = ((*output.args[0], *added),)
     signature = program.graph_signature
     signature.output_specs += [

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.errors import EdgeqError, UnknownNameError
@@ -54,13 +54,22 @@ class Compared:
     errors: dict[str, Exception]
 
 
-def chosen(manifest: Manifest, names: Sequence[str], build: Path) -> tuple[Artifact, ...]:
-    """The artifacts of those names or recipes, all without any; UnknownNameError for a name that is neither."""
+def chosen(
+    manifest: Manifest, names: Sequence[str], build: Path, *, least_sqnr_db: float | None = None
+) -> tuple[Artifact, ...]:
+    """The artifacts of those names or recipes, all without any, to be judged by ``least_sqnr_db`` if that is given.
+
+    UnknownNameError for a name that is neither.
+    """
     known = {name for artifact in manifest.artifacts for name in (artifact.name, artifact.recipe)}
     for name in names:
         if name not in known:
             raise UnknownNameError("artifact", name, known, where=str(build))
-    return tuple(one for one in manifest.artifacts if not names or one.name in names or one.recipe in names)
+    return tuple(
+        one if least_sqnr_db is None else replace(one, least_sqnr_db=least_sqnr_db)
+        for one in manifest.artifacts
+        if not names or one.name in names or one.recipe in names
+    )
 
 
 def compared(

@@ -113,9 +113,10 @@ def _cell(row: ParityRow | None) -> Cell:
     if row.same_top1 is not None:
         small.append(f"top-1 {figures.of_total(row.same_top1, row.samples)}")
     if row.largest_difference_steps is not None:
-        small.append(f"at most {figures.significant(row.largest_difference_steps)} steps of the output's scale")
+        steps = figures.significant(row.largest_difference_steps, 2)
+        small.append(f"at most {steps} steps of the output's scale")
     elif row.largest_difference is not None:
-        small.append(f"at most {figures.significant(row.largest_difference)}")
+        small.append(f"at most {row.largest_difference:.1e}")
     small.append(f"worst: {name_of(row.worst_sample)}")
     return Cell(text=" ".join(parts), small=", ".join(small), tone=_TONES[row.verdict])
 

@@ -12,7 +12,8 @@
     doctor   device                           -> what is missing here and there, and what mends it
 
 Each function reads what the one before wrote, so they can run on different
-days and machines. Only ``build`` imports torch, and only where something has changed.
+days and machines. Only ``build`` imports torch, and only where something has changed
+(and ``parity``, to look into an artifact that diverges).
 """
 
 from __future__ import annotations

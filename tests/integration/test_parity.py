@@ -173,6 +173,16 @@ def test_a_machine_that_computes_the_same_is_the_same_bit_for_bit_and_nothing_be
     assert not (made.path / "deployments").exists()
 
 
+def test_a_damaged_program_keeps_layers_from_being_named_and_nothing_else(made: pipeline.Build, tmp_path: Path) -> None:
+    copied = pipeline.read_build(shutil.copytree(made.path, tmp_path / "build"))
+    (copied.path / program_file("int8-static")).write_bytes(b"PK")
+    pte = [one for one in copied.manifest.artifacts if one.name == "tiny.int8-static.pte"]
+    (row,) = _seen(copied, WrongKernel(tmp_path, _weights(made, "wide")), pte).parity.rows
+    assert row.verdict == "diverges"
+    assert row.search is not None
+    assert "is not read by torch" in row.search.notes[0]
+
+
 def _parity(made: pipeline.Build, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "edgeq", "parity", str(made.path), *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)

@@ -15,7 +15,7 @@ import torch
 from torch.export.graph_signature import OutputKind, OutputSpec, TensorArgument
 from torch.utils import _pytree as pytree
 
-from edgeq.errors import ArtifactError
+from edgeq.errors import ArtifactError, CorruptArtifactError
 from edgeq.files import write_bytes
 from edgeq.lower.executorch import lowering, suit_xnnpack, to_edge
 from edgeq.lower.executorch_nodes import only_moves_values
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 
 def keep_program(program: QuantizedProgram, path: Path) -> None:
-    """Write what a .pte is lowered from to ``path``; of weights that no layer reads any more one number is kept."""
+    """Write what a .pte is lowered from to ``path``; of weights that no layer reads any more one number is kept.
+
+    ArtifactError if torch does not write it.
+    """
     kept = copy.copy(program.program)  # the graph is shared: nothing of it is changed
     names = state_names(kept)
     read = {names.get(node.name) for node in kept.graph.nodes if node.op == "placeholder" and node.users}
@@ -51,8 +54,11 @@ def keep_program(program: QuantizedProgram, path: Path) -> None:
     }
     kept._example_inputs = None  # noqa: SLF001  # the same
     buffer = io.BytesIO()
-    with quietly():
-        torch.export.save(kept, buffer)
+    try:
+        with quietly():
+            torch.export.save(kept, buffer)
+    except Exception as error:  # torch raises what its writers raise
+        raise ArtifactError(path, f"torch does not write it: {error}") from error
     write_bytes(path, buffer.getvalue())
 
 
@@ -63,9 +69,15 @@ def _one_number(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def kept_program(path: Path) -> ExportedProgram:
-    """The program that :func:`keep_program` wrote; its nodes still say where in the user's model they come from."""
-    with quietly():
-        return torch.export.load(path)
+    """The program that :func:`keep_program` wrote; its nodes still say where in the user's model they come from.
+
+    CorruptArtifactError if torch does not read it.
+    """
+    try:
+        with quietly():
+            return torch.export.load(path)
+    except Exception as error:  # torch raises what its parsers raise
+        raise CorruptArtifactError(path, f"is not read by torch: {error}") from error
 
 
 def points_of(program: ExportedProgram) -> Points:

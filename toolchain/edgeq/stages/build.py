@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq import records
-from edgeq.errors import NotReplaceableError
+from edgeq.errors import ArtifactError, NotReplaceableError
 from edgeq.files import atomic_folder, sha256_file, try_folder_lock, write_text
 from edgeq.lower import lower
 from edgeq.lower.coverage import Coverage
@@ -293,11 +293,18 @@ class _Maker:
         self._progress.step(f"lowering {path.name}")
         coverage = lower(program, form, self._what.target, path)
         if form == "pte":
-            keep_program(program, self._folder / reuse.program_file(recipe))
+            self._keep(program, path.name)
         write_nodes(self._folder, path.name, coverage.nodes)
         write_operators(self._folder, records.OperatorMap(artifact=path.name, operators=coverage.operators))
         self._scorer.begin(path, form, golden=True)
         self._lowered.append(_Lowered(path=path, form=form, recipe=recipe, coverage=coverage, folded=program.folded))
+
+    def _keep(self, program: QuantizedProgram, name: str) -> None:
+        """Keep what the .pte was lowered from, for probes of its layers: the artifact is whole without."""
+        try:
+            keep_program(program, self._folder / reuse.program_file(program.recipe.name))
+        except ArtifactError as error:
+            self._notes.append(f"{name}: edgeq parity will name no layer of it: {error.message}")
 
     def _artifact(self, made: _Lowered) -> records.Artifact:
         path, coverage = made.path, made.coverage

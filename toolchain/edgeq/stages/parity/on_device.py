@@ -201,7 +201,7 @@ class _Looking:
         self._brought[deployment.id] = None
         kinds = [(array.shape, str(array.dtype)) for array in made.given]
         data = b"".join(np.ascontiguousarray(array).tobytes() for array in self._probes.inputs(made.artifact, sample))
-        self._progress.step(f"running the probe of {len(made.names)} results")
+        self._progress.step(f"running it, which gives {len(made.names)} results")
         try:
             (there,) = run(place.transport, deployment, made.artifact, [data], kinds, progress=self._progress)
         except _OF_ONE_ARTIFACT as error:

@@ -89,7 +89,7 @@ class Probes:
         with self._one_at_a_time:
             key = (artifact.name, tuple(values), sample)
             if key not in self._made:
-                progress.step(f"making a probe of {len(values)} layers of {artifact.name}")
+                progress.step(f"making a probe of {artifact.name} with the results of {len(values)} of its layers")
                 self._made[key] = self._make(artifact, points, values, sample)
             return self._made[key]
 

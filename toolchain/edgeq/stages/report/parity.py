@@ -53,7 +53,7 @@ def first_layer(search: LayerSearch) -> str:
     if search.first_differing not in ("", search.first_diverging):
         differing = compared[search.first_differing]
         said += (
-            f"; the first to differ at all is {_called(differing.layer)}, "
+            f"; the first of those compared to differ at all is {_called(differing.layer)}, "
             f"{_decibels(differing.sqnr_db, differing.identical)}"
         )
     return said

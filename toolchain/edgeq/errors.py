@@ -1217,6 +1217,29 @@ class CheckFailedError(LimitError):
         )
 
 
+class MissingProgramError(ConfigError):
+    """A build without what probes of its layers are made of."""
+
+    def __init__(self, build: object, artifact: str) -> None:
+        super().__init__(
+            f"{build} does not hold what the layers of {artifact} can be looked at with: an older edgeq made it",
+            hint="run: edgeq build PROJECT --rebuild",
+        )
+
+
+class ParityError(LimitError):
+    """Artifacts that compute something else on a device; ``diverging`` gives the evidence of each."""
+
+    def __init__(self, diverging: Sequence[str]) -> None:
+        count = len(diverging)
+        super().__init__(
+            f"outputs diverge in {count} comparison{'' if count == 1 else 's'}",
+            hint="a kernel computes something else there: try another recipe or format, another version of the "
+            "runtime, or keep the named layer in float (keep_float)",
+            detail="\n".join(diverging),
+        )
+
+
 class LimitsMissedError(LimitError):
     """What was built or measured misses limits of edgeq.toml; ``missed`` gives the evidence of each."""
 

@@ -8,6 +8,7 @@
     report   BUILD...                         -> report.{json,md,html}
     compare  BUILD..., device                 -> lines of BUILD/comparisons.jsonl
     run      the four in one
+    parity   BUILD, devices                   -> BUILD/parity.json: whether all compute the same
     explain  BUILD                            -> what stayed float, which layers lose accuracy
     doctor   device                           -> what is missing here and there, and what mends it
     checked  BUILD, a baseline                -> what misses a limit or is worse
@@ -15,7 +16,8 @@
     history  PROJECT or BUILD                 -> how the figures moved
 
 Each function reads what the one before wrote, so they can run on different
-days and machines. Only ``build`` imports torch, and only where something has changed.
+days and machines. Only ``build`` imports torch, and only where something has changed
+(and ``parity``, to look into an artifact that diverges).
 """
 
 from __future__ import annotations
@@ -43,9 +45,11 @@ from edgeq.stages import deploy as deploy_stage
 from edgeq.stages import doctor as doctor_stage
 from edgeq.stages import explain as explain_stage
 from edgeq.stages import history as history_stage
+from edgeq.stages import parity as parity_stage
 from edgeq.stages import planning, reuse
 from edgeq.stages import report as report_stage
 from edgeq.stages import store as store_stage
+from edgeq.stages.fleet import on_each
 from edgeq.stages.history import trend as trend_stage
 from edgeq.stages.origin import keep_origin
 from edgeq.target import Target, load_target
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
     from edgeq.project import Project
     from edgeq.records import Check, CheckResult, Deployment, Format, Measurement
     from edgeq.runner import RunnerBundle
+    from edgeq.stages.fleet import Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,15 +205,12 @@ def deploy(  # noqa: PLR0913  # the options of a command
 
     What is active already is not hashed again unless it was touched since, or it is to be ``verify``-ed.
     """
-    triple = _triple_of_this_machine() if device == "local" else what.target.triple
-    engines = sorted({artifact.requires.runtime for artifact in what.manifest.artifacts})
-    bundles: dict[str, RunnerBundle] = {engine: runner.bundle(engine, triple, progress=progress) for engine in engines}
     return deploy_stage.deploy(
         what.path,
         what.manifest,
         what.target,
         transport,
-        bundles,
+        _bundles(what, device, progress),
         device=device,
         sign=sign,
         allow_older=allow_older,
@@ -216,6 +218,13 @@ def deploy(  # noqa: PLR0913  # the options of a command
         activate=activate,
         progress=progress,
     )
+
+
+def _bundles(what: Build, device: str, progress: Progress) -> dict[str, RunnerBundle]:
+    """A runner for each runtime that the build's artifacts need, as it fits the device."""
+    triple = _triple_of_this_machine() if device == "local" else what.target.triple
+    engines = sorted({artifact.requires.runtime for artifact in what.manifest.artifacts})
+    return {engine: runner.bundle(engine, triple, progress=progress) for engine in engines}
 
 
 def held(device: str, *, target: str | None = None, progress: Progress = SILENT) -> tuple[store_stage.Held, ...]:
@@ -297,6 +306,38 @@ def _settings(what: Build, deployment: Deployment, options: BenchOptions) -> ben
         cpus=options.cpus,
         force=options.force,
     )
+
+
+def parity(  # noqa: PLR0913  # the options of a command
+    what: Build,
+    devices: Sequence[str],
+    *,
+    artifacts: Sequence[str] = (),
+    samples: int = parity_stage.SAMPLES,
+    least_sqnr_db: float | None = None,
+    sign: SigningKey | None = None,
+    watch: Watch,
+) -> parity_stage.Compared:
+    """Hold what the artifacts give on each device against the build machine and each other; nothing becomes active."""
+    chosen = parity_stage.chosen(what.manifest, artifacts, what.path, least_sqnr_db=least_sqnr_db)
+    golden = parity_stage.GoldenSet(what.path, what.manifest, samples)
+
+    def see(device: str, progress: Progress) -> parity_stage.Seen:
+        with connected(what, device, progress=progress) as transport:
+            place = parity_stage.Place(
+                build=what.path,
+                manifest=what.manifest,
+                target=what.target,
+                transport=transport,
+                bundles=_bundles(what, device, progress),
+                device=device,
+                sign=sign,
+            )
+            return parity_stage.see(place, chosen, golden, probes, progress=progress)
+
+    with parity_stage.Probes(what.path, what.manifest, what.target) as probes:
+        outcomes = on_each(devices, see, watch=watch)
+    return parity_stage.compared(what.path, what.manifest, chosen, golden, outcomes)
 
 
 @dataclass(frozen=True, kw_only=True)

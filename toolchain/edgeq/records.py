@@ -14,6 +14,7 @@ record                                    where
 :class:`Nodes` of :class:`NodeFacts`      BUILD/nodes/ARTIFACT.json
 :class:`Origin`                           BUILD/origin.json
 :class:`Baseline` of :class:`Observation`  a file of your own, and the history
+:class:`Parity` of :class:`ParityRow`     BUILD/parity.json
 ========================================  ==========================
 
 Raw samples and counts are stored; medians, percentages and intervals are
@@ -148,6 +149,9 @@ class Artifact:
     ``least_sqnr_db`` from the golden output does not run this model:
     another core rounds differently, which leaves more than 25 dB between the
     int8 outputs of two machines; a kernel that is wrong leaves none.
+    ``output_scales`` has, for each output, the step that its values are
+    multiples of where it is read from int8, else None; it is empty in builds
+    of an edgeq that did not write it.
     """
 
     name: str
@@ -168,6 +172,7 @@ class Artifact:
     golden: Golden
     least_sqnr_db: float = 10.0
     folded: FoldedInput | None = None
+    output_scales: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -929,6 +934,7 @@ class ReportedBuild:
     searches: tuple[Search, ...] = ()
     speed_searches: tuple[SpeedSearch, ...] = ()
     paces: tuple[PacedRow, ...] = ()
+    parity: Parity | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1229,3 +1235,118 @@ class CheckResult:
     limits: tuple[Check, ...]
     changes: tuple[Change, ...]
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A result inside of an artifact: the ``node`` that gives it, and where that is in the user's model."""
+
+    node: str
+    op: str
+    module: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerParity:
+    """One layer's result on a device against the build machine's, for one sample.
+
+    ``sqnr_db`` is None for ``identical`` results, and where one is not finite.
+    """
+
+    layer: Layer
+    identical: bool
+    diverges: bool
+    sqnr_db: float | None
+    largest_difference: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotProbed:
+    """A layer whose result could not be looked at, and why."""
+
+    layer: Layer
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSearch:
+    """Where two machines part inside of one artifact, on the ``sample`` (None: the golden input) where it shows most.
+
+    ``layers`` are those that were compared, in the order in which they are
+    computed; ``first_differing`` and ``first_diverging`` name nodes of them,
+    empty where there is none. ``between`` are layers before the first
+    diverging one, and behind the last that does not diverge, which could
+    not be compared: any of them may be the one. ``notes`` say what was not
+    done, and what the evidence rests on.
+    """
+
+    sample: int | None
+    layers: tuple[LayerParity, ...]
+    first_differing: str = ""
+    first_diverging: str = ""
+    between: tuple[Layer, ...] = ()
+    not_probed: tuple[NotProbed, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+ParityVerdict = Literal["identical", "within tolerance", "diverges", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityRow:
+    """One artifact's outputs on a ``device`` held against those of ``against``: the build machine, or another device.
+
+    Of ``samples``, the golden input among them, so many are ``identical``
+    bit for bit and have the ``same_top1`` (None where an output has no
+    scores). ``sqnr_db`` is over all samples, ``worst_sqnr_db`` of the
+    ``worst_sample`` (None: the golden input) alone; both are None where
+    nothing differs or something is not finite. ``largest_difference`` is
+    that of two values, and in steps of the output's scale where it has one.
+    ``reason`` says why it diverges or failed.
+    """
+
+    artifact: str
+    artifact_sha256: str
+    device: str
+    against: str
+    verdict: ParityVerdict
+    reason: str = ""
+    samples: int = 0
+    identical: int = 0
+    same_top1: int | None = None
+    sqnr_db: float | None = None
+    worst_sample: int | None = None
+    worst_sqnr_db: float | None = None
+    largest_difference: float | None = None
+    largest_difference_steps: float | None = None
+    least_sqnr_db: float
+    search: LayerSearch | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityDevice:
+    """A device that was asked for: what it says of itself, or the ``error`` that kept it from being compared."""
+
+    device: str
+    timing: Timing | None = None
+    facts: DeviceFacts | None = None
+    error: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """Whether artifacts compute on devices what they compute on the build machine, and with each other.
+
+    ``samples`` are the evaluation samples that were run beside the golden
+    input.
+    """
+
+    schema: int = SCHEMA
+    model: str
+    target: str
+    created_at: str
+    samples: tuple[int, ...]
+    devices: tuple[ParityDevice, ...]
+    rows: tuple[ParityRow, ...]

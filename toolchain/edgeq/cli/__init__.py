@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "gc": "remove old deployments from a device",
     "bench": "measure a deployed build on its device",
     "compare": "say which of two builds is faster on a device, in one session",
+    "parity": "tell whether a build computes the same on every device",
     "report": "write the report from what was measured",
     "check": "hold a build against its limits and a baseline",
     "history": "show how the figures of a project moved",

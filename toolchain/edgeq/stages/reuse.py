@@ -33,13 +33,15 @@ if TYPE_CHECKING:
 
 INPUTS = "inputs.json"
 MANIFEST = "manifest.json"
+_PROGRAMS = "programs"
 _HASHING_THREADS = 2
 
 
 MADE_ANEW = frozenset(
     {
-        MANIFEST, "target.json", INPUTS, "evaluation", "golden", "numerics", "nodes", "operators",
-        "report.md", "report.html", "report.json", "junit.xml", "check.md", "check.json", "check.xml", "origin.json",
+        MANIFEST, "target.json", INPUTS, "evaluation", "golden", "numerics", "nodes", "operators", _PROGRAMS,
+        "parity.json", "report.md", "report.html", "report.json", "junit.xml", "check.md", "check.json", "check.xml",
+        "origin.json",
     }
 )  # fmt: skip
 """What a new build in the same place does not take over, beside the artifacts: it writes these itself, or they are
@@ -62,6 +64,11 @@ class _Standing:
     then: Inputs
     manifest: Manifest
     read_ns: int
+
+
+def program_file(recipe: str) -> str:
+    """Where a build keeps what the .pte of a recipe was lowered from, relative to it."""
+    return f"{_PROGRAMS}/{recipe}.pt2"
 
 
 def unchanged(plan: Plan, build: Path) -> Reuse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edgeq.stages.report import paces, searches, tables
+from edgeq.stages.report import paces, parity, searches, tables
 from edgeq.stages.report.figures import moment, printable
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[str]:
         yield from (f"- {safe(note)}" for note in tables.notes(rows))
     rows = [row for _, group in groups for row in group]
     yield from table_lines(tables.coverage(rows))
-    for table in (*paces.tables_of(build.paces), *searches.tables_of(build)):
+    shown = (*paces.tables_of(build.paces), *searches.tables_of(build), *parity.tables_of(build.parity))
+    for table in shown:
         yield from table_lines(table)
     more = [tables.undelegated(rows), tables.host_scores(rows), tables.cross_checks(build.cross_checks)]
     yield from ("<details><summary>Undelegated nodes, build machine, cross-checks</summary>", "")

@@ -22,7 +22,8 @@ from edgeq.records import (
     ReportRow,
     ThreadsRow,
 )
-from edgeq.stages.report import conditions, decision, figures, limits, paces, searches
+from edgeq.stages.parity import read_parity
+from edgeq.stages.report import conditions, decision, figures, limits, paces, parity, searches
 from edgeq.stages.report.evidence import FP32, Drop, Evidence, Gathered, Labels, drop, gather, speedup, tells_time
 
 if TYPE_CHECKING:
@@ -64,14 +65,18 @@ def summarise(builds: Sequence[Measured]) -> Report:
         own = [_with_verdicts(row, held) for row in own]
         decided = decision.decide(build, manifest, own, held, gathered.evidence)
         own = [_with_mark(row, decided) for row in own]
+        compared = read_parity(path)
         reported.append(
             dataclasses.replace(
-                _reported(build, manifest, gathered, decided), paces=paces.rows_of(manifest, measurements)
+                _reported(build, manifest, gathered, decided),
+                paces=paces.rows_of(manifest, measurements),
+                parity=compared,
             )
         )
         rows += own
         checks += (*held, *searches.checks(build, manifest))
         findings += _findings(manifest, own)
+        findings += parity.diverging(compared) if compared else []
         notes += _left_out(build, gathered)
     return Report(
         model=", ".join(dict.fromkeys(one.model for one in reported)),

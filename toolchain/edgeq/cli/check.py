@@ -42,7 +42,13 @@ _TOLERANCES = tuple(field.name for field in fields(Tolerances))
     metavar="BASELINE",
     help="Another BUILD, a file that --save wrote, `history` (the session before on each device), or history:SESSION.",
 )
-@click.option("--device", "devices", multiple=True, help="Only what was measured on this device; may be repeated.")
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    shell_complete=options.complete_devices,
+    help="Only what was measured on this device; may be repeated.",
+)
 @click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Save what was measured as a baseline.")
 @click.option(
     "--tolerance",

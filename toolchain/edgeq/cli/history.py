@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 @click.argument("of", metavar="[PROJECT|BUILD]", type=click.Path(path_type=Path), default=Path())
 @click.option("--artifact", help="Only this artifact.")
-@click.option("--device", help="Only what was measured on this device.")
+@click.option("--device", shell_complete=options.complete_devices, help="Only what was measured on this device.")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="So many of each artifact and device."
 )

@@ -20,10 +20,16 @@ The module is long on purpose: messages stay alike when they stand together.
 from __future__ import annotations
 
 import difflib
+import shlex
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+
+def _word(text: object) -> str:
+    """A name or a path as one word of a command that the reader may copy."""
+    return shlex.quote(str(text))
 
 
 class EdgeqError(Exception):
@@ -85,11 +91,12 @@ class NoOperatorTimesError(ConfigError):
 
     def __init__(self, build: object, target: str, *, form: str = "") -> None:
         what = f"of both its .{form} files as they would be built now" if form else "on a board"
+        folder = _word(build)
         super().__init__(
             f"int8-fastest needs the time of each operator on the board, and {build} holds none {what}",
-            hint=f"run: edgeq build PROJECT --target {target} --recipe int8-static --out {build}, edgeq deploy {build} "
-            f"--device DEV, edgeq bench {build} --device DEV --profile; then build int8-fastest in the same place. "
-            "Emulated times say nothing of a board",
+            hint=f"run: edgeq build PROJECT --target {_word(target)} --recipe int8-static --out {folder}, edgeq deploy "
+            f"{folder} --device DEV, edgeq bench {folder} --device DEV --profile; then build int8-fastest in the same "
+            "place. Emulated times say nothing of a board",
         )
 
 
@@ -132,9 +139,10 @@ class LimitRangeError(ConfigError):
     def __init__(self, where: str, name: str, value: float, most: float) -> None:
         super().__init__(
             f"{where}: {name} is {value:g}, not a number from 0 to {most:g}",
-            hint=f"write the percentage points that int8 may lose against fp32: {name} = 0.5"
-            if name == "max_drop_pp"
-            else f"write a share of the multiply-accumulates: {name} = 0.95",
+            hint={
+                "max_drop_pp": f"write the percentage points that int8 may lose against fp32: {name} = 0.5",
+                "min_accuracy": f"write a share of the labelled samples: {name} = 0.9",
+            }.get(name, f"write a share of the multiply-accumulates: {name} = 0.95"),
         )
 
 
@@ -529,7 +537,7 @@ class DeviceDiskFullError(DeviceError):
         amount = f": {needed_bytes:,} bytes are needed, {free_bytes:,} are free" if needed_bytes is not None else ""
         super().__init__(
             f"no space left on {device!r} for {path}{amount}",
-            hint=f"remove old deployments with `edgeq gc --device {device}`, or set `root` of that device in "
+            hint=f"remove old deployments with `edgeq gc --device {_word(device)}`, or set `root` of that device in "
             "devices.toml to a folder on a larger disk",
         )
 
@@ -631,7 +639,7 @@ class UntrustedSignerError(ConfigError):
         super().__init__(
             f"{device!r} does not trust the key {name!r} ({fingerprint})",
             hint=f"it trusts {', '.join(sorted(keys))}: sign with one of these, or run: "
-            f"edgeq keys trust {name} --device {device}; nothing was pushed",
+            f"edgeq keys trust {name} --device {_word(device)}; nothing was pushed",
         )
 
 
@@ -937,12 +945,18 @@ _CODE_HINTS = {
 }
 
 
+def _runner(device: str, model: str) -> str:
+    """The runner in a sentence, with the model that it ran, if it was one."""
+    return f"the runner on {device!r}" + (f" with {model}" if model else "")
+
+
 class RunnerFailedError(DeviceError):
     """The runner refused or gave up, and said why. ``code`` is one of ``toolchain/runner/README.md``."""
 
-    def __init__(self, device: str, code: str, message: str, stderr_tail: str = "") -> None:
+    def __init__(self, device: str, code: str, message: str, stderr_tail: str = "", *, model: str = "") -> None:
+        happened = " ran out of memory" if code == "out_of_memory" else ""
         super().__init__(
-            f"the runner on {device!r}: {message}",
+            f"{_runner(device, model)}{happened}: {message}",
             hint=_CODE_HINTS.get(code, "deploy again, so that runner and edgeq are of one version"),
             detail=stderr_tail if stderr_tail != message else "",
         )
@@ -952,9 +966,10 @@ class RunnerFailedError(DeviceError):
 class RunnerCrashedError(DeviceError):
     """The runner ended before it reported its last event. ``said`` is its own last sentence, if it had one."""
 
-    def __init__(self, device: str, exit_status: int, stderr_tail: str, *, said: str = "") -> None:
+    def __init__(self, device: str, exit_status: int, stderr_tail: str, *, said: str = "", model: str = "") -> None:
+        happened = f"crashed: {said}" if said else f"stopped with status {exit_status}"
         super().__init__(
-            f"the runner on {device!r} {f'crashed: {said}' if said else f'stopped with status {exit_status}'}",
+            f"{_runner(device, model)} {happened}",
             hint=_STATUS_HINTS.get(exit_status, "run the command again with -v; deploy again if it stays so"),
             detail=stderr_tail,
         )
@@ -1024,7 +1039,10 @@ class NotDeployedError(ConfigError):
     """A build that was never deployed to a device."""
 
     def __init__(self, build: object, device: str) -> None:
-        super().__init__(f"{build} was not deployed to {device!r}", hint=f"run: edgeq deploy {build} --device {device}")
+        super().__init__(
+            f"{build} was not deployed to {device!r}",
+            hint=f"run: edgeq deploy {_word(build)} --device {_word(device)}",
+        )
 
 
 class StaleDeploymentError(ConfigError):
@@ -1033,7 +1051,7 @@ class StaleDeploymentError(ConfigError):
     def __init__(self, build: object, device: str, what: str) -> None:
         super().__init__(
             f"what was deployed to {device!r} is not this build any more: {what}",
-            hint=f"run: edgeq deploy {build} --device {device}",
+            hint=f"run: edgeq deploy {_word(build)} --device {_word(device)}",
         )
 
 
@@ -1065,7 +1083,16 @@ class NothingToRollBackError(ConfigError):
     def __init__(self, device: str, name: str) -> None:
         super().__init__(
             f"{device!r} holds no deployment of {name} before the active one",
-            hint=f"see what is there with: edgeq deploy --list --device {device}",
+            hint=f"see what is there with: edgeq deploy --list --device {_word(device)}",
+        )
+
+
+class SeveralTargetsError(ConfigError):
+    """A model that a device holds for several targets, named without one."""
+
+    def __init__(self, device: str, model: str, pointers: Iterable[str]) -> None:
+        super().__init__(
+            f"{device!r} holds {model!r} for several targets", hint=f"name one of {', '.join(sorted(pointers))}"
         )
 
 
@@ -1113,6 +1140,104 @@ class NotPinnedError(DeviceError):
 
 class PaceError(ConfigError):
     """A pace of inferences that cannot be kept, or says nothing."""
+
+
+class NothingToCheckError(ConfigError):
+    """A check of a build whose project sets no limits, against nothing else."""
+
+    def __init__(self, build: object) -> None:
+        super().__init__(
+            f"there is nothing to hold {build} against: its project sets no limits, and no baseline is named",
+            hint="write [limits] in edgeq.toml and run edgeq build again, or name a baseline: --against BUILD, "
+            "--against FILE (--save FILE writes one), --against history",
+        )
+
+
+class NoBaselineError(ConfigError):
+    """What ``--against`` names is no build, no saved baseline and no session of the history."""
+
+    def __init__(self, against: str, reason: str) -> None:
+        super().__init__(
+            f"{against} is no baseline: {reason}",
+            hint="name a BUILD, a file that edgeq check --save wrote, `history`, or history:ID with an ID that "
+            "edgeq history shows",
+        )
+
+
+class HistoryError(ConfigError):
+    """The history cannot be used; ``place`` shows no password."""
+
+    def __init__(self, place: str, reason: str, hint: str) -> None:
+        super().__init__(f"the history in {place} {reason}", hint=hint)
+
+
+class NoHistoryError(ConfigError):
+    """There is no place that a history could be read from."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"there is no history to show: {reason}",
+            hint="name a project, or a database with EDGEQ_HISTORY",
+        )
+
+
+class NewerHistoryError(HistoryError):
+    """A newer edgeq has written the database."""
+
+    def __init__(self, place: str, found: int, known: int) -> None:
+        super().__init__(
+            place,
+            f"was written by a newer edgeq: its schema is {found}, this one knows {known}",
+            hint="update edgeq, or name another place with EDGEQ_HISTORY",
+        )
+
+
+class HistoryDriverError(HostToolError):
+    """The Python package that speaks to a database server is not installed."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(
+            f"the history is in PostgreSQL, and the Python package {package} is not installed",
+            hint="install it: pip install 'edgeq[postgresql]'",
+        )
+
+
+class CheckFailedError(LimitError):
+    """A build misses limits, or is worse than its baseline; ``failed`` gives the evidence of each.
+
+    It is not repeated where it was ``shown`` before.
+    """
+
+    def __init__(self, failed: Sequence[str], *, shown: bool) -> None:
+        super().__init__(
+            f"{len(failed)} of what was checked {'has' if len(failed) == 1 else 'have'} failed",
+            hint="mend what made it worse; if it is meant, save a new baseline (edgeq check BUILD --save FILE) or "
+            "change [limits] and [check] in edgeq.toml",
+            detail="" if shown else "\n".join(failed),
+        )
+
+
+class MissingProgramError(ConfigError):
+    """A build without what probes of its layers are made of."""
+
+    def __init__(self, build: object, artifact: str) -> None:
+        super().__init__(
+            f"{build} does not hold what the layers of {artifact} can be looked at with: an older edgeq made it",
+            hint="run: edgeq build PROJECT --rebuild",
+        )
+
+
+class ParityError(LimitError):
+    """Artifacts that compute something else on a device; ``diverging`` gives the evidence of each."""
+
+    def __init__(self, diverging: Sequence[str]) -> None:
+        count = len(diverging)
+        super().__init__(
+            f"outputs diverge in {count} comparison{'' if count == 1 else 's'}",
+            hint="a kernel computes something else there: try another recipe or format, another version of the "
+            "runtime, or keep the named layer in float (keep_float)",
+            detail="\n".join(diverging),
+        )
 
 
 class LimitsMissedError(LimitError):

@@ -62,7 +62,7 @@ class _CpuList(click.ParamType[tuple[int, ...]]):
     )
 )
 @options.build_argument
-@click.option("--device", required=True, help=options.DEVICE_HELP)
+@options.device_option
 @options.artifact_option
 @options.samples_option
 @options.repeats_option
@@ -142,6 +142,7 @@ def command(
     )
     with terminal.progress() as progress, pipeline.connected(what, device, progress=progress) as transport:
         rows = pipeline.bench(what, transport, settings, device=device, progress=progress)
+    remembered = pipeline.remember(what)
     summary = pipeline.summary([build])
     checks = [one for one in summary.checks if one.device == device]
     recommended = [one for each in summary.builds for one in each.decision.recommendations if one.device == device]
@@ -150,9 +151,11 @@ def command(
             "measurements": [to_data(row) for row in rows],
             "recommendations": [to_data(one) for one in recommended],
             "checks": [to_data(one) for one in checks],
+            "history": to_data(remembered),
         },
         lambda: _shown(summary, what.manifest, rows),
     )
+    options.warn_of_history(terminal, remembered)
     pipeline.check(checks)
 
 

@@ -14,6 +14,9 @@ from edgeq.cli.terminal import terminal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgeq.cli.terminal import Terminal
+    from edgeq.stages.history import Remembered
+
 
 def shows(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``--json`` and ``-v`` and, as its first argument, the terminal they describe."""
@@ -33,11 +36,31 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
+def warn_of_history(terminal: Terminal, remembered: Remembered | None) -> None:
+    """Say on stderr that measurements are not in the history, and why; they are safe in the build."""
+    if remembered and remembered.why_not and not remembered.off:
+        terminal.err.write(f"warning: not in the history: {remembered.why_not}\n")
+        terminal.err.flush()
+
+
 def complete_targets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The targets that come with edgeq."""
     from edgeq.target import known_targets  # noqa: PLC0415  # only the shell's Tab asks for it
 
     return [CompletionItem(name) for name in known_targets() if name.startswith(incomplete)]
+
+
+def complete_devices(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What ``edgeq devices`` lists, also behind the commas of a list."""
+    from edgeq.device.inventory import inventory  # noqa: PLC0415  # only the shell's Tab asks for it
+    from edgeq.errors import EdgeqError  # noqa: PLC0415  # as above
+
+    before, comma, last = incomplete.rpartition(",")
+    try:
+        found = inventory()
+    except EdgeqError:
+        return []  # a devices.toml to mend: the command will say so
+    return [CompletionItem(before + comma + one.name, help=one.what) for one in found if one.name.startswith(last)]
 
 
 def _complete_recipes(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -88,6 +111,7 @@ DEVICE_HELP = (
     "`local`, `board` (the target's emulated board), `ssh://[user@]host[:port]`, `adb` or `adb://SERIAL` (Android), "
     "an alias of ~/.ssh/config, or a name in ~/.config/edgeq/devices.toml."
 )
+device_option = click.option("--device", required=True, shell_complete=complete_devices, help=DEVICE_HELP)
 board_target_option = click.option(
     "--target", shell_complete=complete_targets, help="With `--device board`: whose emulated board, if several run."
 )

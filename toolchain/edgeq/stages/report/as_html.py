@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from edgeq.records import CalibrationData, Report, ReportedBuild, ReportedDevice, ReportRow
-from edgeq.stages.report import charts, figures, paces, searches, tables
+from edgeq.stages.report import charts, figures, paces, parity, searches, tables
 from edgeq.stages.report.charts import Chart
 from edgeq.stages.report.evidence import FP32, tells_time
 from edgeq.stages.report.tables import Cell, Table
@@ -82,6 +82,7 @@ def _section(report: Report, build: ReportedBuild) -> BuildSection:
     more = [
         *paces.tables_of(build.paces),
         *searches.tables_of(build),
+        *parity.tables_of(build.parity),
         tables.coverage(rows),
         tables.undelegated(rows),
         tables.host_scores(rows),

@@ -8,11 +8,9 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 from edgeq import stats
 from edgeq.device.health import BUSY_SHARE
-from edgeq.evaluation import UNLABELLED
+from edgeq.evaluation import UNLABELLED, EvaluationSet
 from edgeq.records import (
     FORMATS,
     Check,
@@ -24,7 +22,8 @@ from edgeq.records import (
     ReportRow,
     ThreadsRow,
 )
-from edgeq.stages.report import conditions, decision, figures, limits, paces, searches
+from edgeq.stages.parity import read_parity
+from edgeq.stages.report import conditions, decision, figures, limits, paces, parity, searches
 from edgeq.stages.report.evidence import FP32, Drop, Evidence, Gathered, Labels, drop, gather, speedup, tells_time
 
 if TYPE_CHECKING:
@@ -66,14 +65,18 @@ def summarise(builds: Sequence[Measured]) -> Report:
         own = [_with_verdicts(row, held) for row in own]
         decided = decision.decide(build, manifest, own, held, gathered.evidence)
         own = [_with_mark(row, decided) for row in own]
+        compared = read_parity(path)
         reported.append(
             dataclasses.replace(
-                _reported(build, manifest, gathered, decided), paces=paces.rows_of(manifest, measurements)
+                _reported(build, manifest, gathered, decided),
+                paces=paces.rows_of(manifest, measurements),
+                parity=compared,
             )
         )
         rows += own
         checks += (*held, *searches.checks(build, manifest))
         findings += _findings(manifest, own)
+        findings += parity.diverging(compared) if compared else []
         notes += _left_out(build, gathered)
     return Report(
         model=", ".join(dict.fromkeys(one.model for one in reported)),
@@ -88,21 +91,42 @@ def summarise(builds: Sequence[Measured]) -> Report:
 
 
 def checks_without_a_device(path: Path, manifest: Manifest) -> tuple[Check, ...]:
-    """The limits that the build machine can judge: shares of the file, and the drop of the artifact's own runtime.
+    """The limits that the build machine can judge: size and shares of the file, accuracy in its own runtime.
 
-    Accuracy is that of the host outputs kept in the build; time and
-    instructions need a device and are left out.
+    Accuracy is that of the host outputs kept in the build; time,
+    instructions and memory need a device and are left out.
     """
     searched = searches.checks(str(path), manifest)
     if manifest.limits is None:
         return searched
     labels = Labels.of(path, manifest)
     rows = [
-        _with_host_drop(_row(str(path), evidence, labels), evidence, path, manifest, labels)
+        _with_host_drop(_with_host_accuracy(_row(str(path), evidence, labels)), evidence, path, manifest, labels)
         for evidence in gather(manifest, ()).evidence
     ]
-    without_time = dataclasses.replace(manifest.limits, never_slower=False)
-    return (*limits.held_against(rows, without_time, manifest.target), *searched)
+    of_the_host = dataclasses.replace(
+        manifest.limits,
+        never_slower=False,
+        max_p50_ms=None,
+        max_p99_ms=None,
+        max_instructions=None,
+        max_peak_rss_bytes=None,
+    )
+    return (*limits.held_against(rows, of_the_host, manifest.target), *searched)
+
+
+def _with_host_accuracy(row: ReportRow) -> ReportRow:
+    """The row with the right answers of the build machine, as if this machine were the device."""
+    right, labelled = row.host.correct, row.host.labelled
+    if right is None or not labelled:
+        return row
+    return dataclasses.replace(
+        row,
+        device=BUILD_MACHINE,
+        labelled=labelled,
+        accuracy=right / labelled,
+        accuracy_ci95=stats.wilson_interval(right, labelled),
+    )
 
 
 def _with_host_drop(row: ReportRow, what: Evidence, path: Path, manifest: Manifest, labels: Labels) -> ReportRow:
@@ -110,8 +134,9 @@ def _with_host_drop(row: ReportRow, what: Evidence, path: Path, manifest: Manife
     if what.is_twin or what.twin is None or labels.values is None:
         return row
     labelled = labels.values != UNLABELLED
+    evaluation = EvaluationSet.of(path, manifest)
     reference, candidate = (
-        (stats.top1(np.load(path / manifest.evaluation.host_outputs[name], mmap_mode="r")) == labels.values)[labelled]
+        (stats.top1(evaluation.host_outputs(name)) == labels.values)[labelled]
         for name in (what.twin.name, what.artifact.name)
     )
     paired = stats.paired_drop(reference, candidate)

@@ -44,9 +44,10 @@ void Pacer::SleepUntil(Clock::time_point due) {
 Pacer::Clock::duration Pacer::Gap() {
   double seconds = 1 / pace_.rate;
   if (pace_.arrivals == Arrivals::kPoisson) {
-    // 53 random bits in (0, 1]; std::exponential_distribution draws other numbers in other C++ libraries.
-    const double uniform = (static_cast<double>(random_() >> 11) + 1) / 9007199254740992.0;
-    seconds *= -std::log(uniform);
+    // 53 random bits in [0, 1); std::exponential_distribution draws other numbers in other C++ libraries. Not std::log:
+    // it would need a C library of 2019.
+    const double uniform = static_cast<double>(random_() >> 11) / 9007199254740992.0;
+    seconds *= -std::log1p(-uniform);
   }
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
 }

@@ -112,6 +112,9 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     """
     progress.step("checking the build")
     files = _files(build, manifest, bundles)
+    if smoke:
+        for artifact in manifest.artifacts:
+            read_golden(build, artifact)  # not after minutes of a push
     store = Store(transport, store_root(device))
     pointer = f"{_file_safe(manifest.model)}@{_file_safe(target.name)}"
     identity = _identity(manifest, target, files, sign)
@@ -199,7 +202,6 @@ def _files(build: Path, manifest: Manifest, bundles: Mapping[str, RunnerBundle])
     found = {}
     for artifact in manifest.artifacts:
         check_artifact(build, artifact)
-        read_golden(build, artifact)  # not after minutes of a push
         found[artifact.name] = _file(artifact.name, build / artifact.name, artifact.sha256, executable=False)
     for bundle in bundles.values():
         for name, local in bundle.files.items():

@@ -122,7 +122,7 @@ class Probes:
         if hashlib.sha256(plain.read_bytes()).hexdigest() == artifact.sha256:
             return points, ()
         return points, (
-            "the program that the build kept, lowered again, is another file than the artifact: its tools have changed",
+            "the program that the build kept, lowered again, has other bytes than the artifact, and the same outputs",
         )
 
     def _program(self, artifact: Artifact) -> Path:
@@ -150,7 +150,7 @@ class Probes:
             self._write(artifact, values, path)
             given = HostRuntime(path, artifact.format).run(inputs)
         except ArtifactError as error:
-            raise UnfaithfulError(error.message) from error
+            raise UnfaithfulError(error.message.replace(f"{folder}/", "")) from error
         plain = HostRuntime(self._build / artifact.name, artifact.format).run(inputs)
         require_same(plain, given[: len(plain)], where="on this machine")
         added = [point.value for point in points.points if point.value in values and point.value not in points.outputs]

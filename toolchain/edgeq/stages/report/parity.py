@@ -90,7 +90,7 @@ def _against_the_build_machine(found: Parity) -> Table:
             for one in found.devices
         ),
         note=f"Outputs for the golden input and {figures.some(len(found.samples), 'evaluation sample')}, held against "
-        f"the build machine's, {figures.moment(found.created_at)}. SQNR is of the worst of them.",
+        f"the build machine's, {figures.moment(found.created_at)}. SQNR is the worst; a step is the output's scale.",
     )
 
 
@@ -109,15 +109,14 @@ def _cell(row: ParityRow | None) -> Cell:
     parts = [_decibels(row.worst_sqnr_db, identical=False)]
     if row.verdict == "diverges":
         parts.insert(0, "diverges,")
-    small = [f"{figures.of_total(row.identical, row.samples)} bit for bit"]
+    small = [f"{figures.of_total(row.identical, row.samples)} bit for bit"] if row.identical else []
     if row.same_top1 is not None:
         small.append(f"top-1 {figures.of_total(row.same_top1, row.samples)}")
     if row.largest_difference_steps is not None:
         steps = figures.significant(row.largest_difference_steps, 2)
-        small.append(f"at most {steps} steps of the output's scale")
+        small.append(f"at most {steps} steps")
     elif row.largest_difference is not None:
         small.append(f"at most {row.largest_difference:.1e}")
-    small.append(f"worst: {name_of(row.worst_sample)}")
     return Cell(text=" ".join(parts), small=", ".join(small), tone=_TONES[row.verdict])
 
 

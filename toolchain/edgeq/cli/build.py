@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from edgeq.cli.terminal import Terminal
     from edgeq.records import Format, Manifest
-    from edgeq.stages.advice import Advice
 
 
 def default_jobs() -> int:
@@ -74,7 +73,7 @@ def command(
             advice = pipeline.explain_recipe(
                 project, target=target, recipes=recipes, max_drop_pp=max_drop_pp, jobs=jobs, progress=progress
             )
-        terminal.result(to_data(advice), _lines(advice))
+        terminal.result(to_data(advice), "\n".join(advice.reasons))
         return
     with terminal.progress() as progress:
         built = pipeline.build(
@@ -115,12 +114,6 @@ def command(
         following = shlex.join(["edgeq", "deploy", str(built.path), "--device", device])
         terminal.out.write(f"\n{state}; next: {following}\n")
     pipeline.check(checks)
-
-
-def _lines(advice: Advice) -> str:
-    from rich.markup import escape  # noqa: PLC0415  # a table of edgeq.toml looks like markup
-
-    return escape("\n".join(advice.reasons))
 
 
 def _tables(manifest: Manifest) -> Group:

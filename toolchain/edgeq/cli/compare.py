@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("builds", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="BUILD...")
-@click.option("--device", help=f"{options.DEVICE_HELP} The emulated board of the first build's target, if not given.")
+@click.option(
+    "--device",
+    shell_complete=options.complete_devices,
+    help=f"{options.DEVICE_HELP} The emulated board of the first build's target, if not given.",
+)
 @click.option(
     "--artifact",
     "artifacts",

@@ -59,7 +59,9 @@ def on_devices(
         with terminal.progress() as progress:
             result = work(device, progress)
         terminal.result(data(result), lambda: alone(device, result))
-        raise click.exceptions.Exit(status(result))
+        if status(result):
+            raise click.exceptions.Exit(status(result))
+        return
     with watching(terminal) as watch:
         outcomes = on_each(devices, work, canary=canary or 0, watch=watch)
     failures = {one.device: explained(one.error) for one in outcomes if one.error is not None}

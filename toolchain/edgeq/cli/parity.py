@@ -34,7 +34,12 @@ if TYPE_CHECKING:
     )
 )
 @options.build_argument
-@click.option("--device", required=True, help=f"One or several, with commas: {options.DEVICE_HELP}")
+@click.option(
+    "--device",
+    required=True,
+    shell_complete=options.complete_devices,
+    help=f"One or several, with commas: {options.DEVICE_HELP}",
+)
 @options.artifact_option
 @click.option(
     "--samples",

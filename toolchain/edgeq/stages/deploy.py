@@ -227,6 +227,9 @@ def _record(  # noqa: PLR0913, PLR0917  # as above
         runners={engine: files[bundle.executable].sha256 for engine, bundle in bundles.items()},
         deployed_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         signed=signed,
+        runtime_bytes={
+            engine: sum(files[name].size_bytes for name in bundle.files) for engine, bundle in bundles.items()
+        },
     )
 
 

@@ -22,6 +22,7 @@ from edgeq.integrity import check_artifact
 from edgeq.records import Measurement
 from edgeq.runner import hash_files
 from edgeq.stages.bench.accuracy import Answers, Scores, answer, count, host_predictions
+from edgeq.stages.bench.op_instructions import middle_of
 from edgeq.stages.bench.place import Place
 from edgeq.stages.bench.plan import Settings, settings
 from edgeq.stages.bench.profile import NOT_PROFILED, Profiled, profile_all
@@ -71,8 +72,7 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
     before = read_state(transport)
     choices = choose_threads(build, place, artifacts, progress=progress)
     timed = _time(build, place, artifacts, choices, progress=progress)
-    threads = {name: choice.threads for name, choice in choices.items()}
-    profiled = profile_all(build, place, artifacts, threads, progress=progress) if how.profile else {}
+    profiled = profile_all(build, place, artifacts, timed, progress=progress) if how.profile else {}
     after = read_state(transport)
 
     session = secrets.token_hex(8)
@@ -191,6 +191,12 @@ def _check_belongs_together(
                 raise DeploymentGoneError(transport.name, f"{deployment.root}/{name} has changed or is gone")
 
 
+def _pushed_bytes(artifact: Artifact, deployment: Deployment) -> int | None:
+    """What a device needs to run this artifact alone; None if the deployment does not say how large its runner is."""
+    runtime = deployment.runtime_bytes.get(artifact.requires.runtime)
+    return None if runtime is None else runtime + artifact.size_bytes
+
+
 def _row(  # noqa: PLR0913  # what a row is made of
     artifact: Artifact,
     deployment: Deployment,
@@ -218,7 +224,7 @@ def _row(  # noqa: PLR0913  # what a row is made of
         rounds=timed.rounds,
         load_ns=statistics.median_low(timed.load_ns),
         first_ns=statistics.median_low(timed.first_ns),
-        instructions=statistics.median_low(timed.instructions) if timed.instructions else None,
+        instructions=middle_of(timed.instructions),
         peak_rss_bytes=max(timed.peak_rss_bytes, default=None),
         planned_bytes=timed.planned_bytes,
         correct=scores.correct,
@@ -230,6 +236,10 @@ def _row(  # noqa: PLR0913  # what a row is made of
         tried=tried,
         ops=profiled.ops,
         profiled_ns=profiled.latencies_ns,
+        unprofiled_ns=profiled.unprofiled_ns,
+        profiled_rounds=profiled.rounds,
+        profiled_instructions=profiled.instructions,
+        pushed_bytes=_pushed_bytes(artifact, deployment),
         celsius=(before.celsius, after.celsius),
         throttled=any(told) if told else None,
         states=states,

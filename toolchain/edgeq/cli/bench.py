@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from edgeq.cli.terminal import Terminal
-    from edgeq.records import Measurement, Report
+    from edgeq.records import Report, ReportRow
 
 
 @click.command(
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @options.samples_option
 @options.repeats_option
 @options.threads_option
-@click.option("--profile", is_flag=True, help="Also time each operator, in runs of their own.")
+@click.option("--profile", is_flag=True, help="Also measure each operator, in runs of their own.")
 @options.shows
 def command(
     terminal: Terminal,
@@ -54,7 +54,7 @@ def command(
     fastest for it, so that int8 may be held against fp32. On an emulated
     board no latency is taken: its time says nothing about a board. Retired
     instructions are counted there instead. With --profile the rows also hold
-    what each operator took. Exit 5 if a limit of the project is missed on
+    what each operator took: time, or on an emulated board instructions. Exit 5 if a limit of the project is missed on
     the device.
     """
     what = pipeline.read_build(build)
@@ -65,19 +65,21 @@ def command(
         rows = pipeline.bench(what, transport, settings, device=device, progress=progress)
     summary = pipeline.summary([build])
     checks = [one for one in summary.checks if one.device == device]
+    measured = [one for one in summary.rows if one.device == device and one.artifact in {row.artifact for row in rows}]
     recommended = [one for each in summary.builds for one in each.decision.recommendations if one.device == device]
     terminal.result(
         {
             "measurements": [to_data(row) for row in rows],
+            "rows": [to_data(one) for one in measured],
             "recommendations": [to_data(one) for one in recommended],
             "checks": [to_data(one) for one in checks],
         },
-        lambda: _shown(summary, rows),
+        lambda: _shown(summary, measured),
     )
     pipeline.check(checks)
 
 
-def _shown(report: Report, rows: Sequence[Measurement]) -> RenderableType:
+def _shown(report: Report, rows: Sequence[ReportRow]) -> RenderableType:
     from rich.console import Group  # noqa: PLC0415  # --json does without
 
-    return Group(*(shown.profile(row) for row in rows if row.ops), shown.renderable(report))
+    return Group(*(shown.profile(row) for row in rows if row.profile is not None), shown.renderable(report))

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from edgeq.records import CalibrationData, Report, ReportedBuild, ReportedDevice, ReportRow
-from edgeq.stages.report import charts, figures, searches, tables
+from edgeq.stages.report import charts, device_tables, figures, operator_chart, searches, tables
 from edgeq.stages.report.charts import Chart
 from edgeq.stages.report.evidence import FP32, tells_time
+from edgeq.stages.report.operator_chart import OperatorChart
 from edgeq.stages.report.tables import Cell, Table
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class BuildSection:
     headline_tone: str
     cards: tuple[Card, ...]
     charts: tuple[Chart, ...]
+    operators: tuple[OperatorChart, ...]
     recommended: Table
     limits: Table | None
     devices: tuple[DeviceSection, ...]
@@ -91,6 +93,7 @@ def _section(report: Report, build: ReportedBuild) -> BuildSection:
         headline_tone=_tone(build.decision.headline),
         cards=_cards(rows, build.target),
         charts=_charts(groups),
+        operators=tuple(chart for row in rows if (chart := operator_chart.draw(row)) is not None),
         recommended=tables.recommendations(build.decision.recommendations),
         limits=tables.limits(checks) if checks else None,
         devices=tuple(_device(device, group, build) for device, group in groups),
@@ -107,7 +110,8 @@ def _charts(groups: Sequence[tuple[ReportedDevice | None, list[ReportRow]]]) -> 
     """Accuracy of the first device, the size of every file; clocks and counters in a chart for each device."""
     drawn = [charts.accuracy(rows) for _, rows in groups[:1]]
     drawn.append(charts.size([row for _, rows in groups for row in rows]))
-    drawn += [_titled(draw(rows), device) for device, rows in groups for draw in (charts.latency, charts.instructions)]
+    for device, rows in groups:
+        drawn += [_titled(chart, device) for chart in (charts.latency(rows), *charts.instructions(rows))]
     return tuple(chart for chart in drawn if chart is not None)
 
 
@@ -146,7 +150,7 @@ def _device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: Rep
     return DeviceSection(
         heading=tables.device_heading(device),
         facts="" if device is None else _facts(device, rows),
-        tables=tables.of_device(device, rows, build),
+        tables=device_tables.of_device(device, rows, build),
         notes=tuple(f"{row.artifact}: {note}" for row in rows for note in row.notes),
     )
 

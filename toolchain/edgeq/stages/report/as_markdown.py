@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edgeq.stages.report import searches, tables
+from edgeq.stages.report import device_tables, searches, tables
 from edgeq.stages.report.figures import moment, printable
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[str]:
     groups = tables.by_device(report, build)
     for device, rows in groups:
         yield from (f"### {_safe(tables.device_heading(device))}", "")
-        for table in tables.of_device(device, rows, build):
+        for table in device_tables.of_device(device, rows, build):
             yield from _table(table)
         yield from (f"- {_safe(row.artifact)}: {_safe(note)}" for row in rows for note in row.notes)
     rows = [row for _, group in groups for row in group]

@@ -57,9 +57,9 @@ def ms_range(low: float, high: float) -> str:
     return f"{significant(low, 4)} to {significant(high, 4)}{_NBSP}ms"
 
 
-def some(number: int, thing: str) -> str:
-    """1 core, 4 cores."""
-    return f"{count(number)} {thing}{'' if number == 1 else 's'}"
+def some(number: int, thing: str, several: str = "") -> str:
+    """1 core, 4 cores; 3 classes where that is ``several``."""
+    return f"{count(number)} {thing if number == 1 else several or f'{thing}s'}"
 
 
 def ratio(value: float) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 
 from edgeq import stats
 from edgeq.device.health import BUSY_SHARE
-from edgeq.evaluation import UNLABELLED
 from edgeq.records import (
     FORMATS,
     Check,
@@ -24,13 +23,27 @@ from edgeq.records import (
     ReportRow,
     ThreadsRow,
 )
-from edgeq.stages.report import decision, figures, limits, searches
-from edgeq.stages.report.evidence import FP32, Drop, Evidence, Gathered, Labels, drop, gather, speedup, tells_time
+from edgeq.stages.report import decision, figures, limits, profiles, searches
+from edgeq.stages.report.evidence import (
+    FP32,
+    Drop,
+    Evidence,
+    Gathered,
+    Judged,
+    Labels,
+    drop,
+    gather,
+    paired_drop,
+    samples_needed,
+    speedup,
+    tells_time,
+)
+from edgeq.stages.report.instruction_limit import least_instructions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edgeq.records import Decision
+    from edgeq.records import Artifact, Decision
 
 Measured: TypeAlias = tuple[Path, Manifest, tuple[Measurement, ...]]
 """A build's folder, its manifest, and every row of its measurements.jsonl."""
@@ -42,6 +55,9 @@ SAME_GRAPH = 0.995
 
 SAME_ON_DEVICE = 0.999
 """One runtime on two machines should give the same top-1 at least this often."""
+
+USUAL_DROP_PP = 0.5
+"""The drop that samples are counted for where a project sets no max_drop_pp."""
 
 _FOREIGN_LAST = ("hardware", "emulated", "host", None)
 
@@ -61,7 +77,7 @@ def summarise(builds: Sequence[Measured]) -> Report:
         build = str(path)
         gathered = gather(manifest, measurements)
         labels = Labels.of(path, manifest)
-        own = _in_order([_row(build, evidence, labels) for evidence in gathered.evidence], manifest.target)
+        own = _in_order([_row(build, evidence, labels, manifest) for evidence in gathered.evidence], manifest.target)
         held = limits.held_against(own, manifest.limits, manifest.target)
         own = [_with_verdicts(row, held) for row in own]
         decided = decision.decide(build, manifest, own, held, gathered.evidence)
@@ -94,7 +110,7 @@ def checks_without_a_device(path: Path, manifest: Manifest) -> tuple[Check, ...]
         return searched
     labels = Labels.of(path, manifest)
     rows = [
-        _with_host_drop(_row(str(path), evidence, labels), evidence, path, manifest, labels)
+        _with_host_drop(_row(str(path), evidence, labels, manifest), evidence, path, manifest, labels)
         for evidence in gather(manifest, ()).evidence
     ]
     without_time = dataclasses.replace(manifest.limits, never_slower=False)
@@ -105,20 +121,12 @@ def _with_host_drop(row: ReportRow, what: Evidence, path: Path, manifest: Manife
     """The row with the paired drop of the host outputs, as if this machine were the device."""
     if what.is_twin or what.twin is None or labels.values is None:
         return row
-    labelled = labels.values != UNLABELLED
     reference, candidate = (
-        (stats.top1(np.load(path / manifest.evaluation.host_outputs[name], mmap_mode="r")) == labels.values)[labelled]
+        Judged.of(stats.top1(np.load(path / manifest.evaluation.host_outputs[name], mmap_mode="r")), labels.values)
         for name in (what.twin.name, what.artifact.name)
     )
-    paired = stats.paired_drop(reference, candidate)
-    return dataclasses.replace(
-        row,
-        device=BUILD_MACHINE,
-        labelled=int(labelled.sum()),
-        drop_pp=paired.drop_pp,
-        drop_ci95_pp=(paired.low_pp, paired.high_pp),
-        drop_p_value=paired.p_value,
-    )
+    row = dataclasses.replace(row, device=BUILD_MACHINE, labelled=reference.right.size)
+    return _with_drop(row, paired_drop(reference, candidate), manifest)
 
 
 def _each_once(builds: Sequence[Measured]) -> tuple[Measured, ...]:
@@ -129,7 +137,7 @@ def _each_once(builds: Sequence[Measured]) -> tuple[Measured, ...]:
     return tuple(seen.values())
 
 
-def _row(build: str, what: Evidence, labels: Labels) -> ReportRow:
+def _row(build: str, what: Evidence, labels: Labels, manifest: Manifest) -> ReportRow:
     """Everything of one artifact on one device that is known; the rest is None."""
     artifact, measured = what.artifact, what.measured
     dropped = drop(what, labels)
@@ -160,9 +168,9 @@ def _row(build: str, what: Evidence, labels: Labels) -> ReportRow:
         accuracy=None,
         accuracy_ci95=None,
         samples=0,
-        drop_pp=dropped.drop_pp,
-        drop_ci95_pp=dropped.interval_pp,
-        drop_p_value=dropped.p_value,
+        drop_pp=None,
+        drop_ci95_pp=None,
+        drop_p_value=None,
         fp32_agreement=None,
         host_agreement=None,
         macs=artifact.macs,
@@ -174,14 +182,44 @@ def _row(build: str, what: Evidence, labels: Labels) -> ReportRow:
     )
     if measured is None:
         return row
-    row = _with_scores(row, measured)
+    row = _with_cost(_with_drop(_with_scores(row, measured), dropped, manifest), what.artifact, measured)
     if measured.timing != "emulated":
         row = _with_latencies(row, measured)
     return dataclasses.replace(row, notes=tuple(_row_notes(what, measured, dropped)))
 
 
+def _with_drop(row: ReportRow, dropped: Drop, manifest: Manifest) -> ReportRow:
+    """Add how much worse it is than fp32, and how many samples the project's limit would take."""
+    limit_pp = manifest.limits.max_drop_pp if manifest.limits else None
+    return dataclasses.replace(
+        row,
+        drop_pp=dropped.drop_pp,
+        drop_ci95_pp=dropped.interval_pp,
+        drop_p_value=dropped.p_value,
+        class_changes=dropped.class_changes,
+        samples_needed=samples_needed(dropped, USUAL_DROP_PP if limit_pp is None else limit_pp),
+    )
+
+
+def _with_cost(row: ReportRow, artifact: Artifact, measured: Measurement) -> ReportRow:
+    """Add instructions, held against the fewest that the device's core could do with, bytes and operators."""
+    least = None
+    if measured.instructions:
+        least = least_instructions(artifact, measured.device_facts.features)
+    return dataclasses.replace(
+        row,
+        instructions=measured.instructions,
+        least_instructions=least,
+        instruction_limit_share=least / measured.instructions if least is not None and measured.instructions else None,
+        peak_rss_bytes=measured.peak_rss_bytes,
+        planned_bytes=measured.planned_bytes,
+        pushed_bytes=measured.pushed_bytes,
+        profile=profiles.reported(measured),
+    )
+
+
 def _with_scores(row: ReportRow, measured: Measurement) -> ReportRow:
-    """Add what holds on any device, an emulated one too: counts, memory, retired instructions."""
+    """Add when and where it was measured, and how many answers were right."""
     right, labelled = measured.correct, measured.labelled
     scored = right is not None and labelled > 0
     return dataclasses.replace(
@@ -191,9 +229,6 @@ def _with_scores(row: ReportRow, measured: Measurement) -> ReportRow:
         measured_at=measured.started_at,
         threads=measured.threads,
         runs=len(measured.latencies_ns),
-        instructions=measured.instructions,
-        peak_rss_bytes=measured.peak_rss_bytes,
-        planned_bytes=measured.planned_bytes,
         correct=right,
         labelled=labelled,
         accuracy=right / labelled if right is not None and scored else None,

@@ -24,14 +24,6 @@ if TYPE_CHECKING:
 
 Tone = Literal["", "good", "bad", "open", "dim"]
 
-NO_TIME = (
-    "No latency is shown for an emulated board: the emulator's clock says nothing about a real one. Retired "
-    "instructions per inference are shown instead. They are exact, and they are a cost, not a time: they compare "
-    "builds of one precision and catch regressions. Across precisions they say nothing about time: MobileNetV2 retires "
-    "124.2 M instructions in fp32 and 115.9 M in int8 on an emulated Cortex-A72, nearly the same, yet takes 46 ms and "
-    "17 ms on a real Raspberry Pi 4 (published figures)."
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
@@ -60,7 +52,6 @@ class Table:
     note: str = ""
 
 
-_FILE_COLUMNS = (Column(name="Artifact", numeric=False), Column(name="File size"))
 _NOTHING = Cell(text=figures.NOTHING, tone="dim")
 _OUTCOMES: dict[str, Tone] = {"met": "good", "missed": "bad", "cannot tell": "open"}
 _VERDICTS: dict[str, Tone] = {"faster": "good", "slower": "bad", "same": "", "cannot tell": "open"}
@@ -98,29 +89,6 @@ def accuracy(rows: Sequence[ReportRow], labelled: str) -> Table:
             for row in rows
         ),
         note=labelled,
-    )
-
-
-def cost(rows: Sequence[ReportRow]) -> Table:
-    """Size and memory, and on an emulated board the retired instructions of an inference."""
-    if all(row.device is None for row in rows):
-        return Table(title="Files", columns=_FILE_COLUMNS, rows=tuple((artifact(row), size_cell(row)) for row in rows))
-    emulated = any(row.timing == "emulated" for row in rows)
-    counted = (Column(name="Instructions per inference"),) if emulated else ()
-    return Table(
-        title="Size and cost" if emulated else "Size and memory",
-        columns=(*_FILE_COLUMNS, *counted, Column(name="Peak memory"), Column(name="Planned arena")),
-        rows=tuple(
-            (
-                artifact(row),
-                size_cell(row),
-                *((_instructions(row),) if emulated else ()),
-                memory_cell(row.peak_rss_bytes),
-                memory_cell(row.planned_bytes),
-            )
-            for row in rows
-        ),
-        note=NO_TIME if emulated else "",
     )
 
 
@@ -170,7 +138,7 @@ def at_a_glance(rows: Sequence[ReportRow]) -> Table:
     names = ("File size", *(("Accuracy", "Against fp32", "Same answer", *spent) if measured else ()))
     body = []
     for row in rows:
-        took = (_instructions(row),) if emulated else (_threads(row), _latencies(row)[0], speed_cell(row))
+        took = (instructions_cell(row),) if emulated else (_threads(row), _latencies(row)[0], speed_cell(row))
         scores = (accuracy_cell(row), change_cell(row), agreement_cell(row, twin=True), *took)
         name = Cell(text=row.artifact, tone="good" if row.recommended else "")
         cells = (name, size_cell(row), *(scores if measured else ()))
@@ -299,14 +267,6 @@ def samples_sentence(build: ReportedBuild, rows: Sequence[ReportRow]) -> str:
     return f"{figures.some(total, 'evaluation sample')}{part}{note}".rstrip(".") + "."
 
 
-def of_device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: ReportedBuild) -> tuple[Table, ...]:
-    """The tables of one device: no table holds two clocks, or a clock and a counter."""
-    if device is None:
-        return (cost(rows),)
-    found = (accuracy(rows, samples_sentence(build, rows)), time(rows, build.target), threads(rows), cost(rows))
-    return tuple(table for table in found if table is not None)
-
-
 def by_device(report: Report, build: ReportedBuild) -> list[tuple[ReportedDevice | None, list[ReportRow]]]:
     """The rows of one build, one group a device, those not measured last: clocks never mix in a table."""
     devices = {device.name: device for device in build.devices}
@@ -404,7 +364,8 @@ def _tried(p50_ms: float | None, *, chosen: bool) -> Cell:
     return _NOTHING if p50_ms is None else Cell(text=figures.ms(p50_ms), tone="good" if chosen else "")
 
 
-def _instructions(row: ReportRow) -> Cell:
+def instructions_cell(row: ReportRow) -> Cell:
+    """The instructions of one inference, or nothing."""
     return _NOTHING if row.instructions is None else Cell(text=figures.millions(row.instructions))
 
 

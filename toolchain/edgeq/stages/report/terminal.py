@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from edgeq.records import Check, Measurement, Report, ReportedBuild, Search, SpeedSearch
+    from edgeq.records import Check, Report, ReportedBuild, ReportRow, Search, SpeedSearch
 
 _STYLES = {"": "", "good": "green", "bad": "bold red", "open": "yellow", "dim": "dim"}
 
@@ -86,7 +86,7 @@ def speed_search(record: SpeedSearch) -> RenderableType:
     return _headed(searches.speed_table(record))
 
 
-def profile(row: Measurement) -> RenderableType:
+def profile(row: ReportRow) -> RenderableType:
     """What the operators of a profiled artifact take, as a table under a heading."""
     return _headed(profiles.table(row))
 

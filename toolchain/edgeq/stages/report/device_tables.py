@@ -1,0 +1,29 @@
+"""Which tables a report has of one device, in their order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.stages.report import classes, costs, profiles, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeq.records import ReportedBuild, ReportedDevice, ReportRow
+    from edgeq.stages.report.tables import Table
+
+
+def of_device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: ReportedBuild) -> tuple[Table, ...]:
+    """The tables of one device: no table holds two clocks, or a clock and a counter."""
+    if device is None:
+        return (costs.memory(rows),)
+    found = (
+        tables.accuracy(rows, tables.samples_sentence(build, rows)),
+        classes.table(rows),
+        tables.time(rows, build.target),
+        tables.threads(rows),
+        costs.memory(rows),
+        *costs.instructions(rows),
+        *(profiles.table(row) for row in rows if row.profile is not None),
+    )
+    return tuple(table for table in found if table is not None and table.rows)

@@ -82,4 +82,4 @@ def command(
 def _shown(report: Report, rows: Sequence[ReportRow]) -> RenderableType:
     from rich.console import Group  # noqa: PLC0415  # --json does without
 
-    return Group(*(shown.profile(row) for row in rows if row.profile is not None), shown.renderable(report))
+    return Group(*shown.operators(rows), shown.renderable(report))

@@ -137,11 +137,11 @@ def test_visits_that_ran_other_operators_are_no_profile_of_one_artifact() -> Non
 
 
 def test_on_a_clock_that_counts_instructions_an_operators_time_is_its_instructions() -> None:
-    visit = _visit([20_000] * 3, [0, 8_000, 15_000, 8_000], counts=[10_000] * 3, kind="delegated")
+    visit = _visit([20_000, 27_000, 90_000], [0, 8_000, 15_000, 8_000], counts=[10_000] * 3, kind="delegated")
 
     found = profiled([visit], (), device="board", instructions=9_000)
 
-    # 8 us and half of the microsecond that was cut off, at 0.5 instructions a nanosecond; an interrupt is left out.
+    # 8 us and half of the microsecond that was cut off, at 0.5 instructions a nanosecond; what disturbed is left out.
     assert [(op.kind, op.instructions) for op in found.ops] == [("operator", 4_250), ("unattributed", 4_750)]
     assert sum(op.instructions or 0 for op in found.ops) == 9_000
     assert found.instructions == 10_000
@@ -163,8 +163,8 @@ def test_an_operator_of_an_inference_that_was_not_counted_has_no_instructions() 
 def test_nodes_of_onnx_runtime_have_no_instructions_as_its_profiler_works_inside_of_them() -> None:
     node = _onnx("node_conv", "Conv")
 
-    assert instructions_of(node, [8_000], [0.5]) is None
-    assert instructions_of(replace(node, accelerated=False), [8_000], [0.5]) == 4_000
+    assert instructions_of(node, [8_000], 0.5) is None
+    assert instructions_of(replace(node, accelerated=False), [8_000], 0.5) == 4_000
 
 
 def test_inferences_beside_the_profiled_ones_are_kept_apart_from_them() -> None:

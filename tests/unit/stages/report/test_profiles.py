@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edgeq.records import OpTime, ReportRow
-from edgeq.stages.report import as_html, operator_chart, profiles
+from edgeq.stages.report import as_html, as_markdown, operator_chart, profiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from edgeq.stages.report.tables import Table
 
     Profiled = Callable[..., ReportRow]
 
@@ -37,11 +39,15 @@ def _op(name: str, ns: int, **more: Any) -> OpTime:
     return OpTime(name=name, ns=ns, delegated=True, **more)
 
 
+def _table(row: ReportRow) -> Table:
+    found = profiles.table(row)
+    assert found is not None
+    return found
+
+
 def test_the_largest_operators_come_first_and_the_rest_is_summed(profiled: Profiled) -> None:
     many = [_op(f"op{index}", 1000 * index, kernel="Conv", source=f"line {index}") for index in range(1, 15)]
-    table = profiles.table(
-        profiled(*many, _op("delegate", 5000, kind="delegate call"), _op("", 8000, kind="unattributed"))
-    )
+    table = _table(profiled(*many, _op("delegate", 5000, kind="delegate call"), _op("", 8000, kind="unattributed")))
 
     assert [row[0].text for row in table.rows[:2]] == ["op14", "op13"]
     assert table.rows[0][1].text == "line 14"
@@ -63,20 +69,20 @@ def test_what_profiling_costs_has_an_interval_from_inferences_in_turn(profiled: 
     assert cost.high is not None
     assert 1.4 < cost.low <= cost.ratio <= cost.high < 1.6
     assert cost.ratio == pytest.approx(3_024_500 / 2_024_500)
-    assert "profiling adds +49.4 % to the time of one (95 %: " in profiles.table(row).note
+    assert "profiling adds +49.4 % to the time of one (95 %: " in _table(row).note
 
 
 def test_a_row_of_an_edgeq_that_timed_nothing_beside_says_that_the_cost_is_not_known(profiled: Profiled) -> None:
     row = profiled(_op("a", 10), unprofiled_ns=(), profiled_rounds=())
     assert row.profile is not None
     assert row.profile.cost is None
-    assert "was not measured" in profiles.table(row).note
+    assert "was not measured" in _table(row).note
 
 
 def test_an_emulators_times_are_never_shown_but_its_instructions_are(profiled: Profiled) -> None:
     operators = (_op("a", 700_000, instructions=90_000_000), _op("", 9, kind="unattributed", instructions=25_900_000))
     row = profiled(*operators, device="board", profiled_instructions=127_490_000)
-    table = profiles.table(row)
+    table = _table(row)
 
     assert [column.name for column in table.columns][2] == "Instructions"
     assert [line[2].text.replace("\u00a0", " ") for line in table.rows] == ["90.0 M", "25.9 M"]
@@ -84,11 +90,15 @@ def test_an_emulators_times_are_never_shown_but_its_instructions_are(profiled: P
     assert "\u00b5s" not in str(table)
 
 
-def test_where_no_operator_is_counted_the_table_says_why_and_nothing_is_drawn(profiled: Profiled) -> None:
-    row = profiled(_op("a", 700_000), device="board")
+def test_where_no_operator_is_counted_nothing_is_drawn_and_a_note_says_why(given: Any) -> None:
+    what = given.manifest().artifacts[3]
+    measured = given.measurement(what, "board", wrong=set(), ops=(_op("a", 700_000),), profiled_ns=(900_000,))
+    report = given.report(rows=(measured,))
+    row = next(one for one in report.rows if one.device is not None)
 
-    assert "works inside of what it times" in profiles.table(row).rows[0][0].small
-    assert operator_chart.draw(row) is None
+    assert (profiles.table(row), operator_chart.draw(row)) == (None, None)
+    for page in (as_html.render(report), as_markdown.render(report)):
+        assert "profiler works inside of what it times" in page
 
 
 def test_the_chart_has_a_bar_for_each_module_and_a_piece_for_each_operator(profiled: Profiled) -> None:

@@ -1,10 +1,11 @@
 """How many instructions an operator retires, from how long it took on an emulated board.
 
 The clock of such a board advances by instructions (``-icount``), so that the
-time of an operator is a count of them: what one takes in nanoseconds is
-calibrated on the very inference, whose instructions are counted as a whole.
-An interrupt of the kernel falls into one inference of some operator and not
-into the next: the median leaves it out.
+time of an operator is a count of them. How many there are in a nanosecond
+tells the inference whose instructions are counted as a whole. Where the
+kernel or another process had the core for a while, the clock went on and the
+count did not: so the inference with most of them in a nanosecond is
+taken, and of an operator's times the median.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ _HALF_A_TICK_NS = 500
 """XNNPACK cuts off what is less than a microsecond: half of one is added back."""
 
 
-def rates_of(visits: Sequence[Execution]) -> tuple[float, ...] | None:
-    """Instructions for a nanosecond of each profiled inference; None where they are not counted, or of many threads."""
+def rate_of(visits: Sequence[Execution]) -> float | None:
+    """Instructions in a nanosecond of the least disturbed inference; None where none are counted, or of threads."""
     runs = [run for visit in visits for run in visit.runs]
-    counted = [run.instructions / run.ns for run in runs if run.instructions is not None and run.ns]
-    if len(counted) != len(runs) or any(visit.threads != 1 for visit in visits):
+    rates = [run.instructions / run.ns for run in runs if run.instructions is not None and run.ns]
+    if not rates or len(rates) != len(runs) or any(visit.threads != 1 for visit in visits):
         return None
-    return tuple(counted)
+    return max(rates)
 
 
-def instructions_of(timed: OperatorTimes, ns: Sequence[int], rates: Sequence[float] | None) -> int | None:
-    """What an operator retires in one inference; ``ns[i]`` of it at ``rates[i]``.
+def instructions_of(timed: OperatorTimes, ns: Sequence[int], rate: float | None) -> int | None:
+    """What an operator that took ``ns`` retires in one inference.
 
     Half a microsecond (250 instructions on the boards that edgeq starts) is
     how far it may be off. None for a delegate's call and for ONNX Runtime's
     nodes: the profiler works inside of what is timed there.
     """
-    if rates is None or timed.accelerated or timed.place == "delegate":
+    if rate is None or timed.accelerated or timed.place == "delegate":
         return None
     cut_off = _HALF_A_TICK_NS if timed.place == "delegated" else 0
-    return round(statistics.median((one + cut_off) * rate for one, rate in zip(ns, rates, strict=True)))
+    return round((statistics.median(ns) + cut_off) * rate)
 
 
 def middle_of(counts: Sequence[int | None]) -> int | None:

@@ -22,7 +22,7 @@ from edgeq.records import FileOperator, OperatorMap, OpTime
 from edgeq.runner import OperatorTimes, operator_times
 from edgeq.runner.protocol import StreamError
 from edgeq.schema import from_json, to_json
-from edgeq.stages.bench.op_instructions import instructions_of, middle_of, rates_of
+from edgeq.stages.bench.op_instructions import instructions_of, middle_of, rate_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -186,9 +186,9 @@ def profiled(
     if any(each.keys() != first.keys() for each in rounds):
         raise RunnerProtocolError(device, "it ran other operators each time")
     latencies = tuple(run.ns for visit in visits for run in visit.runs)
-    rates = rates_of(visits)
+    rate = rate_of(visits)
     ops = [
-        _op_time(one, [ns for each in rounds for ns in each[identity].ns], origin, rates)
+        _op_time(one, [ns for each in rounds for ns in each[identity].ns], origin, rate)
         for (identity, one), origin in zip(first.items(), matched(tuple(first.values()), operators), strict=True)
     ]
     return Profiled(
@@ -234,13 +234,11 @@ def _by_identity(timed: Sequence[OperatorTimes]) -> dict[tuple[object, int], Ope
     return found
 
 
-def _op_time(
-    timed: OperatorTimes, ns: Sequence[int], origin: FileOperator | None, rates: Sequence[float] | None
-) -> OpTime:
+def _op_time(timed: OperatorTimes, ns: Sequence[int], origin: FileOperator | None, rate: float | None) -> OpTime:
     return OpTime(
         name=timed.name,
         ns=round(stats.interquartile_mean(ns)),
-        instructions=instructions_of(timed, ns, rates),
+        instructions=instructions_of(timed, ns, rate),
         delegated=timed.place != "kernel" or timed.accelerated,
         kernel=timed.kernel,
         kind="delegate call" if timed.place == "delegate" else "operator",

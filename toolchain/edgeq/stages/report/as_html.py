@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from edgeq.records import CalibrationData, Report, ReportedBuild, ReportedDevice, ReportRow
-from edgeq.stages.report import charts, device_tables, figures, operator_chart, searches, tables
+from edgeq.stages.report import charts, device_tables, figures, operator_chart, profiles, searches, tables
 from edgeq.stages.report.charts import Chart
 from edgeq.stages.report.evidence import FP32, tells_time
 from edgeq.stages.report.operator_chart import OperatorChart
 from edgeq.stages.report.tables import Cell, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class BuildSection:
     headline_tone: str
     cards: tuple[Card, ...]
     charts: tuple[Chart, ...]
-    operators: tuple[OperatorChart, ...]
+    operators: tuple[tuple[OperatorChart, Table], ...]
     recommended: Table
     limits: Table | None
     devices: tuple[DeviceSection, ...]
@@ -93,13 +93,20 @@ def _section(report: Report, build: ReportedBuild) -> BuildSection:
         headline_tone=_tone(build.decision.headline),
         cards=_cards(rows, build.target),
         charts=_charts(groups),
-        operators=tuple(chart for row in rows if (chart := operator_chart.draw(row)) is not None),
+        operators=tuple(_operators(rows)),
         recommended=tables.recommendations(build.decision.recommendations),
         limits=tables.limits(checks) if checks else None,
         devices=tuple(_device(device, group, build) for device, group in groups),
         tables=tuple(table for table in more if table.rows),
         provenance=_provenance(build, rows),
     )
+
+
+def _operators(rows: Sequence[ReportRow]) -> Iterator[tuple[OperatorChart, Table]]:
+    for row in rows:
+        chart, table = operator_chart.draw(row), profiles.table(row)
+        if chart is not None and table is not None:
+            yield chart, table
 
 
 def _tone(headline: str) -> str:

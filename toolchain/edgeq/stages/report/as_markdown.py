@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edgeq.stages.report import device_tables, searches, tables
+from edgeq.stages.report import device_tables, profiles, searches, tables
 from edgeq.stages.report.figures import moment, printable
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[str]:
     for searched in searches.tables_of(build):
         yield from _table(searched)
     more = [tables.undelegated(rows), tables.host_scores(rows), tables.cross_checks(build.cross_checks)]
-    yield from ("<details><summary>Undelegated nodes, build machine, cross-checks</summary>", "")
-    for table in more:
+    operators = [taken for row in rows if (taken := profiles.table(row)) is not None]
+    yield from ("<details><summary>Operators, undelegated nodes, build machine, cross-checks</summary>", "")
+    for table in (*operators, *more):
         if table.rows:
             yield from _table(table)
     yield from ("</details>", "")

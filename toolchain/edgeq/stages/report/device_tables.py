@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.stages.report import classes, costs, profiles, tables
+from edgeq.stages.report import classes, costs, tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,5 @@ def of_device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: R
         tables.threads(rows),
         costs.memory(rows),
         *costs.instructions(rows),
-        *(profiles.table(row) for row in rows if row.profile is not None),
     )
     return tuple(table for table in found if table is not None and table.rows)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _SHOWN = 12
 _KINDS = (("delegate call", "calls of the delegate"), ("unattributed", "in no operator"))
 _NOT_COUNTED = (
-    "an emulator's clock says nothing of a board, and its instructions cannot be told apart by operator: "
-    "the runtime's profiler works inside of what it times"
+    "its operators' instructions cannot be told: the runtime's profiler works inside of what it times, "
+    "and an emulator's clock says nothing of a board"
 )
 
 
@@ -47,11 +47,11 @@ def figure(value: int, profile: ReportedProfile) -> str:
     return figures.ms(value / 1e6) if profile.unit == "ns" else figures.millions(value)
 
 
-def table(row: ReportRow) -> Table:
-    """The operators that take most; the row is one that was profiled."""
+def table(row: ReportRow) -> Table | None:
+    """The operators that take most; None where it was not profiled, or nobody knows what they take."""
     profile = row.profile
-    if profile is None:
-        raise ValueError(f"{row.artifact} was not profiled")
+    if profile is None or profile.unit is None:
+        return None
     column = "Time" if profile.unit == "ns" else "Instructions"
     return Table(
         title=f"Operators of {row.artifact} on {row.device}",
@@ -61,7 +61,7 @@ def table(row: ReportRow) -> Table:
             Column(name=column),
             Column(name="Share"),
         ),
-        rows=tuple(_rows(profile)) if profile.unit else ((Cell(text="not known", small=profile.missing), *_EMPTY),),
+        rows=tuple(_rows(profile)),
         note=note(profile),
     )
 
@@ -69,9 +69,6 @@ def table(row: ReportRow) -> Table:
 def label(op: OpTime) -> str:
     """What a person calls an operator."""
     return op.name or dict(_KINDS).get(op.kind, "")
-
-
-_EMPTY = (Cell(text=""),) * 3
 
 
 def _rows(profile: ReportedProfile) -> Iterator[tuple[Cell, ...]]:

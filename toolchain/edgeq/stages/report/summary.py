@@ -263,6 +263,9 @@ def _row_notes(what: Evidence, measured: Measurement, dropped: Drop) -> Iterator
         yield "compared with the fp32 row of its own session, not with the newer one shown"
     if dropped.unpaired:
         yield dropped.unpaired
+    profile = profiles.reported(measured)
+    if profile is not None and profile.missing:
+        yield profile.missing
     if measured.throttled:
         yield "the device throttled while it was measured: its times are too long"
     others = {one.name for state in measured.states for one in state.busy if one.share >= BUSY_SHARE}

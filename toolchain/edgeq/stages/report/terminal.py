@@ -86,9 +86,9 @@ def speed_search(record: SpeedSearch) -> RenderableType:
     return _headed(searches.speed_table(record))
 
 
-def profile(row: ReportRow) -> RenderableType:
-    """What the operators of a profiled artifact take, as a table under a heading."""
-    return _headed(profiles.table(row))
+def operators(rows: Sequence[ReportRow]) -> Iterator[RenderableType]:
+    """What the operators of each profiled artifact take, as a table under a heading."""
+    return (_headed(table) for row in rows if (table := profiles.table(row)) is not None)
 
 
 def _headed(table: tables.Table) -> RenderableType:

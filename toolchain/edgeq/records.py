@@ -663,8 +663,8 @@ class SamplesNeeded:
     """How many labelled samples it takes to see a drop of ``drop_pp`` percentage points.
 
     ``at_best`` could show it if all that differ were lost; ``usually`` find
-    it four times of five, at the share of samples that only one of the two
-    gets right here.
+    it four times of five, if as many as here are right in one of the two
+    alone: ``differing``, a share.
     """
 
     drop_pp: float

@@ -41,7 +41,7 @@ def needed_sentence(needed: SamplesNeeded) -> str:
     """How many labelled samples such a drop takes."""
     return (
         f"{figures.count(needed.usually)} labelled samples would find a drop of {needed.drop_pp:g} pp four times of "
-        f"five, as {figures.percent(needed.differing)} of the answers turn right or wrong here; "
+        f"five (taking {figures.percent(needed.differing)} of them to be right in one of the two files alone), "
         f"{figures.count(needed.at_best)} could at best"
     )
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 from edgeq.records import Decision, OpenQuestion, ReportRow
 from edgeq.stages.report import figures
-from edgeq.stages.report.classes import needed_sentence
 from edgeq.stages.report.evidence import CHANCE, FP32, latency_ratio, tells_time
 from edgeq.stages.report.limits import NEVER_SLOWER
 from edgeq.stages.report.recommendation import recommend
@@ -243,11 +242,9 @@ def _accuracy_questions(candidates: Sequence[Candidate], tolerance: float) -> It
         return
     known = [number for number in needed if number is not None]
     size = f"About {figures.count(max(known))} labelled samples would." if known else "More labelled samples would."
-    rare = [one.scored.samples_needed for one in candidates if one.accuracy == "open" and one.scored.samples_needed]
-    found = f" {needed_sentence(max(rare, key=lambda one: one.usually))}." if rare else ""
     yield OpenQuestion(
         question=f"Does int8 stay within {tolerance:g} pp of fp32 beyond these samples? "
-        f"They are too few to tell. {size}{found}"
+        f"They are too few to tell. {size}"
     )
 
 

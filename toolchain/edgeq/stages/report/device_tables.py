@@ -18,7 +18,7 @@ def of_device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: R
     if device is None:
         return (costs.memory(rows),)
     found = (
-        tables.accuracy(rows, tables.samples_sentence(build, rows)),
+        tables.accuracy(rows, _judged(build, rows)),
         classes.table(rows),
         tables.time(rows, build.target),
         tables.threads(rows),
@@ -26,3 +26,10 @@ def of_device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: R
         *costs.instructions(rows),
     )
     return tuple(table for table in found if table is not None and table.rows)
+
+
+def _judged(build: ReportedBuild, rows: Sequence[ReportRow]) -> str:
+    """How many samples stand behind the figures, and how many it takes to see a drop."""
+    needed = [row.samples_needed for row in rows if row.samples_needed is not None]
+    found = f" {classes.needed_sentence(max(needed, key=lambda one: one.usually))}." if needed else ""
+    return tables.samples_sentence(build, rows) + found

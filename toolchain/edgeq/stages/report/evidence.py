@@ -195,7 +195,9 @@ class Labels:
 class Drop:
     """The drop of an artifact against its twin, paired where possible; ``unpaired`` says why not.
 
-    ``differing`` is the share of samples that only one of the two got right.
+    ``differing`` is the share of samples that only one of the two got right,
+    with half a sample more in each of the four cases, as in the interval:
+    where few were judged, none that differ is no proof of none.
     """
 
     drop_pp: float | None = None
@@ -234,7 +236,7 @@ def paired_drop(reference: Judged, candidate: Judged) -> Drop:
         drop_pp=paired.drop_pp,
         interval_pp=(paired.low_pp, paired.high_pp),
         p_value=paired.p_value,
-        differing=(paired.lost + paired.gained) / reference.right.size,
+        differing=(paired.lost + paired.gained + 1) / (reference.right.size + 2),
         class_changes=ClassChanges(
             classes=len(np.unique(reference.labels)),
             worse=len(worse),

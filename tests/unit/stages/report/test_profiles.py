@@ -115,8 +115,8 @@ def test_the_chart_has_a_bar_for_each_module_and_a_piece_for_each_operator(profi
     assert [(bar.label, len(bar.pieces)) for bar in chart.bars] == [
         ("features.0.conv", 1),
         ("features.0.pool", 1),
-        ("(added by the runtime)", 1),
-        ("(the model itself)", 1),
+        ("(the runtime's own)", 1),
+        ("(the model)", 1),
         ("(in no operator)", 1),
     ]
     assert chart.bars[0].value.replace("\u00a0", " ") == "3.00 ms, 60.0 %"

@@ -86,6 +86,11 @@ def millions(value: int) -> str:
     return f"{value / 1e6:,.1f}{_NBSP}M" if value >= 10 * MILLION else f"{significant(value / 1e6)}{_NBSP}M"
 
 
+def thousands(value: int) -> str:
+    """154 k, three digits."""
+    return f"{significant(value / 1e3)}{_NBSP}k"
+
+
 def of_total(part: int, total: int) -> str:
     """9,031 of 10,000."""
     return f"{count(part)} of {count(total)}"

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _MOST_BARS = 24
 """Modules inside of others are drawn together until there are no more bars than this."""
 
-_ADDED = "(added by the runtime)"
-_WHOLE = "(the model itself)"
+_ADDED = "(the runtime's own)"
+_WHOLE = "(the model)"
 _NOWHERE = "(in no operator)"
 
 

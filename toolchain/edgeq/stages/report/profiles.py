@@ -44,7 +44,9 @@ def amount(op: OpTime, profile: ReportedProfile) -> int:
 
 def figure(value: int, profile: ReportedProfile) -> str:
     """So much of the profile's unit, as a person reads it."""
-    return figures.ms(value / 1e6) if profile.unit == "ns" else figures.millions(value)
+    if profile.unit == "ns":
+        return figures.ms(value / 1e6)
+    return figures.millions(value) if value >= figures.MILLION else figures.thousands(value)
 
 
 def table(row: ReportRow) -> Table | None:

@@ -1,12 +1,14 @@
 """Print how well counts of instructions repeat from boot to boot of an emulated board, and whether 1 % of work shows.
 
-    python benchmarks/run_instructions.py [--targets NAME ...] [--boots N] [--work FOLDER] [--out FOLDER]
+    python benchmarks/run_instructions.py [--targets NAME ...] [--files NAME ...] [--boots N]
+                                          [--work FOLDER] [--out FOLDER]
 
 Every board is booted anew for each count, without a snapshot, under a name
 of its own. Counted are the files of the two example projects, and two files
 of one network of which one has a layer that is a little wider. Files are kept
 in ``--work`` and made only if they are not there. Writes
-``instructions.json``, with every count, and ``instructions.md``.
+``instructions.json``, with every count, and ``instructions.md``; what they
+hold of other targets and files stays.
 """
 
 from __future__ import annotations
@@ -93,6 +95,7 @@ def main() -> None:
     """Make the files, boot, count, print the tables; exit 1 if a bar is missed."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--targets", nargs="+", default=TARGETS, metavar="NAME")
+    options.add_argument("--files", nargs="+", metavar="NAME", help="all of them unless given")
     options.add_argument("--boots", type=int, default=10, metavar="N")
     options.add_argument("--work", type=Path, help="where the files are made and kept; a temporary folder unless given")
     options.add_argument("--out", type=Path, default=HERE)
@@ -100,11 +103,10 @@ def main() -> None:
     torch.set_num_threads(1)
     with contextlib.ExitStack() as stack:
         work = chosen.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        counted = [*example_files(work), *pair(work)]
+        counted = [one for one in (*example_files(work), *pair(work)) if not chosen.files or one.name in chosen.files]
         rows = [row for name in chosen.targets for row in counts_of(load_target(name), counted, chosen.boots)]
-    write_text(chosen.out / "instructions.json", as_json(rows))
-    write_text(chosen.out / "instructions.md", table(rows))
-    print(table(rows))
+    write(chosen.out, rows)
+    print((chosen.out / "instructions.md").read_text())
     if missed := list(bars_missed(rows)):
         sys.exit("\n".join(missed))
 
@@ -240,8 +242,9 @@ def pairs_of(rows: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
     """The rows of each format and target that are held against each other: the original, and the wider one."""
     found: Mapping[tuple[str, str], Row] = {(row.target, row.name): row for row in rows}
     for row in rows:
-        if row.work == ORIGINAL:
-            yield row, found[row.target, row.name.replace(ORIGINAL, WIDENED)]
+        other = found.get((row.target, row.name.replace(ORIGINAL, WIDENED)))
+        if row.work == ORIGINAL and other is not None:
+            yield row, other
 
 
 def bars_missed(rows: Sequence[Row]) -> Iterator[str]:
@@ -256,20 +259,20 @@ def bars_missed(rows: Sequence[Row]) -> Iterator[str]:
 
 def table(rows: Sequence[Row]) -> str:
     """Both tables as Markdown."""
-    boots = len(rows[0].counts)
     lines = [
-        f"Millions of instructions of an inference, median of {boots} fresh boots; largest count over smallest.",
+        "Millions of instructions of an inference, median over fresh boots; spread: largest count over smallest.",
         "",
-        "| file | target | instructions | spread |",
-        "| --- | --- | --: | --: |",
+        "| file | target | boots | instructions | spread |",
+        "| --- | --- | --: | --: | --: |",
     ]
     lines += [
-        f"| {row.name} | {row.target} | {statistics.median(row.counts) / 1e6:,.3f} | {100 * row.spread:.4f} % |"
+        f"| {row.name} | {row.target} | {len(row.counts)} | {statistics.median(row.counts) / 1e6:,.3f} | "
+        f"{100 * row.spread:.4f} % |"
         for row in rows
     ]
     lines += [
         "",
-        f"One percent more work: what the wider network counts over the other, in all {boots**2} pairs of boots.",
+        "One percent more work: what the wider network counts over the other, in all pairs of boots.",
         "",
         "| files | target | more MACs | more instructions | found |",
         "| --- | --- | --: | --: | --: |",
@@ -285,6 +288,20 @@ def table(rows: Sequence[Row]) -> str:
     where = machine()
     lines += ["", f"{where['processor']}; edgeq {version('edgeq')}."]
     return "\n".join(lines) + "\n"
+
+
+def write(folder: Path, rows: Sequence[Row]) -> None:
+    """Put the rows into both files, in the place of older ones of the same file and target."""
+    path = folder / "instructions.json"
+    kept = json.loads(path.read_text())["rows"] if path.is_file() else []
+    old = [Row(**{**row, "counts": tuple(row["counts"])}) for row in kept]
+    new = {(row.target, row.name) for row in rows}
+    both = sorted(
+        [*(row for row in old if (row.target, row.name) not in new), *rows],
+        key=lambda row: (TARGETS.index(row.target) if row.target in TARGETS else len(TARGETS), row.target),
+    )
+    write_text(path, as_json(both))
+    write_text(folder / "instructions.md", table(both))
 
 
 def as_json(rows: Sequence[Row]) -> str:

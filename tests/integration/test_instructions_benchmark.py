@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +35,17 @@ def _rows(benchmark: Any, original: tuple[int, ...], wider: tuple[int, ...]) -> 
 def test_counts_that_repeat_and_show_the_wider_network_miss_no_bar(benchmark: ModuleType) -> None:
     rows = _rows(benchmark, (100_000, 100_050), (101_000, 101_020))
     assert list(benchmark.bars_missed(rows)) == []
-    assert "| 0.100 | 0.0500 % |" in benchmark.table(rows)
+    assert "| 2 | 0.100 | 0.0500 % |" in benchmark.table(rows)
     assert "| 1.00 % | 0.950 to 1.020 % | 4 of 4 |" in benchmark.table(rows)
+
+
+def test_a_file_that_is_counted_again_replaces_its_own_row_only(benchmark: ModuleType, tmp_path: Path) -> None:
+    first, second = _rows(benchmark, (100_000, 100_050), (101_000, 101_020))
+    benchmark.write(tmp_path, [first, second])
+    benchmark.write(tmp_path, [replace(first, counts=(100_007, 100_008, 100_009))])
+    kept = {row["name"]: row["counts"] for row in json.loads((tmp_path / "instructions.json").read_text())["rows"]}
+    assert kept == {first.name: [100_007, 100_008, 100_009], second.name: [101_000, 101_020]}
+    assert "| 6 of 6 |" in (tmp_path / "instructions.md").read_text()
 
 
 def test_a_spread_and_a_pair_of_boots_that_hides_the_work_are_bars_missed(benchmark: ModuleType) -> None:

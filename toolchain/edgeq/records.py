@@ -687,16 +687,29 @@ class ProfilingCost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportedOperator:
+    """One operator of :class:`OpTime` as a report shows it; ``amount`` of the profile's unit, None if not known."""
+
+    name: str
+    kernel: str
+    kind: Literal["operator", "delegate call", "unattributed"]
+    node: str
+    module: str
+    source: str
+    amount: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportedProfile:
     """What the operators of an artifact take, in order of execution.
 
     Decided by ``unit``: nanoseconds of a real clock, or instructions where
-    the clock is an emulator's. None where not even those are known;
-    ``missing`` then says why. ``inferences`` were profiled.
+    the clock is an emulator's, whose times are left out. None where not even
+    those are known; ``missing`` then says why. ``inferences`` were profiled.
     """
 
     unit: Literal["ns", "instructions"] | None
-    ops: tuple[OpTime, ...]
+    ops: tuple[ReportedOperator, ...]
     inferences: int
     cost: ProfilingCost | None
     missing: str = ""

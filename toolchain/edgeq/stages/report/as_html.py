@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from edgeq.records import CalibrationData, Report, ReportedBuild, ReportedDevice, ReportRow
-from edgeq.stages.report import charts, device_tables, figures, operator_chart, profiles, searches, tables
+from edgeq.stages.report import charts, device_tables, figures, file_tables, operator_chart, profiles, searches, tables
 from edgeq.stages.report.charts import Chart
 from edgeq.stages.report.evidence import FP32, tells_time
 from edgeq.stages.report.operator_chart import OperatorChart
@@ -83,11 +83,11 @@ def _section(report: Report, build: ReportedBuild) -> BuildSection:
     checks = [check for check in report.checks if check.build == build.build]
     more = [
         *searches.tables_of(build),
-        tables.coverage(rows),
-        tables.undelegated(rows),
-        tables.host_scores(rows),
+        file_tables.coverage(rows),
+        file_tables.undelegated(rows),
+        file_tables.host_scores(rows),
     ]
-    more.append(tables.cross_checks(build.cross_checks))
+    more.append(file_tables.cross_checks(build.cross_checks))
     return BuildSection(
         build=build,
         headline_tone=_tone(build.decision.headline),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.stages.report import figures
 from edgeq.stages.report.tables import (
+    NOTHING,
     Cell,
     Column,
     Table,
@@ -74,5 +75,5 @@ def instructions(rows: Sequence[ReportRow]) -> tuple[Table, ...]:
 
 def _limit(row: ReportRow) -> tuple[Cell, Cell]:
     if row.least_instructions is None or row.instruction_limit_share is None:
-        return Cell(text=figures.NOTHING, tone="dim"), Cell(text=figures.NOTHING, tone="dim")
+        return NOTHING, NOTHING
     return Cell(text=figures.millions(row.least_instructions)), Cell(text=figures.percent(row.instruction_limit_share))

@@ -11,7 +11,7 @@ from edgeq.stages.report.charts import Tick, axis_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.records import OpTime, ReportedProfile, ReportRow
+    from edgeq.records import ReportedOperator, ReportedProfile, ReportRow
 
 _MOST_BARS = 24
 """Modules inside of others are drawn together until there are no more bars than this."""
@@ -54,11 +54,11 @@ def draw(row: ReportRow) -> OperatorChart | None:
     profile = row.profile
     if profile is None or profile.unit is None:
         return None
-    groups: dict[str, list[OpTime]] = {}
+    groups: dict[str, list[ReportedOperator]] = {}
     depth = _depth(profile.ops)
     for op in profile.ops:
         groups.setdefault(_module(op, depth), []).append(op)
-    totals = {name: sum(_drawn(op, profile) for op in ops) for name, ops in groups.items()}
+    totals = {name: sum(_drawn(op) for op in ops) for name, ops in groups.items()}
     total = sum(totals.values()) or 1
     scale, unit = _scale(max(totals.values()), profile)
     axis = axis_of(max(totals.values()) / scale, unit)
@@ -81,15 +81,17 @@ def draw(row: ReportRow) -> OperatorChart | None:
     )
 
 
-def _drawn(op: OpTime, profile: ReportedProfile) -> int:
+def _drawn(op: ReportedOperator) -> int:
     """What of an operator can be drawn: the rest of an inference may come out below nothing by a few instructions."""
-    return max(0, profiles.amount(op, profile))
+    return max(0, op.amount or 0)
 
 
-def _pieces(ops: Sequence[OpTime], profile: ReportedProfile, *, scale: float, start: float) -> tuple[Piece, ...]:
+def _pieces(
+    ops: Sequence[ReportedOperator], profile: ReportedProfile, *, scale: float, start: float
+) -> tuple[Piece, ...]:
     pieces, at = [], start
     for op in ops:
-        taken = _drawn(op, profile)
+        taken = _drawn(op)
         if taken:
             where = op.source or op.module or op.node
             words = (profiles.label(op), op.kernel if op.kernel != op.name else "", where)
@@ -106,14 +108,14 @@ def _scale(most: int, profile: ReportedProfile) -> tuple[float, str]:
     return (1e6, "M") if most >= figures.MILLION else (1e3, "k")
 
 
-def _depth(ops: Sequence[OpTime]) -> int:
+def _depth(ops: Sequence[ReportedOperator]) -> int:
     """How many parts of a module's path are told apart: as many as leave no more than so many bars, at least one."""
     deepest = max((op.module.count(".") + 1 for op in ops if op.module), default=1)
     fitting = (depth for depth in range(deepest, 1, -1) if len({_module(op, depth) for op in ops}) <= _MOST_BARS)
     return next(fitting, 1)
 
 
-def _module(op: OpTime, depth: int) -> str:
+def _module(op: ReportedOperator, depth: int) -> str:
     """The module that an operator is drawn with."""
     if op.kind != "operator":
         return _NOWHERE

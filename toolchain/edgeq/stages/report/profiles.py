@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq import stats
-from edgeq.records import ProfilingCost, ReportedProfile
+from edgeq.records import ProfilingCost, ReportedOperator, ReportedProfile
 from edgeq.stages.report import figures
 from edgeq.stages.report.tables import Cell, Column, Table
 
@@ -30,16 +30,23 @@ def reported(measured: Measurement) -> ReportedProfile | None:
     emulated = measured.timing == "emulated"
     return ReportedProfile(
         unit=("instructions" if counted else None) if emulated else "ns",
-        ops=measured.ops,
+        ops=tuple(_reported(op, op.instructions if emulated else op.ns) for op in measured.ops),
         inferences=len(measured.profiled_ns),
         cost=_instructions_added(measured) if emulated else _time_added(measured),
         missing=_NOT_COUNTED if emulated and not counted else "",
     )
 
 
-def amount(op: OpTime, profile: ReportedProfile) -> int:
-    """What an operator takes, in the profile's unit; 0 where nobody can tell."""
-    return (op.instructions or 0) if profile.unit == "instructions" else op.ns if profile.unit == "ns" else 0
+def _reported(op: OpTime, amount: int | None) -> ReportedOperator:
+    return ReportedOperator(
+        name=op.name,
+        kernel=op.kernel,
+        kind=op.kind,
+        node=op.node,
+        module=op.module,
+        source=op.source,
+        amount=amount,
+    )
 
 
 def figure(value: int, profile: ReportedProfile) -> str:
@@ -68,15 +75,15 @@ def table(row: ReportRow) -> Table | None:
     )
 
 
-def label(op: OpTime) -> str:
+def label(op: ReportedOperator) -> str:
     """What a person calls an operator."""
     return op.name or dict(_KINDS).get(op.kind, "")
 
 
 def _rows(profile: ReportedProfile) -> Iterator[tuple[Cell, ...]]:
-    total = sum(amount(op, profile) for op in profile.ops) or 1
+    total = sum((op.amount or 0) for op in profile.ops) or 1
 
-    def row(name: str, taken: int, op: OpTime | None = None) -> tuple[Cell, ...]:
+    def row(name: str, taken: int, op: ReportedOperator | None = None) -> tuple[Cell, ...]:
         kernel = op.kernel if op and op.kernel and not name.startswith(op.kernel) else ""
         return (
             Cell(text=name, small=kernel),
@@ -85,13 +92,13 @@ def _rows(profile: ReportedProfile) -> Iterator[tuple[Cell, ...]]:
             Cell(text=figures.percent(taken / total)),
         )
 
-    operators = sorted((op for op in profile.ops if op.kind == "operator"), key=lambda op: -amount(op, profile))
+    operators = sorted((op for op in profile.ops if op.kind == "operator"), key=lambda op: -(op.amount or 0))
     rest = operators[_SHOWN:]
-    yield from (row(op.name, amount(op, profile), op) for op in operators[:_SHOWN])
+    yield from (row(op.name, (op.amount or 0), op) for op in operators[:_SHOWN])
     if rest:
-        yield row(figures.some(len(rest), "more operator"), sum(amount(op, profile) for op in rest))
+        yield row(figures.some(len(rest), "more operator"), sum((op.amount or 0) for op in rest))
     for kind, told in _KINDS:
-        taken = sum(amount(op, profile) for op in profile.ops if op.kind == kind)
+        taken = sum((op.amount or 0) for op in profile.ops if op.kind == kind)
         if taken:
             yield row(told, taken)
 

@@ -13,13 +13,11 @@ if TYPE_CHECKING:
 
     from edgeq.records import (
         Check,
-        CrossCheck,
         Recommendation,
         Report,
         ReportedBuild,
         ReportedDevice,
         ReportRow,
-        Undelegated,
     )
 
 Tone = Literal["", "good", "bad", "open", "dim"]
@@ -52,7 +50,7 @@ class Table:
     note: str = ""
 
 
-_NOTHING = Cell(text=figures.NOTHING, tone="dim")
+NOTHING = Cell(text=figures.NOTHING, tone="dim")
 _OUTCOMES: dict[str, Tone] = {"met": "good", "missed": "bad", "cannot tell": "open"}
 _VERDICTS: dict[str, Tone] = {"faster": "good", "slower": "bad", "same": "", "cannot tell": "open"}
 
@@ -150,98 +148,6 @@ def at_a_glance(rows: Sequence[ReportRow]) -> Table:
     )
 
 
-def coverage(rows: Sequence[ReportRow]) -> Table:
-    """What of the arithmetic is in int8 and what the accelerated kernels took."""
-    return Table(
-        title="What runs in int8",
-        columns=(
-            Column(name="Artifact", numeric=False),
-            Column(name="MACs"),
-            Column(name="In int8"),
-            Column(name="Delegated"),
-            Column(name="Partitions"),
-            Column(name="Nodes not delegated"),
-        ),
-        rows=tuple(
-            (
-                artifact(row),
-                Cell(text=figures.millions(row.macs)),
-                Cell(text=figures.percent(row.int8_mac_share)),
-                Cell(text=figures.percent(row.delegated_mac_share)),
-                Cell(text=figures.count(row.partitions)),
-                Cell(text=figures.count(len(row.undelegated))),
-            )
-            for row in _once(rows)
-        ),
-    )
-
-
-def undelegated(rows: Sequence[ReportRow]) -> Table:
-    """Nodes outside the accelerated kernels, those of one operator and reason together."""
-    found: list[tuple[Cell, ...]] = []
-    for row in _once(rows):
-        groups: dict[tuple[str, str], list[Undelegated]] = {}
-        for node in row.undelegated:
-            groups.setdefault((node.op, node.reason), []).append(node)
-        for (op, reason), nodes in sorted(groups.items(), key=lambda item: -sum(node.mac_share for node in item[1])):
-            found.append(
-                (
-                    artifact(row),
-                    Cell(text=op, small=nodes[0].source or nodes[0].node),
-                    Cell(text=figures.count(len(nodes))),
-                    Cell(text=figures.percent(sum(node.mac_share for node in nodes))),
-                    Cell(text=reason),
-                )
-            )
-    return Table(
-        title="Not delegated, and why",
-        columns=(
-            Column(name="Artifact", numeric=False),
-            Column(name="Operator", numeric=False),
-            Column(name="Nodes"),
-            Column(name="Share of MACs"),
-            Column(name="Reason", numeric=False),
-        ),
-        rows=tuple(found),
-    )
-
-
-def host_scores(rows: Sequence[ReportRow]) -> Table:
-    """What each artifact did in its own runtime on the build machine."""
-    return Table(
-        title="On the build machine",
-        columns=(
-            Column(name="Artifact", numeric=False),
-            Column(name="Accuracy"),
-            Column(name="Same answer as fp32"),
-            Column(name="SQNR against fp32"),
-        ),
-        rows=tuple((artifact(row), *_host(row)) for row in _once(rows)),
-        note="Each artifact in its own runtime on the machine that built it, over the whole evaluation set. "
-        "SQNR is the signal-to-noise ratio of its outputs against those of its fp32 twin.",
-    )
-
-
-def cross_checks(checks: Sequence[CrossCheck]) -> Table:
-    """The formats of one recipe against each other."""
-    return Table(
-        title="The two formats against each other",
-        columns=(Column(name="Recipe", numeric=False), Column(name="Same answer"), Column(name="SQNR")),
-        rows=tuple(
-            (
-                Cell(text=check.recipe),
-                Cell(
-                    text=figures.percent(check.agree / check.total, check.total) if check.total else figures.NOTHING,
-                    small=figures.of_total(check.agree, check.total),
-                ),
-                Cell(text=figures.decibels(check.sqnr_db, identical=check.identical)),
-            )
-            for check in checks
-        ),
-        note="Both come from one quantized graph; on the build machine.",
-    )
-
-
 def limits(checks: Sequence[Check]) -> Table:
     """Each limit of the project: met, missed, or cannot tell."""
     return Table(
@@ -288,14 +194,14 @@ def recommendations(found: Sequence[Recommendation]) -> Table:
     """The fastest artifact on each device, or why nobody can tell."""
     body = []
     for one in found:
-        named = _NOTHING
+        named = NOTHING
         if one.artifact is not None and one.runtime is not None:
             threads = figures.some(one.threads or 1, "thread")
             named = Cell(text=f"{one.recipe}, {figures.RUNTIMES[one.runtime]}, {threads}", small=one.artifact)
         clock = {"hardware": "", "host": "", "emulated": "emulated"}[one.timing]
         if one.timing != "emulated" and not one.of_target:
             clock = "not the target"
-        median = _NOTHING if one.p50_ms is None else Cell(text=figures.ms(one.p50_ms))
+        median = NOTHING if one.p50_ms is None else Cell(text=figures.ms(one.p50_ms))
         body.append((Cell(text=one.device, small=clock), named, median, Cell(text=one.reason)))
     return Table(
         title="Recommended",
@@ -309,15 +215,10 @@ def recommendations(found: Sequence[Recommendation]) -> Table:
     )
 
 
-def _once(rows: Sequence[ReportRow]) -> list[ReportRow]:
-    """One row for each artifact: what the file alone decides is the same on every device."""
-    return list({row.artifact: row for row in rows}.values())
-
-
 def accuracy_cell(row: ReportRow) -> Cell:
     """The share of right answers, its interval, the count."""
     if row.accuracy is None or row.accuracy_ci95 is None or row.correct is None:
-        return _NOTHING
+        return NOTHING
     return Cell(
         text=figures.percent(row.accuracy, row.labelled),
         small=f"{figures.percent_range(*row.accuracy_ci95, row.labelled)}; "
@@ -330,7 +231,7 @@ def change_cell(row: ReportRow) -> Cell:
     if row.recipe == FP32:
         return Cell(text="reference", tone="dim")
     if row.drop_pp is None:
-        return _NOTHING
+        return NOTHING
     small = ""
     if row.drop_ci95_pp is not None and row.drop_p_value is not None:
         low, high = row.drop_ci95_pp
@@ -344,7 +245,7 @@ def agreement_cell(row: ReportRow, *, twin: bool) -> Cell:
         return Cell(text="reference", tone="dim")
     share = row.fp32_agreement if twin else row.host_agreement
     if share is None:
-        return _NOTHING
+        return NOTHING
     return Cell(
         text=figures.percent(share, row.samples), small=figures.of_total(round(share * row.samples), row.samples)
     )
@@ -357,20 +258,20 @@ def size_cell(row: ReportRow) -> Cell:
 
 
 def _threads(row: ReportRow) -> Cell:
-    return _NOTHING if row.threads is None else Cell(text=figures.count(row.threads))
+    return NOTHING if row.threads is None else Cell(text=figures.count(row.threads))
 
 
 def _tried(p50_ms: float | None, *, chosen: bool) -> Cell:
-    return _NOTHING if p50_ms is None else Cell(text=figures.ms(p50_ms), tone="good" if chosen else "")
+    return NOTHING if p50_ms is None else Cell(text=figures.ms(p50_ms), tone="good" if chosen else "")
 
 
 def instructions_cell(row: ReportRow) -> Cell:
     """The instructions of one inference, or nothing."""
-    return _NOTHING if row.instructions is None else Cell(text=figures.millions(row.instructions))
+    return NOTHING if row.instructions is None else Cell(text=figures.millions(row.instructions))
 
 
 def _latencies(row: ReportRow) -> tuple[Cell, ...]:
-    median = _NOTHING
+    median = NOTHING
     if row.p50_ms is not None:
         low_high = row.ci95_ms
         reach = f"{figures.ms_range(*low_high)}; " if low_high else ""
@@ -393,29 +294,10 @@ def speed_cell(row: ReportRow) -> Cell:
     return Cell(text=figures.ratio(speed.ratio), small=small, tone=_VERDICTS[speed.verdict])
 
 
-def _host(row: ReportRow) -> tuple[Cell, Cell, Cell]:
-    host = row.host
-    right = _NOTHING
-    if host.correct is not None and host.labelled:
-        right = Cell(
-            text=figures.percent(host.correct / host.labelled, host.labelled),
-            small=figures.of_total(host.correct, host.labelled),
-        )
-    if row.recipe == FP32:
-        reference = Cell(text="reference", tone="dim")
-        return right, reference, reference
-    agree = _NOTHING
-    if host.agree is not None and host.total:
-        agree = Cell(
-            text=figures.percent(host.agree / host.total, host.total), small=figures.of_total(host.agree, host.total)
-        )
-    return right, agree, Cell(text=figures.decibels(host.sqnr_db, identical=host.identical))
-
-
 def _ms(value: float | None) -> Cell:
-    return _NOTHING if value is None else Cell(text=figures.ms(value))
+    return NOTHING if value is None else Cell(text=figures.ms(value))
 
 
 def memory_cell(value: int | None) -> Cell:
     """So many bytes of memory, or nothing."""
-    return _NOTHING if value is None else Cell(text=figures.megabytes(value))
+    return NOTHING if value is None else Cell(text=figures.megabytes(value))

@@ -336,7 +336,7 @@ def test_this_machine_is_a_device_too(build: pipeline.Build, tmp_path: Path, mon
     monkeypatch.setenv("HOME", str(tmp_path))
     with open_device("local", build.target, progress=Silent()) as local:
         pipeline.deploy(build, local, device="local", progress=Silent())
-        options = pipeline.BenchOptions(repeats=20, threads=(1,))
+        options = pipeline.BenchOptions(repeats=20, threads=(1,), force=True)
         rows = pipeline.bench(build, local, options, device="local", progress=Silent())
     assert {(row.timing, row.instructions, row.agreement_with_host) for row in rows} == {("host", None, SAMPLES)}
 

@@ -156,7 +156,7 @@ def test_bench_on_this_machine_gives_latencies_marked_as_the_hosts(home: Path, r
     del report
     done = _edgeq("deploy", BUILD, "--device", "local", cwd=home)
     assert done.returncode == 0, done.stderr
-    done = _edgeq("bench", BUILD, "--device", "local", "--samples", 500, "--repeats", 20, "--json", cwd=home)
+    done = _edgeq("bench", BUILD, "--device", "local", "--force", "--samples", 500, "--repeats", 20, "--json", cwd=home)
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout)["measurements"]
     assert {row["timing"] for row in measured} == {"host"}

@@ -4,77 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import random
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+from runner_device import SAMPLES, SHAPE, Deployed, with_models
 
 from edgeq.device.inventory import open_device
-from edgeq.device.local import LocalTransport
 from edgeq.errors import DeviceError, MissingToolError, RunnerCrashedError, RunnerFailedError
 from edgeq.progress import Silent
-from edgeq.runner import Engine, Execution, bundle, execute, hash_files
+from edgeq.runner import Engine, Pace, bundle, execute, hash_files
 from edgeq.target import load_target
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-TRIPLE = f"{platform.machine()}-linux-gnu"
-SHAPE = (1, 3, 16, 16)
-SAMPLES = np.random.default_rng(3).standard_normal((3, *SHAPE)).astype(np.float32)
 DAMAGED = 250
 
 
-class Deployed:
-    """A folder with both runners, their libraries and models, reached as a device is."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.transport = LocalTransport(root)
-        for engine in ("executorch", "onnxruntime"):
-            for name, path in bundle(engine, TRIPLE, progress=Silent()).files.items():
-                target = root / "d" / name
-                target.parent.mkdir(exist_ok=True)
-                if not target.exists():
-                    target.symlink_to(path) if name.startswith("lib") else shutil.copy2(path, target)
-
-    def path(self, name: str) -> Path:
-        return self.root / "d" / name
-
-    def execute(
-        self, model: str, inputs: Iterable[np.ndarray | bytes], **changes: Any
-    ) -> tuple[Execution, list[bytes]]:
-        outputs: list[bytes] = []
-        settings: dict[str, Any] = {
-            "folder": "d",
-            "executable": f"edgeq-runner-{'onnxruntime' if model.endswith('onnx') else 'executorch'}",
-            "model": model,
-            "threads": 1,
-            "warmup": 0,
-            "repeats": 0,
-            "count_instructions": False,
-            "samples": (x if isinstance(x, bytes) else x.tobytes() for x in inputs),
-            "on_outputs": lambda _index, data: outputs.append(data),
-            "timeout_s": 30,
-        }
-        return execute(self.transport, **(settings | changes)), outputs
-
-
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
-    if shutil.which("cmake") is None and "CI" not in os.environ:
-        pytest.skip("cmake is not installed")
-    deployed = Deployed(tmp_path_factory.mktemp("device"))
-    np.save(deployed.path("samples.npy"), SAMPLES)
-    make_models = Path(__file__).with_name("runner_models.py")
-    subprocess.run([sys.executable, make_models, deployed.path("")], check=True, capture_output=True)
-    return deployed
+def deployed(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Deployed:
+    return with_models(tmp_path_factory.mktemp("device"), models)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +61,44 @@ def test_repeating_the_first_sample_does_not_change_its_output(deployed: Deploye
         once = deployed.execute(model, inputs)[1]
         often = deployed.execute(model, inputs, warmup=3, repeats=20)[1]
         assert once == often
+
+
+@pytest.mark.parametrize("model", ["xnnpack.pte", "fp32.onnx"])
+def test_samples_that_arrive_faster_than_they_are_done_wait_and_the_wait_is_in_the_latency(
+    deployed: Deployed, model: str
+) -> None:
+    often, output = deployed.execute(model, SAMPLES[:1], repeats=100, pace=Pace(rate_hz=1e6, arrivals="even"))
+    seldom, same_output = deployed.execute(model, SAMPLES[:1], repeats=20, pace=Pace(rate_hz=100.0, arrivals="even"))
+
+    assert output == same_output
+    latencies = [run.latency_ns or 0 for run in often.runs]
+    assert latencies[-1] - latencies[0] > 0.5 * sum(run.ns for run in often.runs[1:])
+    assert all((run.latency_ns or 0) >= run.ns for run in (*often.runs, *seldom.runs))
+    spans = [(done.runs[-1].at_ns or 0) - (done.runs[0].at_ns or 0) for done in (often, seldom)]
+    assert spans[1] > 19 * 9_000_000
+
+
+@pytest.mark.parametrize("model", ["xnnpack.pte", "fp32.onnx"])
+def test_a_start_and_the_memory_of_loading_are_told(deployed: Deployed, model: str) -> None:
+    done, _ = deployed.execute(model, SAMPLES[:1], repeats=3, memory_every=2)
+
+    assert (done.ready_ns or 0) > done.load_ns
+    assert (done.load_rss_bytes or 0) >= (done.load_anonymous_bytes or 0) > 0
+    assert [one.runs for one in done.resources] == [2, 4]
+    assert all((one.rss_bytes or 0) > (one.anonymous_bytes or 0) > 0 for one in done.resources)
+    assert not done.test_faults
+
+
+@pytest.mark.parametrize("model", ["xnnpack.pte", "fp32.onnx"])
+def test_a_runner_stays_on_the_cores_it_was_given_and_says_so_if_it_cannot(deployed: Deployed, model: str) -> None:
+    last = max(os.sched_getaffinity(0))
+    pinned, _ = deployed.execute(model, SAMPLES[:1], threads=2, cpus=(last,))
+    elsewhere, output = deployed.execute(model, SAMPLES[:1], cpus=(1023,))
+
+    assert (pinned.cpus, pinned.not_pinned) == ((last,), "")
+    assert set(elsewhere.cpus) == os.sched_getaffinity(0)
+    assert elsewhere.not_pinned
+    assert output
 
 
 def test_planned_memory_is_told_by_the_runtime_that_plans(deployed: Deployed) -> None:
@@ -414,12 +403,27 @@ def test_no_command_line_and_no_input_makes_a_runner_crash(deployed: Deployed, e
         ",",
         "1x-3x16x16",
     ]
+    paces = [
+        ("--rate", ["1000000", "0", "-1", "1e9", "nan", ""]),
+        ("--pause-ms", ["0", "1", "-1", "99999999999"]),
+        ("--arrivals", ["even", "poisson", "odd"]),
+        ("--seed", numbers),
+        ("--most-ms", ["0", "5", "-1", "86400001"]),
+        ("--cpus", ["0", "0-1", "1023", "1-0", "0,,1", "999999999999"]),
+        ("--memory-every", ["1", "0", "3", "-1"]),
+    ]
     strange = ["--", "-", "--model", "--threads=2", "hash", "ü", "%n%s", "a" * 5000, "--profile", "--instructions"]
     for _ in range(150):
         words = ["run", "--model", f"d/{model}"]
         for _ in range(rng.randrange(4)):
             option, values = rng.choice(
-                [("--threads", numbers), ("--repeats", numbers), ("--sample-bytes", numbers), ("--shapes", shapes)]
+                [
+                    ("--threads", numbers),
+                    ("--repeats", numbers),
+                    ("--sample-bytes", numbers),
+                    ("--shapes", shapes),
+                    *paces,
+                ]
             )
             words += [option, rng.choice(values)]
         if rng.random() < 0.3:

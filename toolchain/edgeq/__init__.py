@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeq.pipeline import BenchOptions, bench, build, connected, deploy, read_build, report, run
     from edgeq.progress import Silent
+    from edgeq.runner import Pace
 
-__all__ = ["BenchOptions", "Silent", "bench", "build", "connected", "deploy", "read_build", "report", "run"]
+__all__ = ["BenchOptions", "Pace", "Silent", "bench", "build", "connected", "deploy", "read_build", "report", "run"]
 
-_HOMES = {"Silent": "edgeq.progress"}
+_HOMES = {"Silent": "edgeq.progress", "Pace": "edgeq.runner"}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  # the public names, imported when first used

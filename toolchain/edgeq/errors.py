@@ -1075,6 +1075,30 @@ class WrongOutputError(DeviceError):
         )
 
 
+class UnfitDeviceError(DeviceError):
+    """A device that is too busy, hot, slowed down or short of memory for its times to mean anything."""
+
+    def __init__(self, device: str, reasons: Sequence[str], remedies: Sequence[str]) -> None:
+        super().__init__(
+            f"{device!r} is not fit to be measured: {'; '.join(reasons)}",
+            hint=f"{'; '.join(dict.fromkeys(remedies))}; or say --force: the rows and the report then tell of it",
+        )
+
+
+class NotPinnedError(DeviceError):
+    """A device that does not let the runner run on the CPUs that were asked for."""
+
+    def __init__(self, device: str, cpus: Sequence[int], why: str) -> None:
+        super().__init__(
+            f"{device!r} does not run on the CPUs {','.join(map(str, cpus))}: {why}",
+            hint="see which there are: cat /sys/devices/system/cpu/online; grep Cpus_allowed_list /proc/self/status",
+        )
+
+
+class PaceError(ConfigError):
+    """A pace of inferences that cannot be kept, or says nothing."""
+
+
 class LimitsMissedError(LimitError):
     """What was built or measured misses limits of edgeq.toml; ``missed`` gives the evidence of each."""
 

@@ -29,6 +29,7 @@ from edgeq.errors import LimitsMissedError, NotABuildError, WhichBoardError
 from edgeq.progress import SILENT, Progress
 from edgeq.project import check_limits, load_project
 from edgeq.records import Manifest, Report
+from edgeq.runner import BACK_TO_BACK, Pace
 from edgeq.schema import from_json
 from edgeq.stages import advice as advice_stage
 from edgeq.stages import bench as bench_stage
@@ -74,6 +75,7 @@ class BenchOptions:
     """What a person may set of a measurement; None and () leave it to the target and the kind of device.
 
     Of several ``threads`` each artifact gets what is fastest; of all that the device has, if none are given.
+    With ``force`` a device that is not fit is measured too, and the rows say so.
     """
 
     artifacts: tuple[str, ...] = ()
@@ -81,6 +83,10 @@ class BenchOptions:
     repeats: int | None = None
     threads: tuple[int, ...] = ()
     profile: bool = False
+    leak_check: bool = False
+    pace: Pace = BACK_TO_BACK
+    cpus: tuple[int, ...] = ()
+    force: bool = False
 
 
 EVERYTHING = BenchOptions()
@@ -176,9 +182,10 @@ def deploy(  # noqa: PLR0913  # the options of a command
     sign: SigningKey | None = None,
     allow_older: bool = False,
     verify: bool = False,
+    activate: bool = True,
     progress: Progress = SILENT,
 ) -> deploy_stage.DeployResult:
-    """Push what is missing on the device, verify and try it there, activate it.
+    """Push what is missing on the device, verify and try it there, activate it unless it is only to be measured.
 
     What is active already is not hashed again unless it was touched since, or it is to be ``verify``-ed.
     """
@@ -195,6 +202,7 @@ def deploy(  # noqa: PLR0913  # the options of a command
         sign=sign,
         allow_older=allow_older,
         verify=verify,
+        activate=activate,
         progress=progress,
     )
 
@@ -238,6 +246,10 @@ def bench(
         repeats=options.repeats,
         threads=options.threads,
         profile=options.profile,
+        leak_check=options.leak_check,
+        pace=options.pace,
+        cpus=options.cpus,
+        force=options.force,
     )
     return bench_stage.bench(what.path, what.manifest, deployment, transport, settings, progress=progress)
 

@@ -32,6 +32,12 @@ Outcome = Literal["met", "missed", "cannot tell"]
 
 FORMATS: tuple[Format, ...] = ("pte", "onnx")
 
+Mode = Literal["back-to-back", "single-shot", "at-rate"]
+"""When inferences begin: one after the other, each after a pause, or when samples arrive, done with or not."""
+
+Arrivals = Literal["poisson", "even"]
+"""Whether the times between samples are exponential, or all alike."""
+
 SCHEMA = 1
 
 
@@ -544,6 +550,19 @@ class ThreadsTried:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeakCheck:
+    """What a process held in memory that no file stands behind, after so many ``runs`` of one model: raw.
+
+    ``grew_bytes`` is from the first look to the last.
+    """
+
+    runs: tuple[int, ...]
+    anonymous_bytes: tuple[int, ...]
+    grew_bytes: int
+    verdict: Literal["grows", "does not grow", "cannot tell"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One artifact, measured once on one device: raw.
 
@@ -560,8 +579,14 @@ class Measurement:
     from runs apart from those of ``latencies_ns``: to be profiled takes time
     itself. How much tell the ``unprofiled_ns``, which were timed in turn
     with them, in as many ``profiled_rounds``, and ``profiled_instructions``
-    of one. ``pushed_bytes`` is all that a device needs to run this artifact: its file, the
-    runner and the runtime.
+    of one. ``pushed_bytes`` is all that a device needs to run this artifact:
+    its file, the runner and the runtime.
+
+    In ``mode`` "at-rate" a latency counts from when its sample arrived, and
+    ``executions_ns`` holds the execution alone; else the two are one and it
+    is (). ``spans_ns`` is how long each round took, from its first timed
+    run's start to its last one's end. ``before_ns`` holds every run before
+    the timed ones: the first and the ``warmup`` ones of each round, in order.
     """
 
     schema: int = SCHEMA
@@ -596,11 +621,41 @@ class Measurement:
     celsius: tuple[float | None, float | None] = (None, None)
     throttled: bool | None = None
     states: tuple[DeviceState, ...] = ()
-    """Before the first and after the last timed run of the session; () in rows of an edgeq that did not ask."""
+    """Before the first timed run of the session, at the start of each round, and after the last; () in rows of an
+    edgeq that did not ask, two in those of one that did so only before and after."""
     started_at: str
     runner_sha256: str
     session: str
     """Rows of one session were measured interleaved and may be compared."""
+    mode: Mode = "back-to-back"
+    pause_ms: int | None = None
+    rate_hz: float | None = None
+    arrivals: Arrivals | None = None
+    executions_ns: tuple[int, ...] = ()
+    spans_ns: tuple[int, ...] = ()
+    before_ns: tuple[int, ...] = ()
+    steady_after: int | None = None
+    """After how many runs, the first not counted, a fresh process did not change its level any more; None if it was not
+    found, or not looked for."""
+    steady_search_ns: tuple[int, ...] = ()
+    """The runs it was looked for in; () where it was not."""
+    cold_start_ns: int | None = None
+    """From the start of the program to the end of the first inference, without the wait for its sample."""
+    cpus: tuple[int, ...] = ()
+    """Where the runner was allowed to run."""
+    pinning: str = ""
+    """Why there: what was chosen, or why nothing was."""
+    mhz: tuple[int | None, ...] = ()
+    """What the core of the last run of each round ran at, right after it."""
+    unfit: tuple[str, ...] = ()
+    """Why the device was not fit for a measurement, which was made all the same."""
+    load_rss_bytes: int | None = None
+    """What loading the model added to the resident set, pages of its file and of libraries included."""
+    load_anonymous_bytes: int | None = None
+    """The part of it that no file stands behind: packed weights, arenas as far as touched, the runtime's own."""
+    leak: LeakCheck | None = None
+    test_faults: bool = False
+    """Whether a build of the runner measured that tests can make slow: nothing may be decided by it then."""
 
 
 Verdict = Literal["faster", "slower", "same", "cannot tell"]
@@ -770,6 +825,12 @@ class ReportRow:
     undelegated: tuple[Undelegated, ...]
     host: HostScore
     threads_tried: tuple[ThreadsRow, ...] = ()
+    cold_start_ms: float | None = None
+    per_second: float | None = None
+    """Inferences a second, one right after the other."""
+    steady_after: int | None = None
+    load_anonymous_bytes: int | None = None
+    leak: LeakCheck | None = None
     recommended: bool = False
     least_instructions: int | None = None
     instruction_limit_share: float | None = None
@@ -842,6 +903,34 @@ class ReportedDevice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PacedRow:
+    """Latencies of one artifact at another pace than one inference right after the other.
+
+    At a rate they count from when a sample arrived, so the wait for those
+    before it is in them. ``busy_share`` is the part of the time that an
+    inference ran; from about 1 on the device cannot keep up, and the
+    latencies are those of a queue that grows as long as one looks.
+    """
+
+    artifact: str
+    device: str
+    timing: Timing
+    mode: Mode
+    pause_ms: int | None
+    rate_hz: float | None
+    arrivals: Arrivals | None
+    threads: int
+    runs: int
+    p50_ms: float | None
+    p90_ms: float | None
+    p99_ms: float | None
+    ci95_ms: tuple[float, float] | None
+    busy_share: float | None
+    measured_at: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportedBuild:
     """Where the rows of one build come from; ``build`` is its folder as the user named it."""
 
@@ -857,6 +946,7 @@ class ReportedBuild:
     decision: Decision
     searches: tuple[Search, ...] = ()
     speed_searches: tuple[SpeedSearch, ...] = ()
+    paces: tuple[PacedRow, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,8 @@
 #include "arguments.h"
 
 #include <charconv>
+#include <cstdlib>
+#include <map>
 #include <string_view>
 
 #include "failure.h"
@@ -12,6 +14,11 @@ namespace {
 constexpr std::size_t kMostRuns = 1'000'000;
 constexpr std::size_t kMostThreads = 256;
 constexpr std::size_t kMostDimensions = 16;
+constexpr std::size_t kMostMilliseconds = 86'400'000;
+constexpr std::size_t kLargestSeed = 0xffffffff;
+constexpr std::size_t kHighestCpu = 1023;
+constexpr double kLowestRate = 0.001;
+constexpr double kHighestRate = 1'000'000;
 constexpr std::size_t kLargestSerial = 999'999'999'999'999'999;
 
 std::size_t Number(std::string_view option, std::string_view text, std::size_t least, std::size_t most) {
@@ -70,6 +77,83 @@ const std::string& NotEmpty(const std::string& option, const std::string& value)
   return value;
 }
 
+// A decimal number above 0; std::from_chars has none of these in the C++ library of old boards.
+double Rate(const std::string& option, const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  const bool plain = text.find_first_not_of("0123456789.") == std::string::npos;
+  if (text.empty() || !plain || *end != '\0' || !(value >= kLowestRate && value <= kHighestRate)) {
+    throw Failure(Code::kBadArguments, option + " takes a number from 0.001 to 1000000, not '" + text + "'");
+  }
+  return value;
+}
+
+Arrivals ArrivalsNamed(const std::string& option, const std::string& text) {
+  if (text == "poisson") {
+    return Arrivals::kPoisson;
+  }
+  if (text == "even") {
+    return Arrivals::kEven;
+  }
+  throw Failure(Code::kBadArguments, option + " takes poisson or even, not '" + text + "'");
+}
+
+// 0,4-7 as the kernel writes lists of CPUs.
+std::vector<int> Cpus(const std::string& option, std::string_view text) {
+  std::vector<int> cpus;
+  for (const std::string_view one : Split(text, ',')) {
+    const std::vector<std::string_view> ends = Split(one, '-');
+    const std::size_t first = Number(option, ends.front(), 0, kHighestCpu);
+    const std::size_t last = ends.size() == 1 ? first : Number(option, ends[1], first, kHighestCpu);
+    if (ends.size() > 2) {
+      throw Failure(Code::kBadArguments, option + " takes a list such as 0,4-7, not '" + std::string(text) + "'");
+    }
+    for (std::size_t cpu = first; cpu <= last; ++cpu) {
+      cpus.push_back(static_cast<int>(cpu));
+    }
+  }
+  return cpus;
+}
+
+using Take = void (*)(RunArguments& run, const std::string& option, const std::string& value);
+
+std::chrono::milliseconds Milliseconds(const std::string& option, const std::string& value) {
+  return std::chrono::milliseconds(Number(option, value, 0, kMostMilliseconds));
+}
+
+const std::map<std::string_view, Take>& RunOptions() {
+  using Text = const std::string&;
+  static const std::map<std::string_view, Take> options = {
+      {"--model", [](RunArguments& run, Text, Text value) { run.load.path = value; }},
+      {"--threads",
+       [](RunArguments& run, Text option, Text value) {
+         run.load.threads = static_cast<int>(Number(option, value, 1, kMostThreads));
+       }},
+      {"--warmup",
+       [](RunArguments& run, Text option, Text value) { run.warmup = Number(option, value, 0, kMostRuns); }},
+      {"--repeats",
+       [](RunArguments& run, Text option, Text value) { run.repeats = Number(option, value, 0, kMostRuns); }},
+      {"--most-ms", [](RunArguments& run, Text option, Text value) { run.most = Milliseconds(option, value); }},
+      {"--pause-ms", [](RunArguments& run, Text option, Text value) { run.pace.pause = Milliseconds(option, value); }},
+      {"--rate", [](RunArguments& run, Text option, Text value) { run.pace.rate = Rate(option, value); }},
+      {"--arrivals",
+       [](RunArguments& run, Text option, Text value) { run.pace.arrivals = ArrivalsNamed(option, value); }},
+      {"--seed",
+       [](RunArguments& run, Text option, Text value) { run.pace.seed = Number(option, value, 0, kLargestSeed); }},
+      {"--cpus", [](RunArguments& run, Text option, Text value) { run.cpus = Cpus(option, value); }},
+      {"--memory-every",
+       [](RunArguments& run, Text option, Text value) { run.memory_every = Number(option, value, 1, kMostRuns); }},
+      {"--sample-bytes",
+       [](RunArguments& run, Text option, Text value) {
+         run.sample_bytes = Number(option, value, 0, static_cast<std::size_t>(-1));
+       }},
+      {"--require-signed",
+       [](RunArguments& run, Text option, Text value) { run.trusted = NotEmpty(option, value); }},
+      {"--shapes", [](RunArguments& run, Text, Text value) { run.load.shapes = Shapes(value); }},
+  };
+  return options;
+}
+
 RunArguments ParseRun(const std::vector<std::string>& words) {
   RunArguments run;
   for (std::size_t i = 1; i < words.size(); ++i) {
@@ -82,29 +166,17 @@ RunArguments ParseRun(const std::vector<std::string>& words) {
       run.load.profile = true;
       continue;
     }
-    if (option != "--model" && option != "--threads" && option != "--warmup" && option != "--repeats" &&
-        option != "--sample-bytes" && option != "--shapes" && option != "--require-signed") {
+    const auto known = RunOptions().find(option);
+    if (known == RunOptions().end()) {
       throw Failure(Code::kBadArguments, "run does not know '" + option + "'");
     }
-    const std::string& value = Value(words, ++i);
-    if (option == "--model") {
-      run.load.path = value;
-    } else if (option == "--threads") {
-      run.load.threads = static_cast<int>(Number(option, value, 1, kMostThreads));
-    } else if (option == "--warmup") {
-      run.warmup = Number(option, value, 0, kMostRuns);
-    } else if (option == "--repeats") {
-      run.repeats = Number(option, value, 0, kMostRuns);
-    } else if (option == "--sample-bytes") {
-      run.sample_bytes = Number(option, value, 0, static_cast<std::size_t>(-1));
-    } else if (option == "--require-signed") {
-      run.trusted = NotEmpty(option, value);
-    } else {
-      run.load.shapes = Shapes(value);
-    }
+    known->second(run, option, Value(words, ++i));
   }
   if (run.load.path.empty()) {
     throw Failure(Code::kBadArguments, "run needs --model FILE");
+  }
+  if (run.pace.rate > 0 && run.pace.pause.count() > 0) {
+    throw Failure(Code::kBadArguments, "--rate and --pause-ms are two paces; one of them is possible");
   }
   return run;
 }

@@ -1,6 +1,7 @@
 // The command line.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "engine.h"
+#include "pace.h"
 
 namespace edgeq {
 
@@ -15,6 +17,10 @@ struct RunArguments {
   LoadOptions load;
   std::size_t warmup = 0;
   std::size_t repeats = 0;
+  std::optional<std::chrono::milliseconds> most;  // no timed execution begins later than so long after the first one
+  Pace pace;
+  std::vector<int> cpus;         // where to run; empty for wherever the kernel likes
+  std::size_t memory_every = 0;  // executions; 0 for once, at their end
   std::optional<std::size_t> sample_bytes;
   std::string trusted;  // a folder of keys, one of which must have signed what is loaded; empty if anything may be
 };

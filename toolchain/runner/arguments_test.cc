@@ -29,6 +29,22 @@ int main() {
   CHECK_FAILS(ParseArguments({"run", "--model", "m", "--require-signed", ""}), Code::kBadArguments);
   CHECK_FAILS(ParseArguments({"run", "--model", "m", "--require-signed"}), Code::kBadArguments);
 
+  const auto paced = ParseArguments({"run", "--model", "m", "--rate", "29.97", "--arrivals", "even", "--seed", "7",
+                                     "--most-ms", "1500", "--memory-every", "100", "--cpus", "0,4-6"}).run;
+  CHECK(paced.pace.rate == 29.97 && paced.pace.arrivals == edgeq::Arrivals::kEven && paced.pace.seed == 7);
+  CHECK(paced.most == std::chrono::milliseconds(1500) && paced.memory_every == 100);
+  CHECK((paced.cpus == std::vector<int>{0, 4, 5, 6}));
+  CHECK(ParseArguments({"run", "--model", "m", "--pause-ms", "250"}).run.pace.pause == std::chrono::milliseconds(250));
+  CHECK_FAILS(ParseArguments({"run", "--model", "m", "--pause-ms", "1", "--rate", "1"}), Code::kBadArguments);
+  CHECK_FAILS(ParseArguments({"run", "--model", "m", "--arrivals", "odd"}), Code::kBadArguments);
+  CHECK_FAILS(ParseArguments({"run", "--model", "m", "--memory-every", "0"}), Code::kBadArguments);
+  for (const char* rate : {"", "0", "-1", "0.0001", "1e3", "nan", "inf", "1.2.3", "2000000", " 1"}) {
+    CHECK_FAILS(ParseArguments({"run", "--model", "m", "--rate", rate}), Code::kBadArguments);
+  }
+  for (const char* cpus : {"", "a", "1,", "3-1", "0-", "-1", "1-2-3", "1024", "0-99999999999"}) {
+    CHECK_FAILS(ParseArguments({"run", "--model", "m", "--cpus", cpus}), Code::kBadArguments);
+  }
+
   const std::vector<std::string> verify = {"verify", "--manifest", "m", "--signature", "s", "--trusted", "t"};
   CHECK(ParseArguments(verify).command == Arguments::Command::kVerify);
   CHECK(ParseArguments(verify).verify.signature == "s" && ParseArguments(verify).verify.not_before == 0);

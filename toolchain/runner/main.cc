@@ -4,36 +4,45 @@
 #include <csignal>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
+
 #include <exception>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <unistd.h>
 #include <vector>
 
 #include "arguments.h"
 #include "counter.h"
+#include "cpus.h"
 #include "engine.h"
 #include "event.h"
 #include "failure.h"
 #include "measure.h"
 #include "memory.h"
 #include "sha256.h"
+#include "start.h"
+#include "test_faults.h"
 #include "verify.h"
 
 namespace edgeq {
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 constexpr int kProtocol = 1;
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors on the wire are little-endian");
 
 Event Hello() {
-  return Event("hello")
-      .Number("protocol", kProtocol)
+  Event hello("hello");
+  hello.Number("protocol", kProtocol)
       .Text("engine", EngineName())
       .Text("triple", EDGEQ_TRIPLE)
       .Text("build", EDGEQ_BUILD);
+  return kHasTestFaults ? hello.Json("test_faults", "true") : hello;
 }
 
 std::string InfosJson(const std::vector<TensorInfo>& infos) {
@@ -53,7 +62,52 @@ std::string NamesJson(const std::vector<std::string>& names) {
   return json + "]";
 }
 
-void Run(const RunArguments& arguments, EventWriter& events) {
+std::int64_t Nanoseconds(Clock::duration duration) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
+}
+
+std::string CpusJson(const std::vector<int>& cpus) {
+  return ShapeJson({cpus.begin(), cpus.end()});
+}
+
+// What loading took and added, and where the process may run.
+struct LoadedHow {
+  std::optional<Clock::time_point> started;
+  Clock::time_point opened;  // the runtime was there
+  Clock::time_point began;   // the model's turn
+  Clock::time_point ready;
+  Resident before;
+  Resident after;
+  std::string not_pinned;
+};
+
+Event Loaded(const Engine& engine, const RunArguments& arguments, const LoadedHow& how) {
+  std::optional<std::int64_t> ready;
+  if (how.started) {
+    // Without what looking at the memory took in between.
+    ready = Nanoseconds((how.opened - *how.started) + (how.ready - how.began));
+  }
+  Event event("loaded");
+  event.Number("ns", Nanoseconds(how.ready - how.began))
+      .Number("ready_ns", ready)
+      .Text("runtime_version", engine.runtime_version())
+      .Number("threads", arguments.load.threads)
+      .Json("cpus", CpusJson(AllowedCpus()))
+      .Number("planned_bytes", engine.planned_bytes())
+      .Number("rss_bytes_before", how.before.bytes)
+      .Number("rss_bytes", how.after.bytes)
+      .Number("anonymous_bytes_before", how.before.anonymous_bytes)
+      .Number("anonymous_bytes", how.after.anonymous_bytes)
+      .Json("backends", NamesJson(engine.backends()))
+      .Json("inputs", InfosJson(engine.inputs()))
+      .Json("outputs", InfosJson(engine.outputs()));
+  return how.not_pinned.empty() ? event : event.Text("not_pinned", how.not_pinned);
+}
+
+void Run(const RunArguments& arguments, std::optional<Clock::time_point> started, EventWriter& events) {
+  LoadedHow how;
+  how.started = started;
+  how.not_pinned = arguments.cpus.empty() ? "" : Pin(arguments.cpus);
   LimitMemoryToWhatIsFree();
   LoadOptions load = arguments.load;
   if (!arguments.trusted.empty()) {
@@ -64,20 +118,17 @@ void Run(const RunArguments& arguments, EventWriter& events) {
   if (arguments.load.count_instructions) {
     counter = std::make_unique<InstructionCounter>();
   }
+  PrepareFaults(arguments.load.path);
   SetPhase("opening the runtime");
   OpenRuntime();
   SetPhase("loading the model");
-  const auto start = std::chrono::steady_clock::now();
+  how.opened = Clock::now();
+  how.before = ResidentNow();
+  how.began = Clock::now();
   const std::unique_ptr<Engine> engine = LoadEngine(load);
-  const auto loaded = std::chrono::steady_clock::now() - start;
-  events.Write(Event("loaded")
-                   .Number("ns", std::chrono::duration_cast<std::chrono::nanoseconds>(loaded).count())
-                   .Text("runtime_version", engine->runtime_version())
-                   .Number("threads", arguments.load.threads)
-                   .Number("planned_bytes", engine->planned_bytes())
-                   .Json("backends", NamesJson(engine->backends()))
-                   .Json("inputs", InfosJson(engine->inputs()))
-                   .Json("outputs", InfosJson(engine->outputs())));
+  how.ready = Clock::now();
+  how.after = ResidentNow();
+  events.Write(Loaded(*engine, arguments, how));
   const std::size_t samples = Measure(*engine, arguments, STDIN_FILENO, counter.get(), events);
   SetPhase("ending");
   events.Write(Event("done")
@@ -120,7 +171,7 @@ int Fail(Code code, const std::string& sentence, EventWriter& events) {
   return static_cast<int>(code);
 }
 
-int Main(const std::vector<std::string>& words, int descriptor) {
+int Main(const std::vector<std::string>& words, std::optional<Clock::time_point> started, int descriptor) {
   EventWriter events(descriptor);
   try {
     events.Write(Hello());
@@ -130,7 +181,7 @@ int Main(const std::vector<std::string>& words, int descriptor) {
         events.Write(Event("done"));
         break;
       case Arguments::Command::kRun:
-        Run(arguments.run, events);
+        Run(arguments.run, started, events);
         break;
       case Arguments::Command::kHash:
         Hash(arguments.files, events);
@@ -153,6 +204,9 @@ int Main(const std::vector<std::string>& words, int descriptor) {
 }  // namespace edgeq
 
 int main(int argc, char** argv) {
+  // Only of a run is it told how long it took to start.
+  const bool runs = argc > 1 && std::strcmp(argv[1], "run") == 0;
+  const auto started = runs ? edgeq::Started(argv) : std::nullopt;
   // stdout carries events and nothing else: what a library prints goes to stderr.
   const int events = dup(STDOUT_FILENO);
   if (events < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
@@ -161,7 +215,7 @@ int main(int argc, char** argv) {
   }
   std::signal(SIGPIPE, SIG_IGN);
   edgeq::CatchCrashes(events);
-  const int status = edgeq::Main({argv + 1, argv + argc}, events);
+  const int status = edgeq::Main({argv + 1, argv + argc}, started, events);
   // Not exit(): a damaged model must not crash a runtime's destructors after the last word was said.
   std::fflush(nullptr);
   _exit(status);

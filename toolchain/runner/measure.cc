@@ -6,11 +6,16 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "cpus.h"
 #include "failure.h"
+#include "memory.h"
+#include "pace.h"
+#include "test_faults.h"
 
 namespace edgeq {
 namespace {
@@ -26,9 +31,22 @@ constexpr auto kHeldBack = std::chrono::milliseconds(100);
 constexpr int kSoonMs = 20;
 
 struct Run {
-  std::int64_t ns;
+  std::int64_t at_ns = 0;
+  std::int64_t ns = 0;
+  std::int64_t latency_ns = 0;
   std::optional<std::int64_t> instructions;
 };
+
+// The process after so many executions.
+struct Resources {
+  std::size_t runs;
+  std::optional<std::int64_t> khz;
+  Resident resident;
+};
+
+std::int64_t Nanoseconds(Clock::duration duration) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
+}
 
 // False where the next sample is long in coming: the one who writes may wait for outputs in turn. A stream that merely
 // arrives in pieces is waited for, as a packet for each small output would take longer than its execution.
@@ -61,14 +79,19 @@ bool ReadSample(int input, std::vector<std::byte>& sample, std::size_t index) {
   return true;
 }
 
-Run Execute(Engine& engine, const std::byte* sample, const InstructionCounter* counter) {
+// `due` is when the sample was there, `began` when the first execution started.
+Run Execute(Engine& engine, const std::byte* sample, const InstructionCounter* counter, Clock::time_point due,
+            Clock::time_point began) {
   engine.SetInputs(sample);
   const auto before = counter ? counter->Read() : std::nullopt;
   const Clock::time_point start = Clock::now();
   engine.Execute();
+  if constexpr (kHasTestFaults) {
+    CommitFaults(Clock::now() - start);
+  }
   const Clock::time_point end = Clock::now();
   const auto after = counter ? counter->Read() : std::nullopt;
-  Run run = {std::chrono::duration_cast<std::chrono::nanoseconds>(end - start).count(), std::nullopt};
+  Run run = {Nanoseconds(start - began), Nanoseconds(end - start), Nanoseconds(end - due), std::nullopt};
   if (before && after) {
     run.instructions = *after - *before;
   }
@@ -85,25 +108,83 @@ const char* RunKind(std::size_t index, const RunArguments& arguments) {
   return arguments.load.profile ? "profiled" : "timed";
 }
 
+// Tells the reader now and then that a long measurement goes on.
+class Pulse {
+ public:
+  explicit Pulse(EventWriter& events) : events_(events) {}
+  void Beat() {
+    if (Clock::now() - heard_ > kSilence) {
+      events_.Write(Event("alive"));
+      heard_ = Clock::now();
+    }
+  }
+
+ private:
+  EventWriter& events_;
+  Clock::time_point heard_ = Clock::now();
+};
+
+void WriteRuns(const std::vector<Run>& runs, const std::vector<Resources>& resources, const RunArguments& arguments,
+               EventWriter& events) {
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    Event event("run");
+    event.Text("kind", RunKind(i, arguments)).Number("at_ns", runs[i].at_ns).Number("ns", runs[i].ns);
+    if (arguments.pace.rate > 0 && i > 0) {
+      event.Number("latency_ns", runs[i].latency_ns);
+    }
+    events.Queue(event.Number("instructions", runs[i].instructions));
+  }
+  for (const Resources& one : resources) {
+    events.Queue(Event("resources")
+                     .Number("runs", static_cast<std::int64_t>(one.runs))
+                     .Number("khz", one.khz)
+                     .Number("rss_bytes", one.resident.bytes)
+                     .Number("anonymous_bytes", one.resident.anonymous_bytes));
+  }
+}
+
+// What each of `runs` executions took, in the mean, in a loop that does nothing else.
+Run BareRun(Engine& engine, const std::byte* sample, std::size_t runs) {
+  Run run;
+  run.ns = BareLoop(engine, sample, runs).count();
+  return run;
+}
+
 // All runs of the first sample; they are written when the last is over, so that writing disturbs none.
 void MeasureFirst(Engine& engine, const RunArguments& arguments, const std::byte* sample,
                   const InstructionCounter* counter, EventWriter& events) {
-  std::vector<Run> runs;
-  runs.reserve(1 + arguments.warmup + arguments.repeats);
-  Clock::time_point heard = Clock::now();
-  while (runs.size() < runs.capacity()) {
-    runs.push_back(Execute(engine, sample, counter));
-    if (Clock::now() - heard > kSilence) {
-      events.Write(Event("alive"));
-      heard = Clock::now();
+  // Written to before the first is timed: no page of it is new while executions are watched.
+  std::vector<Run> runs(1 + arguments.warmup + arguments.repeats);
+  std::vector<Resources> resources;
+  resources.reserve(arguments.memory_every == 0 ? 1 : runs.size() / arguments.memory_every + 1);
+  Pulse pulse(events);
+  const Clock::time_point began = Clock::now();
+  runs[0] = Execute(engine, sample, counter, began, began);
+  Pacer pacer(arguments.pace, [&] { pulse.Beat(); });
+  std::optional<Clock::time_point> timed;
+  std::size_t done = 1;
+  const std::size_t apart = WantsBareLoop() ? 1 + arguments.warmup : runs.size();
+  for (; done < apart; ++done) {
+    if (arguments.memory_every > 0 && done % arguments.memory_every == 0) {
+      resources.push_back({done, CurrentKhz(), ResidentNow()});
     }
+    const Clock::time_point due = pacer.Wait();
+    if (done > arguments.warmup && !timed) {
+      timed = Clock::now();
+    }
+    if (timed && arguments.most && Clock::now() - *timed > *arguments.most) {
+      break;
+    }
+    runs[done] = Execute(engine, sample, counter, due, began);
+    pulse.Beat();
   }
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    events.Queue(Event("run")
-                     .Text("kind", RunKind(i, arguments))
-                     .Number("ns", runs[i].ns)
-                     .Number("instructions", runs[i].instructions));
+  if (WantsBareLoop()) {
+    done = runs.size();
+    std::fill(runs.begin() + static_cast<std::ptrdiff_t>(apart), runs.end(), BareRun(engine, sample, done - apart));
   }
+  resources.push_back({done, CurrentKhz(), ResidentNow()});
+  runs.resize(done);
+  WriteRuns(runs, resources, arguments, events);
   if (arguments.load.profile) {
     const Profile profile = engine.TakeProfile();
     events.Queue(Event("profile")

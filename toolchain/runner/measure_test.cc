@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 #include "check.h"
 #include "failure.h"
@@ -103,6 +104,15 @@ std::size_t Count(const std::string& text, const std::string& part) {
   return count;
 }
 
+// The numbers that follow `key`.
+std::vector<long> Values(const std::string& text, const std::string& key) {
+  std::vector<long> values;
+  for (std::size_t at = text.find(key); at != std::string::npos; at = text.find(key, at + 1)) {
+    values.push_back(std::stol(text.substr(at + key.size())));
+  }
+  return values;
+}
+
 }  // namespace
 
 int main() {
@@ -137,6 +147,60 @@ int main() {
     CHECK(Count(text, "\"kind\":\"timed\"") == 0);
     CHECK(Count(text, "{\"event\":\"profile\",\"format\":\"test\",\"bytes\":16}\n{\"executions\":4}\n") == 1);
     CHECK(text.find("profile\"") < text.find("output"));
+  }
+  {
+    // Executions that take longer than the time between arrivals: each one waits for all before it.
+    AddOne engine;
+    engine.takes = std::chrono::milliseconds(5);
+    edgeq::RunArguments arguments;
+    arguments.repeats = 4;
+    arguments.pace.rate = 1000;
+    arguments.pace.arrivals = edgeq::Arrivals::kEven;
+    const std::string text = Run(engine, arguments, "aaaa", &samples);
+    const std::vector<long> latencies = Values(text, "\"latency_ns\":");
+    CHECK(latencies.size() == 4);
+    CHECK(latencies[1] - latencies[0] > 3'000'000 && latencies[3] - latencies[0] > 11'000'000);
+    CHECK(engine.executions == 5);
+  }
+  {
+    // Without a rate nothing is due, and a pause is in no time.
+    AddOne engine;
+    edgeq::RunArguments arguments;
+    arguments.repeats = 3;
+    arguments.pace.pause = std::chrono::milliseconds(20);
+    const std::string text = Run(engine, arguments, "aaaa", &samples);
+    CHECK(Count(text, "latency_ns") == 0);
+    const std::vector<long> at = Values(text, "\"at_ns\":");
+    const std::vector<long> took = Values(text, "\"ns\":");
+    CHECK(at.size() == 4 && took.size() == 4);
+    for (std::size_t i = 1; i < at.size(); ++i) {
+      CHECK(at[i] - at[i - 1] - took[i - 1] >= 20'000'000);
+    }
+  }
+  {
+    // The time that is allowed ends the timed executions, not those before them.
+    AddOne engine;
+    engine.takes = std::chrono::milliseconds(5);
+    edgeq::RunArguments arguments;
+    arguments.warmup = 4;
+    arguments.repeats = 1000;
+    arguments.most = std::chrono::milliseconds(12);
+    const std::string text = Run(engine, arguments, "aaaa", &samples);
+    CHECK(Count(text, "\"kind\":\"warmup\"") == 4);
+    CHECK(Count(text, "\"kind\":\"timed\"") >= 1 && Count(text, "\"kind\":\"timed\"") <= 4);
+    CHECK(Count(text, "\"event\":\"output\"") == 1);
+  }
+  {
+    AddOne engine;
+    edgeq::RunArguments arguments;
+    arguments.warmup = 1;
+    arguments.repeats = 5;
+    arguments.memory_every = 3;
+    const std::string text = Run(engine, arguments, "aaaa", &samples);
+    CHECK((Values(text, "\"runs\":") == std::vector<long>{3, 6, 7}));
+    for (const long bytes : Values(text, "\"rss_bytes\":")) {
+      CHECK(bytes > 100'000);
+    }
   }
   {
     AddOne engine;

@@ -35,6 +35,15 @@ std::optional<std::int64_t> KilobytesLine(std::string_view text, std::string_vie
   return std::nullopt;
 }
 
+Resident ResidentNow() {
+  const std::string exact = ReadAll("/proc/self/smaps_rollup");
+  if (const auto bytes = KilobytesLine(exact, "Rss")) {
+    return {bytes, KilobytesLine(exact, "Anonymous")};
+  }
+  const std::string status = ReadAll("/proc/self/status");
+  return {KilobytesLine(status, "VmRSS"), KilobytesLine(status, "RssAnon")};
+}
+
 std::optional<std::int64_t> PeakRssBytes() { return KilobytesLine(ReadAll("/proc/self/status"), "VmHWM"); }
 
 void LimitMemoryToWhatIsFree() {

@@ -7,6 +7,16 @@
 
 namespace edgeq {
 
+// What the process holds in RAM now. `anonymous` is the part that no file stands behind: packed weights, arenas, heap.
+struct Resident {
+  std::optional<std::int64_t> bytes;
+  std::optional<std::int64_t> anonymous_bytes;
+};
+
+// From /proc/self/smaps_rollup, which is exact, or /proc/self/status, where the kernel may be some pages behind; nothing
+// where it says neither.
+Resident ResidentNow();
+
 // The largest resident set so far (VmHWM), nothing where the kernel does not say.
 std::optional<std::int64_t> PeakRssBytes();
 

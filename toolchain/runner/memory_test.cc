@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <new>
+#include <vector>
 
 #include "check.h"
 
@@ -16,6 +17,14 @@ int main() {
   CHECK(KilobytesLine("VmHWM:", "VmHWM") == std::nullopt);
   CHECK(KilobytesLine("VmHWM: 99999999999999999999 kB", "VmHWM") == std::nullopt);
   CHECK(edgeq::PeakRssBytes().value_or(0) > 100 * 1024);
+
+  const edgeq::Resident before = edgeq::ResidentNow();
+  CHECK(before.bytes.value_or(0) > 100 * 1024 && *before.bytes >= before.anonymous_bytes.value_or(0));
+  std::vector<char> pages(8 << 20, 1);
+  const edgeq::Resident after = edgeq::ResidentNow();
+  CHECK(*after.bytes - *before.bytes >= 7 << 20);
+  CHECK(!before.anonymous_bytes || *after.anonymous_bytes - *before.anonymous_bytes >= 7 << 20);
+  CHECK(pages.back() == 1);
 
   // After the limit, more than there is fails at once and cleanly.
   edgeq::LimitMemoryToWhatIsFree();

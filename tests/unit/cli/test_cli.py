@@ -100,6 +100,29 @@ def test_a_budget_that_is_no_number_of_points_is_refused(tmp_path: Path, name: s
     assert "100" in error["message"] or "float" in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--interval", "5"), "--single-shot"),
+        (("--single-shot", "--rate", "3"), "two paces"),
+        (("--arrivals", "even"), "--rate"),
+        (("--rate", "0"), "0.01"),
+        (("--interval", "90000", "--single-shot"), "60000"),
+        (("--cpus", "7-4"), "0,4-7"),
+        (("--cpus", "0;reboot"), "0,4-7"),
+        (("--cpus", ""), "0,4-7"),
+        (("--cpus", "0-4000"), "0,4-7"),
+    ],
+)
+def test_a_pace_or_cpus_that_make_no_sense_are_refused_before_anything_is_looked_at(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    done = _edgeq("bench", str(tmp_path), "--device", "local", *options, "--json")
+    assert done.returncode == 2, done.stderr
+    error = json.loads(done.stdout)["error"]
+    assert said in error["message"] + error["hint"]
+
+
 def test_the_completion_script_names_the_program() -> None:
     for shell in ("bash", "zsh", "fish"):
         done = _edgeq("completion", shell)
@@ -110,7 +133,7 @@ def test_the_completion_script_names_the_program() -> None:
 def test_the_public_names_are_these_and_stay_functions() -> None:
     import edgeq
 
-    names = ["BenchOptions", "Silent", "bench", "build", "connected", "deploy", "read_build", "report", "run"]
+    names = ["BenchOptions", "Pace", "Silent", "bench", "build", "connected", "deploy", "read_build", "report", "run"]
     assert edgeq.__all__ == names
     for _ in range(2):  # a module of the same name would take a function's place once it is imported
         assert all(callable(getattr(edgeq, name)) for name in names)

@@ -6,7 +6,7 @@ import pytest
 
 from edgeq.device.transport import Completed
 from edgeq.errors import DeviceError, RunnerCrashedError, RunnerFailedError, RunnerProtocolError
-from edgeq.runner import Execution, execute, hash_files
+from edgeq.runner import Execution, Pace, execute, hash_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -105,6 +105,33 @@ def test_the_command_line_says_what_was_asked_for() -> None:
         "d/runner run --model d/m.pte --threads 2 --warmup 1 --repeats 2 --sample-bytes 4 --instructions "
         "--shapes 1x3x2,scalar"
     )
+
+
+def test_a_pace_the_cpus_and_the_looks_at_memory_are_on_the_command_line() -> None:
+    device = Device(WHOLE)
+
+    _execute(device, pace=Pace(rate_hz=29.97, arrivals="even", seed=3), cpus=(4, 5), memory_every=100, most_ms=1500)
+
+    assert " ".join(device.argv).endswith(
+        "--instructions --rate 29.970000 --arrivals even --seed 3 --most-ms 1500 --cpus 4,5 --memory-every 100"
+    )
+    assert Pace(pause_ms=20).words() == ["--pause-ms", "20"]
+    assert Pace().words() == []
+
+
+def test_where_time_ends_the_runs_there_may_be_fewer_but_not_none() -> None:
+    assert len(_execute(Device(WHOLE), repeats=50, most_ms=10)[0].runs) == 2
+    with pytest.raises(RunnerProtocolError):
+        _execute(Device(WHOLE), repeats=50)
+    with pytest.raises(RunnerProtocolError):
+        _execute(Device(WHOLE), warmup=3, repeats=50, most_ms=10)
+
+
+def test_a_runner_of_before_says_nothing_of_memory_and_cores() -> None:
+    done, _ = _execute(Device(WHOLE))
+
+    assert (done.ready_ns, done.load_rss_bytes, done.load_anonymous_bytes, done.khz) == (None, None, None, None)
+    assert (done.cpus, done.not_pinned, done.resources, done.test_faults) == ((), "", (), False)
 
 
 def test_without_a_sample_nothing_is_started() -> None:

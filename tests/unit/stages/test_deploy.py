@@ -39,7 +39,7 @@ class Setup:
     bundle: RunnerBundle
     store: Path
 
-    def deploy(self, *, name: str = "fake", verify: bool = False) -> DeployResult:
+    def deploy(self, *, name: str = "fake", verify: bool = False, activate: bool = True) -> DeployResult:
         return deploy(
             self.build,
             self.manifest,
@@ -48,6 +48,7 @@ class Setup:
             {"executorch": self.bundle},
             device=name,
             verify=verify,
+            activate=activate,
             progress=Silent(),
         )
 
@@ -116,6 +117,17 @@ def test_only_what_changed_travels_and_the_older_deployment_stays(setup: Setup) 
     assert second.transferred_bytes == 700
     assert setup.active() == [second.deployment.id, first.deployment.id]
     assert setup.files(first.deployment.id) == first.deployment.files
+
+
+def test_what_is_only_to_be_measured_lies_there_and_what_was_active_stays_so(setup: Setup) -> None:
+    first = setup.deploy()
+    setup.change()
+    second = setup.deploy(activate=False)
+    assert setup.files(second.deployment.id) == second.deployment.files
+    assert setup.active() == [first.deployment.id]
+    third = setup.deploy()
+    assert (third.deployment.id, third.transferred_bytes, third.unchanged) == (second.deployment.id, 0, False)
+    assert setup.active() == [second.deployment.id, first.deployment.id]
 
 
 def test_the_pointer_moves_back_when_an_older_build_is_deployed_again(setup: Setup) -> None:

@@ -106,6 +106,9 @@ samples_option = click.option(
     "an emulated board as many as about a minute an artifact allows.",
 )
 repeats_option = click.option("--repeats", type=click.IntRange(min=1), help="Timed inferences of each artifact.")
+force_option = click.option(
+    "--force", is_flag=True, help="Measure also a device that is not fit for it; the rows and the report then say so."
+)
 threads_option = click.option(
     "--threads",
     multiple=True,

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @options.samples_option
 @options.repeats_option
 @options.threads_option
+@options.force_option
 @options.jobs_option
 @options.shows
 def command(
@@ -54,6 +55,7 @@ def command(
     samples: int | None,
     repeats: int | None,
     threads: tuple[int, ...],
+    force: bool,
     jobs: int | None,
 ) -> None:
     """Build PROJECT, deploy it, measure it on the device, and write the report."""
@@ -69,7 +71,7 @@ def command(
             build_jobs=jobs or default_jobs(),
             device=device,
             sign=key,
-            settings=pipeline.BenchOptions(samples=samples, repeats=repeats, threads=threads),
+            settings=pipeline.BenchOptions(samples=samples, repeats=repeats, threads=threads, force=force),
             progress=progress,
         )
     terminal.result(

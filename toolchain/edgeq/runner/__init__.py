@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from edgeq.runner.build import TRIPLES, Engine, RunnerBundle, build_tools, bundle, is_built
 from edgeq.runner.profile import OperatorTimes, operator_times
-from edgeq.runner.protocol import Run
-from edgeq.runner.session import Execution, execute, hash_files, verify
+from edgeq.runner.protocol import Resources, Run
+from edgeq.runner.session import BACK_TO_BACK, Execution, Pace, execute, hash_files, verify
 
 __all__ = [
+    "BACK_TO_BACK",
     "TRIPLES",
     "Engine",
     "Execution",
     "OperatorTimes",
+    "Pace",
+    "Resources",
     "Run",
     "RunnerBundle",
     "build_tools",

@@ -64,26 +64,27 @@ def sources_dir() -> Path:
     return _IN_THE_PACKAGE if _IN_THE_PACKAGE.is_dir() else _BESIDE_THE_PACKAGE
 
 
-def bundle(engine: Engine, triple: str, *, progress: Progress) -> RunnerBundle:
+def bundle(engine: Engine, triple: str, *, progress: Progress, test_faults: bool = False) -> RunnerBundle:
     """The runner of ``engine`` for machines of ``triple``, built if its sources or pins have changed.
 
     A runner that came with edgeq (``edgeq/runners/TRIPLE``) is taken as it
-    is. Raises MissingToolError, BuildFailedError, MissingSourcesError and
+    is. One with ``test_faults`` can be told to be slow or to leak: it is for
+    tests of the measurement, and always built. Raises MissingToolError, BuildFailedError, MissingSourcesError and
     what fetching packages raises.
     """
     if triple not in TRIPLES:
         raise UnknownNameError("triple", triple, TRIPLES)
     prebuilt = _PREBUILT / triple
-    if (prebuilt / _executable(engine)).is_file():
+    if (prebuilt / _executable(engine)).is_file() and not test_faults:
         return _bundle_in(prebuilt, engine, triple)
-    key = build_hash(engine, triple)
+    key = build_hash(engine, triple, test_faults=test_faults)
     home = cache_dir() / "runners" / key[:16]
     folder = home / triple
     if not folder.is_dir():
         with folder_lock(home):
             # Another process may have built it while this one waited.
             if not folder.is_dir():
-                _build(engine, triple, key, home, progress)
+                _build(engine, triple, key, home, progress, test_faults=test_faults)
     return _bundle_in(folder, engine, triple)
 
 
@@ -105,12 +106,12 @@ def build_tools(triple: str) -> tuple[tuple[str, str], ...]:
     return (("cmake", "cmake"), ("make", "make"), compiler)
 
 
-def build_hash(engine: Engine, triple: str) -> str:
+def build_hash(engine: Engine, triple: str, *, test_faults: bool = False) -> str:
     """A hash of everything that decides how the runner comes out."""
     sources = sources_dir()
     if not (sources / "CMakeLists.txt").is_file():
         raise MissingSourcesError(sources)
-    digest = hashlib.sha256(f"{engine} {triple}\n".encode())
+    digest = hashlib.sha256(f"{engine} {triple}{' with faults for tests' if test_faults else ''}\n".encode())
     for path in sorted(_source_files(sources)):
         digest.update(f"{path.relative_to(sources)} ".encode() + hashlib.sha256(path.read_bytes()).digest())
     digest.update(Path(__file__).read_bytes())
@@ -150,10 +151,13 @@ def _bundle_in(folder: Path, engine: Engine, triple: str) -> RunnerBundle:
     )
 
 
-def _build(engine: Engine, triple: str, key: str, home: Path, progress: Progress) -> None:
+def _build(  # noqa: PLR0913  # what to build, and where
+    engine: Engine, triple: str, key: str, home: Path, progress: Progress, *, test_faults: bool
+) -> None:
     compiler = _check_tools(triple)
     wheel = fetch_wheel(_wheel_name(engine, triple), progress=progress)
     options = [f"-DEDGEQ_ENGINE={engine}", f"-DEDGEQ_TRIPLE={triple}", f"-DEDGEQ_BUILD={key}", "-DEDGEQ_WERROR=OFF"]
+    options += ["-DEDGEQ_TEST_FAULTS=ON"] if test_faults else []
     sources = sources_dir()
     if triple == "aarch64-linux-gnu":
         options.append(f"-DCMAKE_TOOLCHAIN_FILE={sources / 'cmake' / 'aarch64-linux-gnu.cmake'}")

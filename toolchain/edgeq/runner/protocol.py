@@ -32,12 +32,13 @@ class _Event(msgspec.Struct, frozen=True, tag_field="event"):
 
 
 class Hello(_Event, frozen=True, tag="hello"):
-    """Always the first event: who speaks."""
+    """Always the first event: who speaks. A build for tests that can be slow or leak has ``test_faults``."""
 
     protocol: int
     engine: str
     triple: str
     build: str
+    test_faults: bool = False
 
 
 class Tensor(msgspec.Struct, frozen=True):
@@ -49,7 +50,12 @@ class Tensor(msgspec.Struct, frozen=True):
 
 
 class Loaded(_Event, frozen=True, tag="loaded"):
-    """The model is ready. ``ns`` is what loading took."""
+    """The model is ready. ``ns`` is what loading took, ``ready_ns`` the time since the program was started.
+
+    ``cpus`` is where it may run, ``not_pinned`` why that is not where it was
+    told to. The bytes are of the resident set, and of what no file stands
+    behind in it, before the model was loaded and after.
+    """
 
     ns: _Count
     runtime_version: str
@@ -58,14 +64,36 @@ class Loaded(_Event, frozen=True, tag="loaded"):
     backends: tuple[str, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    ready_ns: _Count | None = None
+    cpus: tuple[_Count, ...] = ()
+    not_pinned: str = ""
+    rss_bytes_before: _Count | None = None
+    rss_bytes: _Count | None = None
+    anonymous_bytes_before: _Count | None = None
+    anonymous_bytes: _Count | None = None
 
 
 class Run(_Event, frozen=True, tag="run"):
-    """One execution of the first sample: nanoseconds, and retired user-space instructions if they were counted."""
+    """One execution of the first sample: nanoseconds, and retired user-space instructions if they were counted.
+
+    It began ``at_ns`` after the first did. ``latency_ns`` is the time since
+    its sample arrived, where samples arrive at a rate.
+    """
 
     kind: Literal["first", "warmup", "timed", "profiled"]
     ns: _Count
     instructions: _Count | None
+    at_ns: _Count | None = None
+    latency_ns: _Count | None = None
+
+
+class Resources(_Event, frozen=True, tag="resources"):
+    """The process after so many ``runs``: its resident set, and the frequency of the core it ran on."""
+
+    runs: _Count
+    khz: _Count | None = None
+    rss_bytes: _Count | None = None
+    anonymous_bytes: _Count | None = None
 
 
 class Alive(_Event, frozen=True, tag="alive"):
@@ -136,9 +164,9 @@ class Profile:
     json: bytes
 
 
-Event = Hello | Loaded | Run | Alive | Profile | Output | File | Verified | Failed | Done
+Event = Hello | Loaded | Run | Resources | Alive | Profile | Output | File | Verified | Failed | Done
 
-_Line = Hello | Loaded | Run | Alive | ProfileLine | OutputLine | File | Verified | Failed | Done
+_Line = Hello | Loaded | Run | Resources | Alive | ProfileLine | OutputLine | File | Verified | Failed | Done
 
 _DECODER: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
 

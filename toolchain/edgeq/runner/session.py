@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.device.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from edgeq.errors import RunnerCrashedError, RunnerFailedError, RunnerProtocolError
+from edgeq.records import Arrivals
 from edgeq.runner.protocol import (
     PROTOCOL,
     Alive,
@@ -21,6 +22,7 @@ from edgeq.runner.protocol import (
     Loaded,
     Output,
     Profile,
+    Resources,
     Run,
     StreamError,
     Tensor,
@@ -44,11 +46,43 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\n\t\x20-\x7e\xa0-\U0010ffff
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pace:
+    """When executions of the first sample begin: one right after the other unless one of these is set.
+
+    ``pause_ms`` is slept before each; samples arrive ``rate_hz`` times a
+    second, with exponential times in between (``poisson``, drawn from
+    ``seed``) or all alike (``even``).
+    """
+
+    pause_ms: int = 0
+    rate_hz: float | None = None
+    arrivals: Arrivals = "poisson"
+    seed: int = 0
+
+    def words(self) -> list[str]:
+        """The options of the runner."""
+        if self.rate_hz is not None:
+            rate = f"{self.rate_hz:.6f}"
+            return ["--rate", rate, "--arrivals", self.arrivals, "--seed", str(self.seed)]
+        return ["--pause-ms", str(self.pause_ms)] if self.pause_ms else []
+
+
+BACK_TO_BACK = Pace()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Execution:
     """What a runner did with one model. ``build`` is the hash of its sources and pins.
 
     ``runs`` are the timed ones, or the profiled ones of a model that was
-    loaded to be profiled; ``profile`` is None of any other.
+    loaded to be profiled; ``profile`` is None of any other. Times of a build
+    with ``test_faults`` are of no use but to tests. ``ready_ns`` is the time
+    from the program's start until the model could be executed,
+    ``load_rss_bytes`` what loading added to the resident set,
+    ``load_anonymous_bytes`` the part of it that no file stands behind.
+    ``resources`` are its memory and frequency, the last after all
+    executions. ``not_pinned`` says why it did not run on the CPUs it was
+    told to.
     """
 
     engine: str
@@ -65,6 +99,18 @@ class Execution:
     peak_rss_bytes: int | None
     samples: int
     profile: Profile | None = None
+    ready_ns: int | None = None
+    cpus: tuple[int, ...] = ()
+    not_pinned: str = ""
+    load_rss_bytes: int | None = None
+    load_anonymous_bytes: int | None = None
+    resources: tuple[Resources, ...] = ()
+    test_faults: bool = False
+
+    @property
+    def khz(self) -> int | None:
+        """What the core of the last run had right after it; None where the kernel does not say."""
+        return self.resources[-1].khz if self.resources else None
 
 
 def execute(  # noqa: PLR0913  # a measurement has this many sides
@@ -81,6 +127,10 @@ def execute(  # noqa: PLR0913  # a measurement has this many sides
     on_outputs: Callable[[int, bytes], None],
     shapes: Sequence[Sequence[int]] = (),
     profile: bool = False,
+    pace: Pace = BACK_TO_BACK,
+    most_ms: int | None = None,
+    cpus: Sequence[int] = (),
+    memory_every: int | None = None,
     timeout_s: float,
 ) -> Execution:
     """Run ``model`` in the deployment ``folder`` on every sample.
@@ -90,8 +140,10 @@ def execute(  # noqa: PLR0913  # a measurement has this many sides
     than ``warmup`` and ``repeats`` together; each sample's outputs reach
     ``on_outputs(index, data)`` exactly once, in order. ``shapes`` is needed
     where the model leaves a size open. With ``profile`` the runtime times
-    each operator, which makes the whole slower. ``timeout_s`` bounds the
-    silence.
+    each operator, which makes the whole slower. No timed execution begins
+    ``most_ms`` after the first one, so there may be fewer of them.
+    ``cpus`` are where to run, ``memory_every`` says how often to look at the
+    memory. ``timeout_s`` bounds the silence.
 
     Raises RunnerFailedError (the runner says what is wrong),
     RunnerCrashedError, RunnerProtocolError and what the transport raises.
@@ -105,10 +157,15 @@ def execute(  # noqa: PLR0913  # a measurement has this many sides
     argv += ["--sample-bytes", str(len(first))]
     argv += ["--instructions"] if count_instructions else []
     argv += ["--profile"] if profile else []
+    argv += pace.words()
+    argv += ["--most-ms", str(most_ms)] if most_ms is not None else []
+    argv += ["--cpus", ",".join(map(str, cpus))] if cpus else []
+    argv += ["--memory-every", str(memory_every)] if memory_every else []
     argv += ["--shapes", ",".join("x".join(map(str, shape)) or "scalar" for shape in shapes)] if shapes else []
     heard = _Listener(transport.name, on_outputs)
     heard.run(transport, argv, stdin=_in_pieces(itertools.chain((first,), stream)), timeout_s=timeout_s)
-    return heard.execution(1 + warmup + repeats, profiled=profile)
+    least = 1 + warmup + (repeats if most_ms is None else min(1, repeats))
+    return heard.execution(range(least, 2 + warmup + repeats), profiled=profile)
 
 
 def hash_files(
@@ -155,6 +212,7 @@ class _Listener:
         self._hello: Hello | None = None
         self._loaded: Loaded | None = None
         self._runs: list[Run] = []
+        self._resources: list[Resources] = []
         self._profile: Profile | None = None
         self._outputs = 0
         self._failed: Failed | None = None
@@ -165,12 +223,12 @@ class _Listener:
         ended = transport.run(argv, stdin=stdin, on_stdout=self._hear, timeout_s=timeout_s)
         self._judge(ended, _plain(ended.stderr.decode("utf-8", "replace"))[-_STDERR_SHOWN:].strip())
 
-    def execution(self, expected_runs: int, *, profiled: bool) -> Execution:
+    def execution(self, expected_runs: range, *, profiled: bool) -> Execution:
         """What was measured; RunnerProtocolError if a part of it is missing."""
         if self._hello is None or self._loaded is None or self._done is None:
             raise RunnerProtocolError(self._device, "it did not say that it loaded the model")
-        if len(self._runs) != expected_runs or self._runs[0].kind != "first":
-            raise RunnerProtocolError(self._device, f"it reported {len(self._runs)} of {expected_runs} runs")
+        if len(self._runs) not in expected_runs or self._runs[0].kind != "first":
+            raise RunnerProtocolError(self._device, f"it reported {len(self._runs)} of {expected_runs[-1]} runs")
         if (self._profile is not None) != profiled:
             raise RunnerProtocolError(self._device, f"it gave {'no' if profiled else 'a'} profile")
         if self._done.samples != self._outputs:
@@ -190,6 +248,13 @@ class _Listener:
             peak_rss_bytes=self._done.peak_rss_bytes,
             samples=self._outputs,
             profile=self._profile,
+            ready_ns=self._loaded.ready_ns,
+            cpus=self._loaded.cpus,
+            not_pinned=self._loaded.not_pinned,
+            load_rss_bytes=_growth(self._loaded.rss_bytes_before, self._loaded.rss_bytes),
+            load_anonymous_bytes=_growth(self._loaded.anonymous_bytes_before, self._loaded.anonymous_bytes),
+            resources=tuple(self._resources),
+            test_faults=self._hello.test_faults,
         )
 
     def _hear(self, chunk: bytes) -> None:
@@ -214,6 +279,8 @@ class _Listener:
                 self._loaded = event
             case Run():
                 self._runs.append(event)
+            case Resources():
+                self._resources.append(event)
             case Profile():
                 self._profile = event
             case Output():
@@ -261,6 +328,10 @@ def _in_pieces(samples: Iterable[bytes]) -> Iterator[bytes]:
             yield bytes(piece)
             piece.clear()
     yield bytes(piece)
+
+
+def _growth(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before
 
 
 def _plain(text: str) -> str:

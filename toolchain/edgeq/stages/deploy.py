@@ -83,9 +83,13 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     sign: SigningKey | None = None,
     allow_older: bool = False,
     verify: bool = False,
+    activate: bool = True,
     progress: Progress,
 ) -> DeployResult:
     """Push what is missing of the build and its runners, verify and try everything there, then activate it.
+
+    Without ``activate`` it lies there to be measured, and what is active
+    stays so; ``edgeq gc`` removes it.
 
     Every file is hashed on the device, and every artifact runs once on its
     golden input. A deployment that is active already is only looked at,
@@ -121,8 +125,9 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
         transferred = _bring(store, transport, deployment.id, files, bundles, contents=contents, progress=progress)
         admission.verify(transport, deployment, next(iter(bundles.values())).executable)
         smoke_test(build, manifest.artifacts, deployment, transport, progress=progress)
-        progress.step(f"activating {deployment.id}")
-        store.activate(pointer, deployment.id)
+        if activate:
+            progress.step(f"activating {deployment.id}")
+            store.activate(pointer, deployment.id)
     write_text(deployment_path(build, device), to_json(deployment, indent=2) + "\n")
     return DeployResult(deployment=deployment, transferred_bytes=transferred)
 

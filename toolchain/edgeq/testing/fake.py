@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
+from edgeq.device.cores import CORES_SCRIPT
 from edgeq.device.facts import FACTS_SCRIPT
 from edgeq.device.health import HEALTH_SCRIPT
 from edgeq.device.local import LocalTransport
@@ -47,6 +48,8 @@ CPU implementer	: 0x41
 CPU part	: 0xd08
 """
 
+_FOUR_ALIKE = b"".join(b"core %d 1024 1800000\n" % cpu for cpu in range(4))
+
 
 def identity(_model: str, sample: bytes) -> bytes:
     """A model that answers with its input: the scores of the build of :func:`tiny_build`."""
@@ -60,13 +63,14 @@ class Faults:
     Counts run over the life of the device: ``cut_after_bytes`` of files and
     input, ``full_after_bytes`` of files, ``dies_after_outputs`` of the
     runner. A device that was cut or died answers nothing more.
-    ``damages`` are sha256 whose blobs arrive with other bytes, once each.
+    ``leaks_bytes`` are lost with each inference. ``damages`` are sha256 whose blobs arrive with other bytes, once each.
     """
 
     cut_after_bytes: int | None = None
     full_after_bytes: int | None = None
     dies_after_outputs: int | None = None
     runner_status: int = 0
+    leaks_bytes: int = 0
     damages: set[str] = field(default_factory=set)
 
 
@@ -138,6 +142,8 @@ class FakeTransport:
         self.ran.append(tuple(argv))
         if FACTS_SCRIPT in argv:
             return Completed(status=0, stdout=self._facts.encode(), stderr=b"")
+        if CORES_SCRIPT in argv:
+            return Completed(status=0, stdout=_FOUR_ALIKE, stderr=b"")
         if HEALTH_SCRIPT in argv:
             return Completed(status=0, stdout=self._health.encode(), stderr=b"")
         if Path(argv[0]).name.startswith("edgeq-runner-"):
@@ -204,12 +210,23 @@ class FakeTransport:
         instructions = 1_000_000 if "--instructions" in argv else None
         yield _line(
             event="loaded", ns=2_000_000, runtime_version="1.5.1", threads=int(options["--threads"]),
-            planned_bytes=4096, backends=[], inputs=[], outputs=[],
+            planned_bytes=4096, backends=[], inputs=[], outputs=[], ready_ns=9_000_000, cpus=[0, 1, 2, 3],
+            rss_bytes_before=5_000_000, rss_bytes=7_000_000, anonymous_bytes_before=1_000_000,
+            anonymous_bytes=2_000_000,
         )  # fmt: skip
         for index in range(count):
             later = "profiled" if "--profile" in argv else "timed"
             kind = "first" if index == 0 else "warmup" if index <= int(options["--warmup"]) else later
-            yield _line(event="run", kind=kind, ns=1_000_000 + index, instructions=instructions)
+            late = {"latency_ns": 1_500_000 + index} if "--rate" in options and index else {}
+            yield _line(
+                event="run", kind=kind, at_ns=2_000_000 * index, ns=1_000_000 + index, instructions=instructions, **late
+            )
+        every = int(options.get("--memory-every", count))
+        for runs in dict.fromkeys((*range(every, count, every), count)):
+            yield _line(
+                event="resources", runs=runs, khz=1_800_000, rss_bytes=7_500_000,
+                anonymous_bytes=2_000_000 + runs * self.faults.leaks_bytes,
+            )  # fmt: skip
         if "--profile" in argv:
             profile = json.dumps(
                 {"operators": [{"name": "relu.out", "kind": "kernel", "ns": [900_000] * count}]}

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from edgeq.errors import PaceError
+from edgeq.runner import Pace
 from edgeq.stages.bench import Settings, settings
 from edgeq.testing import sample_deployment, sample_manifest, sample_target
 
@@ -53,3 +56,38 @@ def test_only_an_emulated_board_has_a_budget_unless_a_number_of_samples_was_aske
     assert _settings().budget_s is None
     assert _settings(emulated=True).budget_s == 60
     assert _settings(emulated=True, samples=700).budget_s is None
+
+
+def test_the_mode_follows_from_the_pace() -> None:
+    deployment = sample_deployment(sample_manifest())
+    modes = [
+        settings(sample_target(), deployment, pace=pace).mode
+        for pace in (Pace(), Pace(pause_ms=100), Pace(rate_hz=20.0))
+    ]
+    assert modes == ["back-to-back", "single-shot", "at-rate"]
+
+
+def test_at_a_rate_rounds_are_few_and_long_as_each_begins_with_an_empty_queue() -> None:
+    deployment = sample_deployment(sample_manifest())
+    assert settings(sample_target(), deployment, repeats=200, pace=Pace(rate_hz=20.0)).rounds == (40,) * 5
+
+
+def test_at_a_pace_little_is_warmed_up() -> None:
+    target = replace(sample_target(), bench=replace(sample_target().bench, warmup=10))
+    deployment = sample_deployment(sample_manifest())
+    warmups = [settings(target, deployment, pace=pace).warmup for pace in (Pace(), Pace(pause_ms=9), Pace(rate_hz=1.0))]
+    assert warmups == [10, 3, 3]
+
+
+def test_threads_are_tried_up_to_the_cpus_that_were_asked_for() -> None:
+    deployment = sample_deployment(sample_manifest())
+    made = settings(sample_target(), deployment, cpus=(5, 4, 5))
+    assert (made.cpus, made.threads) == ((4, 5), (1, 2))
+
+
+@pytest.mark.parametrize("options", [{"pace": Pace(pause_ms=5)}, {"pace": Pace(rate_hz=5.0)}, {"cpus": (0,)}])
+def test_an_emulated_board_has_no_time_to_keep_a_pace_in(options: dict[str, Any]) -> None:
+    deployment = sample_deployment(sample_manifest(), emulated=True)
+    with pytest.raises(PaceError) as caught:
+        settings(sample_target(), deployment, **options)
+    assert caught.value.exit_code == 2

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.device.inventory import LOCAL
-from edgeq.records import Timing
+from edgeq.errors import PaceError
+from edgeq.records import Mode, Timing
+from edgeq.runner import BACK_TO_BACK, Pace
+from edgeq.stats import MIN_ROUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
 _MOST_ROUNDS = 10
 _EMULATED_WARMUP = 2
 """The first two counts of a process differ; from the third on they are equal."""
+_ROUNDS_AT_RATE = MIN_ROUNDS
+"""Each begins with an empty queue, so they are few and long."""
+_PACED_WARMUP = 3
+"""Between two of them the device rests, and each takes as long as the pace says."""
 _EMULATED_REPEATS = 5
 _EMULATED_BUDGET_S = 60.0
 _SILENCE_S: dict[Timing, float] = {"hardware": 120.0, "host": 120.0, "emulated": 600.0}
@@ -28,7 +35,8 @@ class Settings:
 
     ``threads`` are the numbers among which each artifact gets its fastest.
     ``samples`` is None for as many as there are, or as ``budget_s`` (None:
-    no bound) allows.
+    no bound) allows. ``cpus`` are where to run; () leaves it to what is
+    known of the cores. With ``force`` an unfit device is measured as well.
     """
 
     timing: Timing
@@ -39,13 +47,26 @@ class Settings:
     samples: int | None
     budget_s: float | None
     profile: bool = False
+    leak_check: bool = False
+    pace: Pace = BACK_TO_BACK
+    cpus: tuple[int, ...] = ()
+    force: bool = False
+    max_celsius: int = 80
     seed: int = 0
 
     @property
     def rounds(self) -> tuple[int, ...]:
         """How many timed runs each round has. Instructions do not drift: one round counts them."""
-        count = 1 if self.timing == "emulated" else min(_MOST_ROUNDS, self.repeats)
+        most = _MOST_ROUNDS if self.pace.rate_hz is None else _ROUNDS_AT_RATE
+        count = 1 if self.timing == "emulated" else min(most, self.repeats)
         return tuple(self.repeats // count + (index < self.repeats % count) for index in range(count))
+
+    @property
+    def mode(self) -> Mode:
+        """What the pace is called."""
+        if self.pace.rate_hz is not None:
+            return "at-rate"
+        return "single-shot" if self.pace.pause_ms else "back-to-back"
 
     @property
     def silence_s(self) -> float:
@@ -62,21 +83,44 @@ def settings(  # noqa: PLR0913  # the options of a command
     repeats: int | None = None,
     threads: Sequence[int] = (),
     profile: bool = False,
+    leak_check: bool = False,
+    pace: Pace = BACK_TO_BACK,
+    cpus: Sequence[int] = (),
+    force: bool = False,
 ) -> Settings:
-    """The settings for a deployment; None and () leave a choice to the target and the kind of device."""
+    """The settings for a deployment; None and () leave a choice to the target and the kind of device.
+
+    Raises PaceError for a pace or CPUs on an emulated board, which has one core and no time.
+    """
     emulated = deployment.device_facts.emulated
     timing: Timing = "host" if deployment.device == LOCAL else "emulated" if emulated else "hardware"
-    cores = deployment.device_facts.cores or target.bench.threads
+    if timing == "emulated" and (pace != BACK_TO_BACK or cpus):
+        raise PaceError(
+            "a pace or a choice of CPUs is about time, and an emulated board has none",
+            hint="measure on a real board or on this machine; leave the option out to count instructions",
+        )
+    cores = len(set(cpus)) or deployment.device_facts.cores or target.bench.threads
     return Settings(
         timing=timing,
         artifacts=tuple(artifacts),
         threads=tuple(sorted(set(threads))) or ((1,) if timing == "emulated" else _doubling(cores)),
-        warmup=_EMULATED_WARMUP if timing == "emulated" else target.bench.warmup,
+        warmup=_warmup(target, timing, pace),
         repeats=repeats or (_EMULATED_REPEATS if timing == "emulated" else target.bench.repeats),
         samples=samples,
         budget_s=_EMULATED_BUDGET_S if timing == "emulated" and samples is None else None,
         profile=profile,
+        leak_check=leak_check,
+        pace=pace,
+        cpus=tuple(sorted(set(cpus))),
+        force=force,
+        max_celsius=target.bench.max_celsius,
     )
+
+
+def _warmup(target: Target, timing: Timing, pace: Pace) -> int:
+    if timing == "emulated":
+        return _EMULATED_WARMUP
+    return target.bench.warmup if pace == BACK_TO_BACK else min(target.bench.warmup, _PACED_WARMUP)
 
 
 def _doubling(cores: int) -> tuple[int, ...]:

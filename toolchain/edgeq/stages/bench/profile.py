@@ -120,7 +120,7 @@ def read_operators(build: Path, artifact: str) -> tuple[FileOperator, ...]:
 
 
 def profile_all(
-    build: Path, place: Place, artifacts: Sequence[Artifact], timed: Mapping[str, Timed], *, progress: Progress
+    place: Place, artifacts: Sequence[Artifact], timed: Mapping[str, Timed], *, progress: Progress
 ) -> dict[str, Profiled]:
     """Profile every artifact on its golden input as it was ``timed``, in rounds that visit all of them; by name.
 
@@ -136,7 +136,7 @@ def profile_all(
         progress.step(f"profiling the operators of {len(artifacts)} artifacts, round {number} of {count}")
         for done, artifact in enumerate(artifacts):
             progress.advance(done, len(artifacts))
-            golden = read_golden(build, artifact)[0]
+            golden = read_golden(place.build, artifact)[0]
             for profile in (True,) if emulated else (True, False) if number % 2 else (False, True):
                 seen = _visit(place, artifact, timed[artifact.name].threads, golden, profile=profile)
                 (watched if profile else beside)[artifact.name].append(seen)
@@ -144,7 +144,7 @@ def profile_all(
     return {
         name: profiled(
             seen,
-            read_operators(build, name),
+            read_operators(place.build, name),
             device=device,
             beside=beside[name],
             instructions=middle_of(timed[name].instructions),

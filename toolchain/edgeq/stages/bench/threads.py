@@ -18,7 +18,6 @@ from edgeq.stages.bench.timing import Entrant, time_in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from edgeq.progress import Progress
     from edgeq.records import Artifact
@@ -41,17 +40,15 @@ class Choice:
     tried: tuple[ThreadsTried, ...] = ()
 
 
-def choose_threads(
-    build: Path, place: Place, artifacts: Sequence[Artifact], *, progress: Progress
-) -> dict[str, Choice]:
+def choose_threads(place: Place, artifacts: Sequence[Artifact], *, progress: Progress) -> dict[str, Choice]:
     """Try every number of the settings with every artifact; by the artifact's name."""
     how = place.how
     if len(how.threads) == 1:
         return {artifact.name: Choice(threads=how.threads[0]) for artifact in artifacts}
-    entrants = [Entrant(artifact=artifact, threads=threads) for artifact in artifacts for threads in how.threads]
+    entrants = [
+        Entrant(place=place, artifact=artifact, threads=threads) for artifact in artifacts for threads in how.threads
+    ]
     timed = time_in_turn(
-        build,
-        place,
         entrants,
         ROUNDS,
         warmup=min(how.warmup, _MOST_WARMUP),

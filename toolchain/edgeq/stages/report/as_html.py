@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from edgeq.records import CalibrationData, Report, ReportedBuild, ReportedDevice, ReportRow
-from edgeq.stages.report import charts, device_tables, figures, file_tables, operator_chart, profiles, searches, tables
+from edgeq.stages.report import (
+    charts,
+    device_tables,
+    figures,
+    file_tables,
+    operator_chart,
+    paces,
+    profiles,
+    searches,
+    tables,
+)
 from edgeq.stages.report.charts import Chart
 from edgeq.stages.report.evidence import FP32, tells_time
 from edgeq.stages.report.operator_chart import OperatorChart
@@ -82,6 +92,7 @@ def _section(report: Report, build: ReportedBuild) -> BuildSection:
     rows = [row for _, group in groups for row in group]
     checks = [check for check in report.checks if check.build == build.build]
     more = [
+        *paces.tables_of(build.paces),
         *searches.tables_of(build),
         file_tables.coverage(rows),
         file_tables.undelegated(rows),
@@ -158,7 +169,7 @@ def _device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: Rep
         heading=tables.device_heading(device),
         facts="" if device is None else _facts(device, rows),
         tables=device_tables.of_device(device, rows, build),
-        notes=tuple(f"{row.artifact}: {note}" for row in rows for note in row.notes),
+        notes=tables.notes(rows),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edgeq.stages.report import device_tables, file_tables, profiles, searches, tables
+from edgeq.stages.report import device_tables, file_tables, paces, profiles, searches, tables
 from edgeq.stages.report.figures import moment, printable
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[str]:
         yield from (f"### {_safe(tables.device_heading(device))}", "")
         for table in device_tables.of_device(device, rows, build):
             yield from _table(table)
-        yield from (f"- {_safe(row.artifact)}: {_safe(note)}" for row in rows for note in row.notes)
+        yield from (f"- {_safe(note)}" for note in tables.notes(rows))
     rows = [row for _, group in groups for row in group]
     yield from _table(file_tables.coverage(rows))
-    for searched in searches.tables_of(build):
-        yield from _table(searched)
+    for table in (*paces.tables_of(build.paces), *searches.tables_of(build)):
+        yield from _table(table)
     more = [file_tables.undelegated(rows), file_tables.host_scores(rows), file_tables.cross_checks(build.cross_checks)]
     operators = [taken for row in rows if (taken := profiles.table(row)) is not None]
     yield from ("<details><summary>Operators, undelegated nodes, build machine, cross-checks</summary>", "")

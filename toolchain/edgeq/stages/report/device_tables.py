@@ -21,6 +21,7 @@ def of_device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: R
         tables.accuracy(rows, _judged(build, rows)),
         classes.table(rows),
         tables.time(rows, build.target),
+        tables.starting(rows),
         tables.threads(rows),
         costs.memory(rows),
         *costs.instructions(rows),

@@ -69,10 +69,12 @@ def gather(manifest: Manifest, measurements: Sequence[Measurement]) -> Gathered:
     An artifact that was measured nowhere has one piece without a
     measurement. Rows of another sha256 are stale: they are of a file that
     is no longer in the build. Rows that contradict themselves are unsound.
+    Those of inferences at another pace are no evidence of how fast it is.
     """
     artifacts = {artifact.name: artifact for artifact in manifest.artifacts}
-    sound = [row for row in measurements if _is_sound(row)]
-    current = [row for row in sound if _is_current(row, artifacts)]
+    sound = [row for row in measurements if is_sound(row)]
+    of_the_files = [row for row in sound if _is_current(row, artifacts)]
+    current = [row for row in of_the_files if row.mode == "back-to-back"]
     newest: dict[tuple[str, str], Measurement] = {}
     for row in sorted(current, key=lambda row: row.started_at):
         newest[row.artifact, row.device] = row
@@ -92,7 +94,7 @@ def gather(manifest: Manifest, measurements: Sequence[Measurement]) -> Gathered:
     return Gathered(
         evidence=tuple(evidence),
         unsound=len(measurements) - len(sound),
-        stale=len(sound) - len(current),
+        stale=len(sound) - len(of_the_files),
         older=len(current) - len(newest),
     )
 
@@ -257,7 +259,7 @@ def samples_needed(dropped: Drop, limit_pp: float) -> SamplesNeeded | None:
     return SamplesNeeded(drop_pp=limit_pp, at_best=at_best, usually=usually, differing=dropped.differing)
 
 
-def _is_sound(row: Measurement) -> bool:
+def is_sound(row: Measurement) -> bool:
     """Whether its counts and times can be true together: a row may have been edited by hand."""
     counts = (row.correct, row.agree_fp32, row.agreement_with_host)
     return (

@@ -23,7 +23,7 @@ from edgeq.records import (
     ReportRow,
     ThreadsRow,
 )
-from edgeq.stages.report import decision, figures, limits, profiles, searches
+from edgeq.stages.report import conditions, decision, figures, limits, paces, profiles, searches
 from edgeq.stages.report.evidence import (
     FP32,
     Drop,
@@ -82,7 +82,11 @@ def summarise(builds: Sequence[Measured]) -> Report:
         own = [_with_verdicts(row, held) for row in own]
         decided = decision.decide(build, manifest, own, held, gathered.evidence)
         own = [_with_mark(row, decided) for row in own]
-        reported.append(_reported(build, manifest, gathered, decided))
+        reported.append(
+            dataclasses.replace(
+                _reported(build, manifest, gathered, decided), paces=paces.rows_of(manifest, measurements)
+            )
+        )
         rows += own
         checks += (*held, *searches.checks(build, manifest))
         findings += _findings(manifest, own)
@@ -213,6 +217,8 @@ def _with_cost(row: ReportRow, artifact: Artifact, measured: Measurement) -> Rep
         instruction_limit_share=least / measured.instructions if least is not None and measured.instructions else None,
         peak_rss_bytes=measured.peak_rss_bytes,
         planned_bytes=measured.planned_bytes,
+        load_anonymous_bytes=measured.load_anonymous_bytes,
+        leak=measured.leak,
         pushed_bytes=measured.pushed_bytes,
         profile=profiles.reported(measured),
     )
@@ -251,6 +257,9 @@ def _with_latencies(row: ReportRow, measured: Measurement) -> ReportRow:
         ci95_ms=None if interval is None else (interval[0] / 1e6, interval[1] / 1e6),
         load_ms=_ms(measured.load_ns),
         first_ms=_ms(measured.first_ns),
+        cold_start_ms=_ms(measured.cold_start_ns),
+        per_second=len(times) / sum(measured.spans_ns) * 1e9 if sum(measured.spans_ns) else None,
+        steady_after=measured.steady_after,
         threads_tried=tuple(
             ThreadsRow(threads=one.threads, p50_ms=statistics.median(one.latencies_ns) / 1e6) for one in measured.tried
         ),
@@ -269,8 +278,9 @@ def _row_notes(what: Evidence, measured: Measurement, dropped: Drop) -> Iterator
     if measured.throttled:
         yield "the device throttled while it was measured: its times are too long"
     others = {one.name for state in measured.states for one in state.busy if one.share >= BUSY_SHARE}
-    if others and measured.timing != "emulated":
+    if others and measured.timing != "emulated" and not measured.unfit:
         yield f"others were computing on the device ({', '.join(sorted(others))}): its times may be too long"
+    yield from conditions.notes(measured)
     if measured.timing != "emulated" and 0 < len(measured.rounds) < stats.MIN_ROUNDS:
         yield f"{len(measured.rounds)} rounds: too few for an interval of the median"
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from edgeq.records import (
         Check,
+        PacedRow,
         Recommendation,
         Report,
         ReportedBuild,
@@ -95,14 +96,36 @@ def time(rows: Sequence[ReportRow], target: str) -> Table | None:
     if any(row.timing in {"emulated", None} for row in rows):
         return None
     foreign = any(not tells_time(row.timing, target) for row in rows)
-    names = ("Threads", "Median latency", "p90", "p99", "Speed against fp32", "Load", "First inference")
+    names = ("Threads", "Median latency", "p90", "p99", "Speed against fp32", "Inferences a second")
     return Table(
         title="Time",
         columns=(Column(name="Artifact", numeric=False), *(Column(name=name) for name in names)),
-        rows=tuple(
-            (artifact(row), _threads(row), *_latencies(row), _ms(row.load_ms), _ms(row.first_ms)) for row in rows
-        ),
+        rows=tuple((artifact(row), _threads(row), *_latencies(row), _per_second(row)) for row in rows),
         note=f"Times of this machine. They say nothing about {target}." if foreign else "",
+    )
+
+
+def starting(rows: Sequence[ReportRow]) -> Table | None:
+    """What a fresh process takes until it answers; None where :func:`time` is."""
+    if any(row.timing in {"emulated", None} for row in rows):
+        return None
+    names = ("Load", "First inference", "Cold start", "Steady after", "Memory of loading")
+    return Table(
+        title="Starting",
+        columns=(Column(name="Artifact", numeric=False), *(Column(name=name) for name in names)),
+        rows=tuple(
+            (
+                artifact(row),
+                _ms(row.load_ms),
+                _ms(row.first_ms),
+                _ms(row.cold_start_ms),
+                Cell(text=figures.NOTHING if row.steady_after is None else figures.some(row.steady_after + 1, "run")),
+                memory_cell(row.load_anonymous_bytes),
+            )
+            for row in rows
+        ),
+        note="Cold start is from the start of the program to its first answer, its files read before; memory is what "
+        "loading the model added that no file stands behind: packed weights, and what the runtime sets up.",
     )
 
 
@@ -171,6 +194,15 @@ def samples_sentence(build: ReportedBuild, rows: Sequence[ReportRow]) -> str:
     part = "" if labelled == total else f", {figures.count(labelled)} of them labelled"
     note = f": {build.evaluation.note}" if build.evaluation.note else ""
     return f"{figures.some(total, 'evaluation sample')}{part}{note}".rstrip(".") + "."
+
+
+def notes(rows: Sequence[ReportRow | PacedRow]) -> tuple[str, ...]:
+    """What is to be known of the rows of a table: once where it is true of all of them, else with each one's name."""
+    common = (
+        [note for note in rows[0].notes if len(rows) > 1 and all(note in row.notes for row in rows)] if rows else []
+    )
+    own = (f"{row.artifact}: {note}" for row in rows for note in row.notes if note not in common)
+    return (*(f"all of these: {note}" for note in common), *own)
 
 
 def by_device(report: Report, build: ReportedBuild) -> list[tuple[ReportedDevice | None, list[ReportRow]]]:
@@ -296,6 +328,10 @@ def speed_cell(row: ReportRow) -> Cell:
 
 def _ms(value: float | None) -> Cell:
     return NOTHING if value is None else Cell(text=figures.ms(value))
+
+
+def _per_second(row: ReportRow) -> Cell:
+    return NOTHING if row.per_second is None else Cell(text=figures.significant(row.per_second))
 
 
 def memory_cell(value: int | None) -> Cell:

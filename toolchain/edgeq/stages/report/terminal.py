@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as Drawn
 from rich.text import Text
 
-from edgeq.stages.report import profiles, searches, tables
+from edgeq.stages.report import paces, profiles, searches, tables
 from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
@@ -43,12 +43,15 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[RenderableType]:
         yield _drawn(tables.at_a_glance(rows))
         if any(row.timing == "emulated" for row in rows):
             yield _indented("instructions per inference are a cost, not a time: an emulator's clock tells none", "dim")
-        yield from (_indented(f"{row.artifact}: {note}", "dim") for row in rows for note in row.notes)
+        yield from (_indented(note, "dim") for note in tables.notes(rows))
     recommended = tables.recommendations(build.decision.recommendations)
     if recommended.rows:
         yield Text()
         yield Text(recommended.title, style="bold")
         yield _drawn(recommended)
+    for paced in paces.tables_of(build.paces):
+        yield Text()
+        yield headed(paced)
     for record in build.searches:
         yield Text()
         yield search(record)
@@ -78,20 +81,21 @@ def _limits(checks: Sequence[Check]) -> Iterator[RenderableType]:
 
 def search(record: Search) -> RenderableType:
     """What a search for a recipe tried, as a table under a heading."""
-    return _headed(searches.table(record))
+    return headed(searches.table(record))
 
 
 def speed_search(record: SpeedSearch) -> RenderableType:
     """What a search for the fastest artifact considered, as a table under a heading."""
-    return _headed(searches.speed_table(record))
+    return headed(searches.speed_table(record))
 
 
 def operators(rows: Sequence[ReportRow]) -> Iterator[RenderableType]:
     """What the operators of each profiled artifact take, as a table under a heading."""
-    return (_headed(table) for row in rows if (table := profiles.table(row)) is not None)
+    return (headed(table) for row in rows if (table := profiles.table(row)) is not None)
 
 
-def _headed(table: tables.Table) -> RenderableType:
+def headed(table: tables.Table) -> RenderableType:
+    """A table under its title, its note below."""
     return Group(Text(printable(table.title), style="bold"), _drawn(table), _indented(table.note), Text())
 
 

@@ -675,6 +675,22 @@ class BadBoardNameError(ConfigError):
         )
 
 
+class NothingToCompareError(ConfigError):
+    """Builds without two artifacts that could be held against each other."""
+
+    def __init__(self, builds: Sequence[str]) -> None:
+        if len(builds) == 1:
+            super().__init__(
+                f"of {builds[0]} alone fewer than two artifacts were named",
+                hint="name a second build, or two artifacts of this one: --artifact A --artifact B",
+            )
+        else:
+            super().__init__(
+                f"{builds[0]} and {', '.join(builds[1:])} have no artifact of one recipe and format",
+                hint="build both with one recipe and format: edgeq build PROJECT --recipe NAME --format pte",
+            )
+
+
 class BoardNotRunningError(ConfigError):
     """A board was named that is not there."""
 

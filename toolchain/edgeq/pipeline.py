@@ -6,6 +6,7 @@
     deploy   BUILD, device                    -> BUILD/deployments/DEVICE.json
     bench    BUILD, device                    -> rows of BUILD/measurements.jsonl
     report   BUILD...                         -> report.{json,md,html}
+    compare  BUILD..., device                 -> lines of BUILD/comparisons.jsonl
     run      the four in one
     explain  BUILD                            -> what stayed float, which layers lose accuracy
     doctor   device                           -> what is missing here and there, and what mends it
@@ -33,6 +34,7 @@ from edgeq.runner import BACK_TO_BACK, Pace
 from edgeq.schema import from_json
 from edgeq.stages import advice as advice_stage
 from edgeq.stages import bench as bench_stage
+from edgeq.stages import compare as compare_stage
 from edgeq.stages import deploy as deploy_stage
 from edgeq.stages import doctor as doctor_stage
 from edgeq.stages import explain as explain_stage
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from edgeq.device.keyring import SigningKey
     from edgeq.device.transport import Transport
     from edgeq.project import Project
-    from edgeq.records import Check, Format, Measurement
+    from edgeq.records import Check, Deployment, Format, Measurement
     from edgeq.runner import RunnerBundle
 
 
@@ -238,7 +240,42 @@ def bench(
 ) -> tuple[Measurement, ...]:
     """Measure what was deployed; every artifact's row is on disk before the next begins."""
     deployment = deploy_stage.read_deployment(what.path, device)
-    settings = bench_stage.settings(
+    settings = _settings(what, deployment, options)
+    return bench_stage.bench(what.path, what.manifest, deployment, transport, settings, progress=progress)
+
+
+def compare(  # noqa: PLR0913  # the options of a command
+    builds: Sequence[Path],
+    *,
+    device: str | None = None,
+    settings: BenchOptions = EVERYTHING,
+    same_within: float = compare_stage.SAME_WITHIN,
+    sign: SigningKey | None = None,
+    progress: Progress = SILENT,
+) -> compare_stage.Compared:
+    """Let the artifacts of builds take turns on a device, those of the first against the others'.
+
+    They are deployed there as far as they are not, without becoming active.
+    """
+    read = [read_build(path) for path in builds]
+    paired = compare_stage.pair_up([(one.path, one.manifest) for one in read], settings.artifacts)
+    where = device or default_device(read[0].target)
+    contenders = []
+    with connected(read[0], where, progress=progress) as transport:
+        for one in read:
+            done = deploy(one, transport, device=where, sign=sign, activate=False, progress=progress)
+            contenders.append(
+                compare_stage.Contender(build=one.path, manifest=one.manifest, deployment=done.deployment)
+            )
+        how = _settings(read[0], contenders[0].deployment, settings)
+        found = compare_stage.compare(
+            contenders, paired.pairs, transport, how, same_within=same_within, progress=progress
+        )
+    return compare_stage.Compared(comparisons=found, left_out=paired.left_out)
+
+
+def _settings(what: Build, deployment: Deployment, options: BenchOptions) -> bench_stage.Settings:
+    return bench_stage.settings(
         what.target,
         deployment,
         artifacts=options.artifacts,
@@ -251,7 +288,6 @@ def bench(
         cpus=options.cpus,
         force=options.force,
     )
-    return bench_stage.bench(what.path, what.manifest, deployment, transport, settings, progress=progress)
 
 
 @dataclass(frozen=True, kw_only=True)

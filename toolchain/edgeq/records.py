@@ -6,6 +6,7 @@ record                                    where
 :class:`Manifest` of :class:`Artifact`    BUILD/manifest.json
 :class:`Deployment`                       BUILD/deployments/DEVICE.json
 :class:`Measurement`                      BUILD/measurements.jsonl
+:class:`Comparison`                       BUILD/comparisons.jsonl
 :class:`Report` of :class:`ReportRow`     BUILD/report.json
 :class:`Numerics`                         BUILD/numerics/RECIPE.json
 :class:`Inputs`                           BUILD/inputs.json
@@ -673,6 +674,63 @@ class Speedup:
     high: float | None
     verdict: Verdict
     reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedSide:
+    """One of the two artifacts of a comparison, with all that was timed of it.
+
+    ``latencies_ns`` holds every timed run in order, ``rounds`` how many of
+    them each round has. Both are empty for an emulated board.
+    """
+
+    build: str
+    artifact: str
+    artifact_sha256: str
+    recipe: str
+    runner_sha256: str
+    latencies_ns: tuple[int, ...]
+    rounds: tuple[int, ...]
+    steady_after: int | None
+    p50_ms: float | None
+    instructions: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two artifacts that took turns on one device in one session.
+
+    ``ratio`` is the median latency of ``reference`` over that of
+    ``candidate``, above 1 where the candidate is faster, with a 95 %
+    interval from ``low`` to ``high``; ``verdict`` is "same" within
+    ``same_within``. ``smallest_effect`` is the relative difference that so
+    noisy a session shows in 80 of 100 cases. ``instructions_ratio`` is that
+    of retired instructions, ``cost`` what it says; both only for an emulated
+    board. ``reason`` says why there is no better verdict.
+    """
+
+    schema: int = SCHEMA
+    session: str
+    artifact: str
+    device: str
+    device_facts: DeviceFacts
+    timing: Timing
+    threads: int
+    reference: ComparedSide
+    candidate: ComparedSide
+    same_within: float
+    ratio: float | None
+    low: float | None
+    high: float | None
+    verdict: Verdict
+    smallest_effect: float | None
+    instructions_ratio: float | None
+    cost: Literal["fewer", "more", "same", "cannot tell"]
+    reason: str = ""
+    unfit: tuple[str, ...] = ()
+    test_faults: bool = False
+    states: tuple[DeviceState, ...] = ()
+    started_at: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "rollback": "make the deployment before the active one active again",
     "gc": "remove old deployments from a device",
     "bench": "measure a deployed build on its device",
+    "compare": "say which of two builds is faster on a device, in one session",
     "report": "write the report from what was measured",
     "explain": "say what stayed in float and why, and which layers lose accuracy",
     "keys": "make the keys that sign deployments, and tell devices which to trust",

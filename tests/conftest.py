@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+
+import pytest
 
 # A shell that starts a job in the background lets it ignore SIGINT, and its children with it: a test of Ctrl-C would
 # then wait for what cannot happen. A handler of our own is not inherited; the default is.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def bound_by_permissions() -> tuple[str, ...]:
+    """What stands before a command so that root, too, may write only where it is allowed to; nothing for others."""
+    if os.geteuid():
+        return ()
+    assert shutil.which("setpriv"), "util-linux is not installed"
+    return ("setpriv", "--bounding-set=-dac_override,-dac_read_search")

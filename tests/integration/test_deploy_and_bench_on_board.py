@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from device_help import board_address, built
 
-from edgeq import pipeline
+from edgeq import pipeline, runner
 from edgeq.device import board
 from edgeq.device.inventory import open_device
 from edgeq.device.ssh import SshTransport
@@ -26,17 +26,22 @@ from edgeq.errors import (
     DeviceError,
     IncompatibleBuildError,
     RunnerCrashedError,
+    RunnerFailedError,
     UnwritableDeviceError,
     WrongArchitectureError,
 )
+from edgeq.integrity import read_golden
 from edgeq.progress import Silent
 from edgeq.stages.bench import read_measurements
+from edgeq.stages.deployed import executable_of
 from edgeq.target import load_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgeq.device.board import RunningBoard
+    from edgeq.device.transport import Transport
+    from edgeq.records import Artifact, Deployment
     from edgeq.stages.deploy import DeployResult
 
 SAMPLES = 24
@@ -202,14 +207,46 @@ def test_a_build_that_does_not_fit_the_board_is_refused_in_one_message_and_nothi
     _deploy(build, device)
     before = device.run(["find", ".edgeq"]).stdout
     artifacts = [replace(one, requires=replace(one.requires, version="0.9.0")) for one in build.manifest.artifacts]
-    other = replace(build, manifest=replace(build.manifest, artifacts=tuple(artifacts)), target=load_target("rpi5"))
-    with pytest.raises(IncompatibleBuildError, match="3 reasons; nothing was pushed") as caught:
-        _deploy(other, device)
+    other = replace(build, manifest=replace(build.manifest, artifacts=tuple(artifacts)))
+    with pytest.raises(IncompatibleBuildError, match="2 reasons; nothing was pushed") as caught:
+        pipeline.deploy(other, device, device="board", verify=True, progress=Silent())
     told = caught.value.detail.splitlines()
-    assert all(
-        word in line for word, line in zip(("executorch 0.9.0", "onnxruntime 0.9.0", "asimddp"), told, strict=True)
-    )
+    assert all(word in line for word, line in zip(("executorch 0.9.0", "onnxruntime 0.9.0"), told, strict=True))
     assert device.run(["find", ".edgeq"]).stdout == before
+
+
+def test_a_build_for_a_core_with_the_dot_product_gives_the_same_bits_on_one_without(
+    build: pipeline.Build, device: SshTransport
+) -> None:
+    for_rpi5 = replace(build, target=load_target("rpi5"))
+    with open_device("board", for_rpi5.target, progress=Silent()) as rpi5:
+        with_it, without = _deploy(for_rpi5, rpi5).deployment, _deploy(for_rpi5, device).deployment
+        for artifact in build.manifest.artifacts:
+            assert _golden_output(build, artifact, rpi5, with_it) == _golden_output(build, artifact, device, without)
+    assert with_it.warnings == ()
+    (said,) = without.warnings
+    assert "asimddp" in said
+    assert "--target rpi4" in said
+
+
+def _golden_output(build: pipeline.Build, artifact: Artifact, device: Transport, deployment: Deployment) -> bytes:
+    given, _ = read_golden(build.path, artifact)
+    outputs: list[bytes] = []
+    runner.execute(
+        device,
+        folder=deployment.root,
+        executable=executable_of(deployment, artifact.requires.runtime),
+        model=artifact.name,
+        threads=1,
+        warmup=0,
+        repeats=0,
+        count_instructions=False,
+        samples=(given,),
+        on_outputs=lambda _, data: outputs.append(data),
+        timeout_s=60.0,
+    )
+    (output,) = outputs
+    return output
 
 
 def test_rows_hold_how_the_board_was_doing(build: pipeline.Build, device: SshTransport) -> None:
@@ -242,6 +279,58 @@ def test_a_board_that_fills_up_during_the_push_keeps_what_it_had(
         _deploy(build, device)
     assert not device.run(["find", "/srv/small", "-name", "*.edgeq-tmp"]).stdout
     assert not device.run(["ls", "/srv/small/root/current"]).stdout
+
+
+HUNGRY = """
+import torch
+
+def load():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 256, 1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)).eval()
+
+def calibration():
+    yield (torch.zeros(1, 3, 512, 512),)
+
+def evaluation():
+    yield (torch.zeros(1, 3, 512, 512),), 0
+"""
+"""A small file whose one layer makes 268 MB."""
+
+
+def test_a_board_without_the_memory_for_a_model_says_so_and_what_was_active_is(
+    build: pipeline.Build, tmp_path: Path
+) -> None:
+    project = PROJECT.replace("16, 16", "512, 512").replace('"pte", "onnx"', '"pte"').replace(', "int8-static"', "")
+    hungry = built(tmp_path, project, HUNGRY)
+    assert build.target.emulation is not None
+    target = replace(build.target, emulation=replace(build.target.emulation, ram_mib=256))
+    fewer = replace(build, manifest=replace(build.manifest, artifacts=build.manifest.artifacts[:1]))
+    small = board.start(target, name=f"small-{os.getpid()}", progress=Silent())
+    try:
+        with contextlib.closing(_connect(small, user=small.user)) as device:
+            first = _deploy(fewer, device).deployment.id
+            with pytest.raises(RunnerFailedError, match=r"with tiny\.fp32\.pte ran out of memory") as caught:
+                _deploy(hungry, device)
+            assert (caught.value.code, caught.value.exit_code) == ("out_of_memory", 4)
+            assert "smaller model" in caught.value.hint
+            assert device.run(["head", "-n", "1", ".edgeq/current/tiny@rpi4"]).stdout.decode().strip() == first
+            _fill_memory(small, leave_mib=16)
+            with pytest.raises(DeviceError, match=r"ran out of memory|status 137"):
+                _deploy(hungry, device)
+            assert device.run(["head", "-n", "1", ".edgeq/current/tiny@rpi4"]).stdout.decode().strip() == first
+            assert _deploy(fewer, device).transferred_bytes == 0
+    finally:
+        board.stop(small.name)
+
+
+def _fill_memory(emulated: RunningBoard, *, leave_mib: int) -> None:
+    script = """
+    mkdir -p /srv/hog && mount -t tmpfs -o size=100% none /srv/hog
+    kilobytes=$(($(grep MemAvailable /proc/meminfo | tr -dc 0-9) - $1 * 1024))
+    dd if=/dev/zero of=/srv/hog/all bs=1k count="$kilobytes"
+    """
+    with contextlib.closing(_connect(emulated, user="root")) as root:
+        assert root.run(["/bin/sh", "-c", script, "sh", str(leave_mib)]).status == 0
 
 
 @pytest.mark.parametrize("moment", ["1999-01-01 00:00:00", "2037-12-31 23:59:59"])

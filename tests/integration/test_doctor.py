@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -77,6 +78,27 @@ def test_a_device_that_is_not_there_ends_with_4_and_says_both() -> None:
     assert said["findings"][-1]["code"] == "device.connection"
     assert said["findings"][-1]["remedy"]
     assert said["findings"][0]["code"] == "host.python"
+
+
+def test_several_devices_are_looked_at_at_once_and_each_has_its_own_exit_code(tmp_path: Path) -> None:
+    (tmp_path / ".config" / "edgeq").mkdir(parents=True)
+    (tmp_path / ".config" / "edgeq" / "devices.toml").write_text(
+        '[house]\ndevices = ["local", "ssh://nobody@127.0.0.1:1"]\n'
+    )
+    cache = os.environ.get("EDGEQ_CACHE", str(Path.home() / ".cache/edgeq"))
+    home = {**os.environ, "HOME": str(tmp_path), "EDGEQ_CACHE": cache}
+    command = [sys.executable, "-m", "edgeq", "doctor", "house,kichten"]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False, timeout=120, env=home)
+    assert "Traceback" not in done.stderr
+    local, nobody, unknown = json.loads(done.stdout)["devices"]
+    assert done.returncode == 4
+    assert (local["device"], local["state"], local["error"]) == ("local", "done", None)
+    assert local["examined"]["facts"]["cores"]
+    assert (nobody["state"], nobody["exit_code"], nobody["findings"][-1]["code"]) == ("done", 4, "device.connection")
+    assert (unknown["state"], unknown["exit_code"]) == ("failed", 2)
+    shown = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=home).stdout
+    marks = {line.split()[1]: line.split()[0] for line in shown.splitlines() if line[:1] in "✓✗"}
+    assert (marks["ssh://nobody@127.0.0.1:1"], marks["kichten"]) == ("✗", "✗")
 
 
 def test_an_unknown_name_is_an_error_of_its_own() -> None:

@@ -367,3 +367,33 @@ def test_the_commands_do_it_from_key_to_verified_deployment(
     assert not [
         path for path in (tmp_path / ".edgeq").rglob("*") if path.is_file() and body in path.read_text("latin-1")
     ]
+
+
+def test_a_run_signs_what_it_deploys_and_a_device_that_trusts_the_key_has_checked_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "edgeq.toml").write_text(PROJECT)
+    (project / "tiny.py").write_text(CODE)
+    run = ("run", project, "--device", "local", "--format", "pte", "--repeats", 3, "--jobs", 1, "--json")
+    fingerprint = json.loads(_edgeq("keys", "new", "release", "--json").stdout)["fingerprint"]
+    assert _edgeq("keys", "trust", "release", "--device", "local").returncode == 0
+
+    refused = _edgeq(*run)
+    assert refused.returncode == 2
+    assert "signed deployments only" in json.loads(refused.stdout)["error"]["message"]
+    assert not (tmp_path / ".edgeq" / "current").exists()
+    unknown = _edgeq(*run, "--sign", "releese")
+    assert unknown.returncode == 2
+    assert "release" in json.loads(unknown.stdout)["error"]["hint"]
+
+    done = _edgeq(*run, "--sign", "release")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert (row["artifact"], row["device"]) == ("tiny.fp32.pte", "local")
+    record = json.loads((tmp_path / "build/tiny/host/deployments/local.json").read_text())
+    assert (record["signed"]["fingerprint"], record["signed"]["verified"]) == (fingerprint, True)
+    assert (tmp_path / record["root"] / "deployment.json.sig").stat().st_size == 64

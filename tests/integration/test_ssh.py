@@ -143,6 +143,23 @@ def test_a_key_with_a_passphrase_is_pointed_to_the_agent(server: Sshd) -> None:
     assert "ssh-add" in caught.value.detail
 
 
+def test_a_passphrase_that_somebody_types_opens_its_key(server: Sshd) -> None:
+    server.accept()
+    key = server.home / ".ssh" / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(key)], check=True)
+    answers = ["wrong", "secret"]
+    asked: list[str] = []
+
+    def ask(question: str) -> str | None:
+        asked.append(question)
+        return answers.pop(0)
+
+    with contextlib.closing(SshTransport.connect(server.address, ask)) as device:
+        assert device.run(["echo", "open"]).stdout == b"open\n"
+    assert len(asked) == 2
+    assert all("id_ed25519" in question for question in asked)
+
+
 def test_a_key_that_only_the_agent_has_opens(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     server.accept()
     agent = str(server.folder / "agent")

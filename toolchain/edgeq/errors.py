@@ -20,10 +20,16 @@ The module is long on purpose: messages stay alike when they stand together.
 from __future__ import annotations
 
 import difflib
+import shlex
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+
+def _word(text: object) -> str:
+    """A name or a path as one word of a command that the reader may copy."""
+    return shlex.quote(str(text))
 
 
 class EdgeqError(Exception):
@@ -85,11 +91,12 @@ class NoOperatorTimesError(ConfigError):
 
     def __init__(self, build: object, target: str, *, form: str = "") -> None:
         what = f"of both its .{form} files as they would be built now" if form else "on a board"
+        folder = _word(build)
         super().__init__(
             f"int8-fastest needs the time of each operator on the board, and {build} holds none {what}",
-            hint=f"run: edgeq build PROJECT --target {target} --recipe int8-static --out {build}, edgeq deploy {build} "
-            f"--device DEV, edgeq bench {build} --device DEV --profile; then build int8-fastest in the same place. "
-            "Emulated times say nothing of a board",
+            hint=f"run: edgeq build PROJECT --target {_word(target)} --recipe int8-static --out {folder}, edgeq deploy "
+            f"{folder} --device DEV, edgeq bench {folder} --device DEV --profile; then build int8-fastest in the same "
+            "place. Emulated times say nothing of a board",
         )
 
 
@@ -529,7 +536,7 @@ class DeviceDiskFullError(DeviceError):
         amount = f": {needed_bytes:,} bytes are needed, {free_bytes:,} are free" if needed_bytes is not None else ""
         super().__init__(
             f"no space left on {device!r} for {path}{amount}",
-            hint=f"remove old deployments with `edgeq gc --device {device}`, or set `root` of that device in "
+            hint=f"remove old deployments with `edgeq gc --device {_word(device)}`, or set `root` of that device in "
             "devices.toml to a folder on a larger disk",
         )
 
@@ -631,7 +638,7 @@ class UntrustedSignerError(ConfigError):
         super().__init__(
             f"{device!r} does not trust the key {name!r} ({fingerprint})",
             hint=f"it trusts {', '.join(sorted(keys))}: sign with one of these, or run: "
-            f"edgeq keys trust {name} --device {device}; nothing was pushed",
+            f"edgeq keys trust {name} --device {_word(device)}; nothing was pushed",
         )
 
 
@@ -937,12 +944,18 @@ _CODE_HINTS = {
 }
 
 
+def _runner(device: str, model: str) -> str:
+    """The runner in a sentence, with the model that it ran, if it was one."""
+    return f"the runner on {device!r}" + (f" with {model}" if model else "")
+
+
 class RunnerFailedError(DeviceError):
     """The runner refused or gave up, and said why. ``code`` is one of ``toolchain/runner/README.md``."""
 
-    def __init__(self, device: str, code: str, message: str, stderr_tail: str = "") -> None:
+    def __init__(self, device: str, code: str, message: str, stderr_tail: str = "", *, model: str = "") -> None:
+        happened = " ran out of memory" if code == "out_of_memory" else ""
         super().__init__(
-            f"the runner on {device!r}: {message}",
+            f"{_runner(device, model)}{happened}: {message}",
             hint=_CODE_HINTS.get(code, "deploy again, so that runner and edgeq are of one version"),
             detail=stderr_tail if stderr_tail != message else "",
         )
@@ -952,9 +965,10 @@ class RunnerFailedError(DeviceError):
 class RunnerCrashedError(DeviceError):
     """The runner ended before it reported its last event. ``said`` is its own last sentence, if it had one."""
 
-    def __init__(self, device: str, exit_status: int, stderr_tail: str, *, said: str = "") -> None:
+    def __init__(self, device: str, exit_status: int, stderr_tail: str, *, said: str = "", model: str = "") -> None:
+        happened = f"crashed: {said}" if said else f"stopped with status {exit_status}"
         super().__init__(
-            f"the runner on {device!r} {f'crashed: {said}' if said else f'stopped with status {exit_status}'}",
+            f"{_runner(device, model)} {happened}",
             hint=_STATUS_HINTS.get(exit_status, "run the command again with -v; deploy again if it stays so"),
             detail=stderr_tail,
         )
@@ -1024,7 +1038,10 @@ class NotDeployedError(ConfigError):
     """A build that was never deployed to a device."""
 
     def __init__(self, build: object, device: str) -> None:
-        super().__init__(f"{build} was not deployed to {device!r}", hint=f"run: edgeq deploy {build} --device {device}")
+        super().__init__(
+            f"{build} was not deployed to {device!r}",
+            hint=f"run: edgeq deploy {_word(build)} --device {_word(device)}",
+        )
 
 
 class StaleDeploymentError(ConfigError):
@@ -1033,7 +1050,7 @@ class StaleDeploymentError(ConfigError):
     def __init__(self, build: object, device: str, what: str) -> None:
         super().__init__(
             f"what was deployed to {device!r} is not this build any more: {what}",
-            hint=f"run: edgeq deploy {build} --device {device}",
+            hint=f"run: edgeq deploy {_word(build)} --device {_word(device)}",
         )
 
 
@@ -1065,7 +1082,16 @@ class NothingToRollBackError(ConfigError):
     def __init__(self, device: str, name: str) -> None:
         super().__init__(
             f"{device!r} holds no deployment of {name} before the active one",
-            hint=f"see what is there with: edgeq deploy --list --device {device}",
+            hint=f"see what is there with: edgeq deploy --list --device {_word(device)}",
+        )
+
+
+class SeveralTargetsError(ConfigError):
+    """A model that a device holds for several targets, named without one."""
+
+    def __init__(self, device: str, model: str, pointers: Iterable[str]) -> None:
+        super().__init__(
+            f"{device!r} holds {model!r} for several targets", hint=f"name one of {', '.join(sorted(pointers))}"
         )
 
 

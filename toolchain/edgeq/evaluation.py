@@ -126,6 +126,11 @@ class EvaluationSet:
 
     def host_outputs(self, artifact: str) -> np.ndarray:
         """What the artifact gave on the build machine: (samples, ...), float32."""
+        if artifact not in self._host_outputs:
+            raise ConfigError(
+                f"the manifest of {self._build} names no outputs of {artifact}",
+                hint="the build is damaged; run edgeq build again",
+            )
         return self._mapped(self._host_outputs[artifact])
 
     def _mapped(self, name: str) -> np.ndarray:

@@ -371,7 +371,9 @@ def run(  # noqa: PLR0913  # the options of a command
         progress=progress,
     )
     with connected(what, device, progress=progress) as transport:
-        deploy(what, transport, device=device, sign=sign, progress=progress)
+        done = deploy(what, transport, device=device, sign=sign, progress=progress)
+        for warning in done.deployment.warnings:
+            progress.step(f"warning: {warning}")
         bench(what, transport, settings, device=device, progress=progress)
     return report([what.path])
 

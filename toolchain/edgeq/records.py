@@ -457,7 +457,8 @@ class Deployment:
     """What lies where on a device.
 
     ``files`` maps a name inside the deployment's folder to the sha256 of
-    its content. ``root`` is that folder's path on the device.
+    its content. ``root`` is that folder's path on the device. ``warnings``
+    are sentences on what is not as the build would have it.
     """
 
     schema: int = SCHEMA
@@ -472,6 +473,7 @@ class Deployment:
     runners: dict[str, str]
     deployed_at: str
     signed: Signed | None = None
+    warnings: tuple[str, ...] = ()
     runtime_bytes: dict[str, int] = field(default_factory=dict)
     """The size of each engine's runner and libraries; empty in a record of an edgeq that did not note it."""
 
@@ -638,8 +640,8 @@ class Measurement:
     steady_after: int | None = None
     """After how many runs, the first not counted, a fresh process did not change its level any more; None if it was not
     found, or not looked for."""
-    steady_search_ns: tuple[int, ...] = ()
-    """The runs it was looked for in; () where it was not."""
+    steady_search_ns: tuple[tuple[int, ...], ...] = ()
+    """The runs of the visits that it was looked for in; () where it was not."""
     cold_start_ns: int | None = None
     """From the start of the program to the end of the first inference, without the wait for its sample."""
     cpus: tuple[int, ...] = ()

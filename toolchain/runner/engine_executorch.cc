@@ -73,7 +73,8 @@ void Check(Error error, Code code, const std::string& what) {
   const std::string log = Log().Text();
   // A tensor outside of its arena has the same error, and is a damaged plan.
   if ((error == Error::MemoryAllocationFailed && log.find("allocator size") == std::string::npos) ||
-      error == Error::DelegateMemoryAllocationFailed || error == Error::OutOfResources) {
+      error == Error::DelegateMemoryAllocationFailed || error == Error::OutOfResources ||
+      log.find("xnn_status_out_of_memory") != std::string::npos) {  // the delegate makes an internal error of it
     code = Code::kOutOfMemory;
   }
   throw Failure(code, what + " (" + et::to_string(error) + ")" + (log.empty() ? "" : ": " + log));

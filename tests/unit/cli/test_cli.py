@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from edgeq import cli
@@ -78,6 +79,13 @@ def test_an_error_under_json_is_one_document_on_stdout(tmp_path: Path) -> None:
     assert error["hint"]
 
 
+def test_a_wrong_command_line_is_no_case_for_a_log(tmp_path: Path) -> None:
+    done = _edgeq("deploy", str(tmp_path), "--list", "--device", "local")
+    assert done.returncode == 2
+    assert "name a BUILD, or say --list" in done.stderr
+    assert ".log" not in done.stderr
+
+
 def test_a_wrong_project_ends_with_one_message_and_its_exit_code(tmp_path: Path) -> None:
     done = _edgeq("build", str(tmp_path))
     assert done.returncode == 2
@@ -137,3 +145,17 @@ def test_the_public_names_are_these_and_stay_functions() -> None:
     assert edgeq.__all__ == names
     for _ in range(2):  # a module of the same name would take a function's place once it is imported
         assert all(callable(getattr(edgeq, name)) for name in names)
+
+
+def test_the_shell_completes_devices_behind_a_comma_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("EDGEQ_CACHE", str(tmp_path / "cache"))
+    (tmp_path / ".config" / "edgeq").mkdir(parents=True)
+    devices = tmp_path / ".config" / "edgeq" / "devices.toml"
+    devices.write_text('[kitchen]\nhost = "10.0.0.7"\n')
+    shell = ShellComplete(cli.group, {}, "edgeq", "_EDGEQ_COMPLETE")
+    assert [one.value for one in shell.get_completions(["doctor"], "kit")] == ["kitchen"]
+    for words in (["deploy", "--device"], ["keys", "trust", "ci", "--device"], ["run", "project", "--device"]):
+        assert [one.value for one in shell.get_completions(words, "local,kit")] == ["local,kitchen"]
+    devices.write_text("[kitchen")
+    assert shell.get_completions(["doctor"], "kit") == []

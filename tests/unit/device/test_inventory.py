@@ -161,3 +161,8 @@ def test_without_one_running_board_it_is_told_which_could_be_meant(monkeypatch: 
     with pytest.raises(WhichBoardError, match="rpi3, rpi4") as caught:
         default_target("board")
     assert caught.value.hint == "name one of them: --device board:rpi3"
+
+
+def test_a_command_of_one_device_says_so_where_several_are_named() -> None:
+    with pytest.raises(BadDeviceNameError, match="several devices"):
+        address_of("local,board")

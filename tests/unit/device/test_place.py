@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,7 +9,10 @@ from edgeq.device.local import LocalTransport
 from edgeq.device.place import read_place
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from edgeq.device.transport import Completed
 
 
 @pytest.mark.parametrize("root", [".edgeq", "~/.edgeq/", "a/b/c", "a 'strange' \"root\" $(x) ü", "-n"])
@@ -40,10 +43,15 @@ def test_a_folder_that_cannot_be_written_says_why() -> None:
     assert place.free_bytes is None
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_parts_of_a_store_that_belong_to_somebody_else_are_told(tmp_path: Path) -> None:
+def test_parts_of_a_store_that_belong_to_somebody_else_are_told(
+    tmp_path: Path, bound_by_permissions: tuple[str, ...]
+) -> None:
+    class Bound(LocalTransport):
+        def run(self, argv: Sequence[str], **how: Any) -> Completed:
+            return super().run([*bound_by_permissions, *argv], **how)
+
     (tmp_path / "blobs").mkdir(mode=0o555)
-    assert "blobs" in read_place(LocalTransport(), str(tmp_path)).problem
+    assert "blobs" in read_place(Bound(), str(tmp_path)).problem
 
 
 def test_a_file_system_without_programs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,9 @@ from edgeq.errors import (
 from edgeq.progress import Silent
 from edgeq.records import Artifact, DeviceFacts, Manifest, Requires
 from edgeq.stages.bench.rows import append
-from edgeq.stages.compatibility import Room, mismatches, missing_features, require_compatible
+from edgeq.stages.compatibility import Room, mismatches, missing_features, require_compatible, slower_kernels
 from edgeq.stages.compatibility.onnx_header import OnnxHeader, read_header
-from edgeq.stages.deploy import deploy
+from edgeq.stages.deploy import deploy, read_deployment
 from edgeq.target import Target, load_target
 from edgeq.testing import (
     FakeTransport,
@@ -154,13 +154,40 @@ def test_android_is_told_that_it_has_no_runner_before_anything_is_pushed(case: C
     assert "no runner for Android's C library" in caught.value.hint
 
 
-def test_a_build_for_a_core_with_the_dot_product_does_not_fit_one_without(case: Case) -> None:
+def test_a_build_for_a_core_with_the_dot_product_runs_on_one_without_and_says_that_it_is_slower(case: Case) -> None:
     case.target = RPI5
-    with pytest.raises(IncompatibleBuildError, match="asimddp") as caught:
-        case.require()
-    assert "--target rpi4" in caught.value.hint
-    case.facts = replace(case.facts, features=RPI5.features, cpu="cortex-a76")
     case.require()
+    (said,) = slower_kernels(case.target, case.facts)
+    assert "asimddp" in said
+    assert said.endswith("edgeq build PROJECT --target rpi4")
+    assert slower_kernels(RPI5, replace(case.facts, features=RPI5.features, cpu="cortex-a76")) == ()
+    assert slower_kernels(RPI5, replace(case.facts, features=())) == ()
+
+
+def test_what_was_warned_of_is_in_the_record(case: Case, tmp_path: Path) -> None:
+    bundles = {"executorch": case.bundle}
+    device = FakeTransport(tmp_path / "device")
+    made = [
+        deploy(case.build, case.manifest, target, device, bundles, device="fake", progress=Silent()).deployment
+        for target in (sample_target(), RPI5)
+    ]
+    assert [len(one.warnings) for one in made] == [0, 1]
+    assert read_deployment(case.build, "fake") == made[1]
+    assert "asimddp" in made[1].warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"), [((), 1), (("avx512_vnni",), 0), (("avx_vnni",), 0), (("avx512f",), 1)]
+)
+def test_sums_that_saturate_without_vnni_are_a_mismatch(case: Case, features: tuple[str, ...], expected: int) -> None:
+    _onnx_case(case, _onnx(10, onnx=20))
+    artifacts = tuple(replace(one, int8_mac_share=1.0) for one in case.manifest.artifacts)
+    case.manifest = replace(case.manifest, artifacts=artifacts)
+    case.target = replace(load_target("host"), features=("sse2", "avx_vnni"))
+    case.facts = DeviceFacts(machine="x86_64", features=("sse2", *features))
+    assert len(case.found()) == expected
+    case.manifest = replace(case.manifest, artifacts=tuple(replace(one, int8_mac_share=0.0) for one in artifacts))
+    assert case.found() == []
 
 
 def test_features_that_no_kernel_chooses_by_do_not_count() -> None:

@@ -156,6 +156,13 @@ def test_an_artifact_that_is_gone_is_refused(setup: Setup) -> None:
         setup.deploy()
 
 
+def test_a_build_without_its_golden_output_is_refused_before_anything_is_pushed(setup: Setup) -> None:
+    (setup.build / "golden" / f"{setup.manifest.artifacts[0].golden.output_sha256}.bin").unlink()
+    with pytest.raises(CorruptArtifactError, match="golden"):
+        setup.deploy()
+    assert not setup.device.pushed
+
+
 def test_a_manifest_cannot_reach_outside_its_build(setup: Setup) -> None:
     (setup.build.parent / "secret").write_bytes(b"x")
     first = replace(setup.manifest.artifacts[0], name="../secret", sha256=sha256_file(setup.build.parent / "secret"))

@@ -5,6 +5,7 @@ import shutil
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +14,7 @@ from edgeq.device.manifest import read_manifest
 from edgeq.device.store import Store
 from edgeq.device.trust import distrust_key, read_trust, trust_key
 from edgeq.errors import (
+    DeviceBusyError,
     OlderDeploymentError,
     RunnerFailedError,
     UnknownKeyError,
@@ -22,11 +24,14 @@ from edgeq.errors import (
     UntrustedSignerError,
 )
 from edgeq.files import sha256_file
-from edgeq.progress import Silent
+from edgeq.progress import SILENT, Progress, Silent
 from edgeq.records import Manifest
 from edgeq.stages.deploy import DeployResult, deploy, read_deployment
 from edgeq.stages.store import roll_back
 from edgeq.testing import FakeTransport, sample_bundle, sample_target, tiny_build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = ".edgeq"
 LATER = "2026-01-02T03:04:06+00:00"
@@ -39,7 +44,9 @@ class Setup:
     device: FakeTransport
     home: Path
 
-    def deploy(self, *, sign: str | None = None, allow_older: bool = False) -> DeployResult:
+    def deploy(
+        self, *, sign: str | None = None, allow_older: bool = False, progress: Progress = SILENT
+    ) -> DeployResult:
         return deploy(
             self.build,
             self.manifest,
@@ -49,7 +56,7 @@ class Setup:
             device="fake",
             sign=keyring.signing_key(sign) if sign else None,
             allow_older=allow_older,
-            progress=Silent(),
+            progress=progress,
         )
 
     def trust(self, *names: str) -> None:
@@ -272,6 +279,56 @@ def test_an_older_build_is_refused_until_it_is_meant(setup: Setup) -> None:
     assert setup.active() == second.deployment.id
     assert setup.deploy(sign="ci", allow_older=True).deployment.id == first.deployment.id
     assert setup.active() == first.deployment.id
+
+
+class Meanwhile(Silent):
+    """Lets something happen while the artifacts are tried: after all that is looked at before the push."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        self._happens: Callable[[], object] | None = happens
+
+    def step(self, text: str) -> None:
+        if text.startswith("trying") and self._happens is not None:
+            happens, self._happens = self._happens, None
+            happens()
+
+
+def test_a_newer_build_that_became_active_during_a_push_is_not_replaced_by_the_older_one(
+    setup: Setup, tmp_path: Path
+) -> None:
+    setup.trust("ci")
+    other = Setup(tmp_path / "other", tiny_build(tmp_path / "other"), setup.device, setup.home)
+    other.at(LATER)
+    with pytest.raises(OlderDeploymentError):
+        setup.deploy(sign="ci", progress=Meanwhile(lambda: other.deploy(sign="ci")))
+    assert setup.active() == read_deployment(other.build, "fake").id
+
+
+def test_an_older_build_that_became_active_during_a_push_is_replaced_and_one_may_go_back_to_it(
+    setup: Setup, tmp_path: Path
+) -> None:
+    setup.trust("ci")
+    other = Setup(tmp_path / "other", tiny_build(tmp_path / "other"), setup.device, setup.home)
+    setup.at(LATER)
+    newer = setup.deploy(sign="ci", progress=Meanwhile(lambda: other.deploy(sign="ci"))).deployment.id
+    ids = (setup.home / ROOT / "current" / "tiny@rpi4").read_text().split()
+    assert ids == [newer, read_deployment(other.build, "fake").id]
+
+
+def test_a_key_that_became_trusted_during_a_push_counts(setup: Setup) -> None:
+    with pytest.raises(UnsignedError):
+        setup.deploy(progress=Meanwhile(lambda: setup.trust("ci")))
+    assert not (setup.home / ROOT / "current" / "tiny@rpi4").exists()
+    distrust_key(setup.device, ROOT, "ci")
+    signed = setup.deploy(sign="ci", progress=Meanwhile(lambda: setup.trust("ci"))).deployment.signed
+    assert signed is not None
+    assert signed.verified
+
+
+def test_a_pointer_that_never_stands_still_ends_the_command(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Store, "activate", lambda *_, **__: False)
+    with pytest.raises(DeviceBusyError):
+        setup.deploy()
 
 
 def test_the_runner_on_the_device_judges_the_age_as_well(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from edgeq.device.store import Store
-from edgeq.errors import DamagedDeploymentError, NothingToRollBackError, UnknownNameError
+from edgeq.errors import DamagedDeploymentError, NothingToRollBackError, SeveralTargetsError, UnknownNameError
 from edgeq.files import sha256_file
 from edgeq.progress import Silent
 from edgeq.stages.deploy import deploy
@@ -81,6 +82,31 @@ def test_a_rollback_goes_to_the_one_before_and_a_second_one_forward_again(tmp_pa
     assert device.pointer() == [third, second, first]
 
 
+def test_a_pointer_moves_only_from_where_it_was_seen(tmp_path: Path) -> None:
+    device = Device(tmp_path, 2)
+    first, second = device.ids
+    assert not device.store.activate("tiny@rpi4", first, after="")
+    assert not device.store.activate("tiny@rpi4", first, after=first)
+    assert device.pointer() == [second, first]
+    assert device.store.activate("tiny@rpi4", first, after=second)
+    assert device.pointer() == [first, second]
+    (device.root / "current" / "tiny@rpi4").write_text("spoiled by a card\n")
+    assert device.store.activate("tiny@rpi4", first, after="")
+
+
+def test_of_those_that_move_a_pointer_at_once_none_is_forgotten(tmp_path: Path) -> None:
+    device = Device(tmp_path, 3)
+    (device.root / "current" / "tiny@rpi4").unlink()
+    (device.root / ".activate.999999999.edgeq-tmp").touch()  # of a shell that is gone
+    threads = [threading.Thread(target=device.store.activate, args=("tiny@rpi4", one)) for one in device.ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(device.pointer()) == sorted(device.ids)
+    assert not [path for path in device.root.iterdir() if path.name.startswith(".")]
+
+
 def test_a_deployment_that_rotted_is_not_rolled_back_to(tmp_path: Path) -> None:
     device = Device(tmp_path, 2)
     rotten = device.root / "deployments" / device.ids[0] / "tiny.fp32.pte"
@@ -98,6 +124,16 @@ def test_there_is_nothing_to_roll_back_to_behind_the_first_deployment(tmp_path: 
     with pytest.raises(UnknownNameError) as caught:
         roll_back(device.store, device.transport, "tinny@rpi4", progress=Silent())
     assert "tiny@rpi4" in caught.value.hint
+
+
+def test_a_model_that_is_held_for_several_targets_is_named_with_one(tmp_path: Path) -> None:
+    device = Device(tmp_path, 2)
+    (device.root / "current" / "tiny@rpi5").write_bytes((device.root / "current" / "tiny@rpi4").read_bytes())
+    with pytest.raises(SeveralTargetsError) as caught:
+        roll_back(device.store, device.transport, "tiny", progress=Silent())
+    assert caught.value.hint == "name one of tiny@rpi4, tiny@rpi5"
+    assert roll_back(device.store, device.transport, "tiny@rpi5", progress=Silent()).active == device.ids[0]
+    assert device.pointer() == [device.ids[1], device.ids[0]]
 
 
 def test_cleaning_up_keeps_what_is_active_and_what_one_may_roll_back_to(tmp_path: Path) -> None:

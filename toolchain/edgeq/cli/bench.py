@@ -62,7 +62,7 @@ class _CpuList(click.ParamType[tuple[int, ...]]):
     )
 )
 @options.build_argument
-@click.option("--device", required=True, help=options.DEVICE_HELP)
+@options.device_option
 @options.artifact_option
 @options.samples_option
 @options.repeats_option

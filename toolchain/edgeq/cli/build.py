@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -111,7 +112,8 @@ def command(
             else f"written to {built.path}"
         )
         device = default_device(built.target)
-        terminal.out.write(f"\n{state}; next: edgeq deploy {built.path} --device {device}\n")
+        following = shlex.join(["edgeq", "deploy", str(built.path), "--device", device])
+        terminal.out.write(f"\n{state}; next: {following}\n")
     pipeline.check(checks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from edgeq.cli.fleet import canary_option, on_devices
 from edgeq.device.inventory import BOARD
 from edgeq.device.keyring import signing_key
 from edgeq.schema import to_data
+from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("build", required=False, type=click.Path(path_type=Path))
-@click.option("--device", required=True, help=options.DEVICE_HELP)
+@options.device_option
 @click.option("--list", "listing", is_flag=True, help="Say what the device holds instead; takes no BUILD.")
 @click.option("--verify", is_flag=True, help="Hash and try every file there again, even if none was touched.")
 @canary_option
@@ -78,19 +80,21 @@ def command(
             )
 
     on_devices(
-        terminal, device, work, canary=canary, data=_data, text=_sent, alone=lambda one, done: _told(what, one, done)
+        terminal, device, work, canary=canary, data=_data, text=_row, alone=lambda one, done: _told(what, one, done)
     )
 
 
 def _told(what: Build, device: str, done: DeployResult) -> str:
     model = done.deployment.model
-    text = f"{model} is active on {device} ({_sent(done)}); next: edgeq bench {what.path} --device {device}"
+    following = shlex.join(["edgeq", "bench", str(what.path), "--device", device])
+    text = f"{model} is active on {device} ({_sent(done)}); next: {following}"
     signed = done.deployment.signed
     if signed:
         checked = "which the device trusts" if signed.verified else "and the device trusts no key yet: edgeq keys trust"
         text += f"\nsigned by {signed.key} ({signed.fingerprint}), {checked}"
+    text += "".join(f"\nwarning: {one}" for one in done.deployment.warnings)
     if device == BOARD:
-        text += f"\nthe board runs on; stop it with: edgeq board stop {what.target.name}"
+        text += f"\nthe board runs on; stop it with: edgeq board stop {shlex.quote(what.target.name)}"
     return text
 
 
@@ -103,6 +107,10 @@ def _sent(done: DeployResult) -> str:
     if done.unchanged:
         return "nothing has changed there"
     return f"{done.transferred_bytes / 1e6:.1f} MB sent" if done.transferred_bytes else "nothing had to be sent"
+
+
+def _row(done: DeployResult) -> str:
+    return "\n".join((_sent(done), *(f"warning: {one}" for one in done.deployment.warnings)))
 
 
 def _list(terminal: Terminal, device: str, target: str | None) -> None:
@@ -130,6 +138,11 @@ def _table(device: str, found: tuple[Held, ...]) -> Table | str:
     for one in found:
         state = "active" if one.active else ""
         table.add_row(
-            one.name or "(none)", one.id, state, one.made_at, str(one.files), f"{one.size_bytes / 1e6:.1f} MB"
+            printable(one.name) or "(none)",
+            printable(one.id),
+            state,
+            one.made_at,
+            str(one.files),
+            f"{one.size_bytes / 1e6:.1f} MB",
         )
     return table

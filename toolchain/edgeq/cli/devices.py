@@ -9,6 +9,7 @@ import click
 from edgeq.cli.options import examples, shows
 from edgeq.device.inventory import Known, inventory
 from edgeq.schema import to_data
+from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,5 +35,5 @@ def _table(found: tuple[Known, ...]) -> Table:
     for column in ("device", "way", "is", "store"):
         table.add_column(column, overflow="fold")
     for one in found:
-        table.add_row(one.name, one.way, one.what, one.root)
+        table.add_row(*map(printable, (one.name, one.way, one.what, one.root)))
     return table

@@ -12,6 +12,7 @@ from edgeq.cli.terminal import explained
 from edgeq.device.inventory import devices_of
 from edgeq.errors import DeviceError
 from edgeq.stages.fleet import Outcome, Result, on_each
+from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from edgeq.cli.terminal import Failure, Terminal
     from edgeq.progress import Progress
 
-_MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[yellow]-[/]"}
+_MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("-", "yellow"), "": ("…", "")}
 
 canary_option = click.option(
     "--canary",
@@ -41,14 +42,15 @@ def on_devices(
     text: Callable[[Result], str],
     alone: Callable[[str, Result], RenderableType],
     canary: int | None = None,
+    status: Callable[[Result], int] = lambda _: 0,
 ) -> None:
     """Do ``work`` on each device that ``--device`` named, and show it.
 
     Of a single one the result is shown as ``data`` or ``alone(device,
     result)``, and its error as any other. Of several each has a row with
-    ``data`` or ``text``, and the command leaves with 0 only if all are done:
-    else with the status of the failures if they have one in common, or a
-    device's.
+    ``data`` or ``text``, and the command leaves with 0 only if all are done
+    with ``status`` 0: else with the status of the failures if they have one
+    in common, or a device's.
     """
     devices = devices_of(named)
     if len(devices) == 1:
@@ -56,30 +58,41 @@ def on_devices(
         with terminal.progress() as progress:
             result = work(device, progress)
         terminal.result(data(result), lambda: alone(device, result))
-        return
+        raise click.exceptions.Exit(status(result))
     with _watching(terminal) as watch:
         outcomes = on_each(devices, work, canary=canary or 0, watch=watch)
     failures = {one.device: explained(one.error) for one in outcomes if one.error is not None}
-    rows = [_row(outcome, failures.get(outcome.device), data) for outcome in outcomes]
-    terminal.result({"devices": rows}, lambda: _summary(outcomes, failures, text))
+    rows = [_row(outcome, failures.get(outcome.device), data, status) for outcome in outcomes]
+    terminal.result({"devices": rows}, lambda: _summary(outcomes, failures, text, status))
     codes = {row["exit_code"] for row in rows if row["exit_code"] is not None} - {0}
     if codes:
         raise click.exceptions.Exit(codes.pop() if len(codes) == 1 else DeviceError.exit_code)
 
 
-def _row(outcome: Outcome[Any], failure: Failure | None, data: Callable[[Any], dict[str, object]]) -> dict[str, Any]:
+def _row(
+    outcome: Outcome[Any],
+    failure: Failure | None,
+    data: Callable[[Any], dict[str, object]],
+    status: Callable[[Any], int],
+) -> dict[str, Any]:
     """The record of one device; ``exit_code`` is what the command would have left with there, None if skipped."""
+    done = outcome.state == "done"
     return {
         "device": outcome.device,
         "state": outcome.state,
-        "exit_code": {"done": 0, "skipped": None}.get(outcome.state, failure and failure.exit_code),
+        "exit_code": status(outcome.result) if done else failure and failure.exit_code,
         "seconds": round(outcome.seconds, 3),
         "error": None if failure is None else {"message": failure.message, "hint": failure.hint},
-        **(data(outcome.result) if outcome.state == "done" else {}),
+        **(data(outcome.result) if done else {}),
     }
 
 
-def _summary(outcomes: Sequence[Outcome[Any]], failures: Mapping[str, Failure], text: Callable[[Any], str]) -> Table:
+def _summary(
+    outcomes: Sequence[Outcome[Any]],
+    failures: Mapping[str, Failure],
+    text: Callable[[Any], str],
+    status: Callable[[Any], int],
+) -> Table:
     from rich.table import Table  # noqa: PLC0415  # --json does without
     from rich.text import Text  # noqa: PLC0415  # as above
 
@@ -92,7 +105,10 @@ def _summary(outcomes: Sequence[Outcome[Any]], failures: Mapping[str, Failure], 
             said = f"{failure.message}\n{failure.hint}".strip()
         else:
             said = text(outcome.result) if outcome.state == "done" else "skipped, as a device before it failed"
-        table.add_row(_MARKS[outcome.state], outcome.device, Text(said), f"{outcome.seconds:.1f}")
+        well = outcome.state != "done" or status(outcome.result) == 0
+        mark = Text(*_MARKS[outcome.state if well else "failed"])
+        said = "\n".join(map(printable, said.splitlines()))
+        table.add_row(mark, printable(outcome.device), Text(said), f"{outcome.seconds:.1f}")
     return table
 
 
@@ -126,7 +142,7 @@ class _Lines:
 
     def _say(self, device: str, text: str) -> None:
         with self._one_at_a_time:
-            self._stream.write(f"{device}: {text}\n")
+            self._stream.write(f"{printable(device)}: {printable(text)}\n")
             self._stream.flush()
 
 
@@ -142,15 +158,15 @@ class _Live:
         self._live.start()
 
     def step(self, device: str, text: str) -> None:
-        self._set(device, "…", text, "")
+        self._set(device, "", text, "")
 
     def advance(self, device: str, done: int, total: int | None) -> None:
         with self._lock:
-            mark, text, _ = self._rows.get(device, ("…", "", ""))
+            mark, text, _ = self._rows.get(device, ("", "", ""))
             self._rows[device] = (mark, text, f"{100 * done // total} %" if total else str(done))
 
     def ended(self, outcome: Outcome[Any]) -> None:
-        self._set(outcome.device, _MARKS[outcome.state], str(outcome.error or outcome.state), "")
+        self._set(outcome.device, outcome.state, str(outcome.error or outcome.state), "")
 
     def close(self) -> None:
         self._live.stop()
@@ -166,5 +182,6 @@ class _Live:
         table = Table(box=None, pad_edge=False, show_header=False)
         with self._lock:
             for device, (mark, text, count) in self._rows.items():
-                table.add_row(mark, device, Text(text, no_wrap=True, overflow="ellipsis"), count)
+                said = Text(printable(text), no_wrap=True, overflow="ellipsis")
+                table.add_row(Text(*_MARKS[mark]), printable(device), said, count)
         return table

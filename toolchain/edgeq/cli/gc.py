@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         "edgeq gc --device kitchen --keep 1 --json",
     )
 )
-@click.option("--device", required=True, help=options.DEVICE_HELP)
+@options.device_option
 @click.option(
     "--keep",
     type=click.IntRange(min=1),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeq.cli.fleet import on_devices
-from edgeq.cli.options import DEVICE_HELP, board_target_option, examples, shows
+from edgeq.cli.options import DEVICE_HELP, board_target_option, complete_devices, device_option, examples, shows
 from edgeq.device import keyring
 from edgeq.device.inventory import default_target, open_device, store_root
 from edgeq.device.store import Store
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from edgeq.cli.terminal import Terminal
     from edgeq.device.transport import Transport
     from edgeq.progress import Progress
-
-_device_option = click.option("--device", required=True, help=DEVICE_HELP)
 
 
 @click.group(
@@ -54,7 +52,11 @@ def new(terminal: Terminal, name: str) -> None:
 
 
 @command.command("list", epilog=examples("edgeq keys list", "edgeq keys list --device pi --json"))
-@click.option("--device", help=f"The keys that it trusts, instead of those that are here. {DEVICE_HELP}")
+@click.option(
+    "--device",
+    shell_complete=complete_devices,
+    help=f"The keys that it trusts, instead of those that are here. {DEVICE_HELP}",
+)
 @board_target_option
 @shows
 def list_(terminal: Terminal, device: str | None, target: str | None) -> None:
@@ -81,7 +83,7 @@ def show(terminal: Terminal, key: str) -> None:
 
 @command.command(epilog=examples("edgeq keys trust ci --device pi", "edgeq keys trust ./ci.pub --device kitchen,hall"))
 @click.argument("key")
-@_device_option
+@device_option
 @board_target_option
 @shows
 def trust(terminal: Terminal, key: str, device: str, target: str | None) -> None:
@@ -92,7 +94,7 @@ def trust(terminal: Terminal, key: str, device: str, target: str | None) -> None
 
 @command.command(epilog=examples("edgeq keys distrust ci --device pi"))
 @click.argument("name")
-@_device_option
+@device_option
 @board_target_option
 @shows
 def distrust(terminal: Terminal, name: str, device: str, target: str | None) -> None:

@@ -40,6 +40,19 @@ def complete_targets(_ctx: click.Context, _param: click.Parameter, incomplete: s
     return [CompletionItem(name) for name in known_targets() if name.startswith(incomplete)]
 
 
+def complete_devices(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What ``edgeq devices`` lists, also behind the commas of a list."""
+    from edgeq.device.inventory import inventory  # noqa: PLC0415  # only the shell's Tab asks for it
+    from edgeq.errors import EdgeqError  # noqa: PLC0415  # as above
+
+    before, comma, last = incomplete.rpartition(",")
+    try:
+        found = inventory()
+    except EdgeqError:
+        return []  # a devices.toml to mend: the command will say so
+    return [CompletionItem(before + comma + one.name, help=one.what) for one in found if one.name.startswith(last)]
+
+
 def _complete_recipes(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     from edgeq.recipe import RECIPES  # noqa: PLC0415  # only the shell's Tab asks for it
 
@@ -88,6 +101,7 @@ DEVICE_HELP = (
     "`local`, `board` (the target's emulated board), `ssh://[user@]host[:port]`, `adb` or `adb://SERIAL` (Android), "
     "an alias of ~/.ssh/config, or a name in ~/.config/edgeq/devices.toml."
 )
+device_option = click.option("--device", required=True, shell_complete=complete_devices, help=DEVICE_HELP)
 board_target_option = click.option(
     "--target", shell_complete=complete_targets, help="With `--device board`: whose emulated board, if several run."
 )

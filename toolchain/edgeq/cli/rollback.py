@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("name")
-@click.option("--device", required=True, help=options.DEVICE_HELP)
+@options.device_option
 @canary_option
 @options.board_target_option
 @options.shows

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 )
 @options.project_argument
 @options.target_option
-@click.option("--device", help=f"{options.DEVICE_HELP} If not given: `board`, or `local` for a target that has none.")
+@click.option(
+    "--device",
+    shell_complete=options.complete_devices,
+    help=f"{options.DEVICE_HELP} If not given: `board`, or `local` for a target that has none.",
+)
 @options.recipe_option
 @options.format_option
 @options.out_option

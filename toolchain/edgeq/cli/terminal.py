@@ -52,15 +52,18 @@ class Terminal:
             self.out.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
         else:
             made = shown() if callable(shown) else shown
-            self.console(self.out).print(made, soft_wrap=isinstance(made, str))
+            if isinstance(made, str):
+                self.console(self.out).print(_readable(made), soft_wrap=True)
+            else:
+                self.console(self.out).print(made)
         self.out.flush()
 
     def console(self, stream: IO[str]) -> Console:
-        """A rich console on that stream; plain text when it is no terminal."""
+        """A rich console on that stream; plain text when it is no terminal. Brackets in a name are no markup."""
         from rich.console import Console  # noqa: PLC0415  # 40 ms that --help does without
 
         width = None if stream.isatty() else 120
-        return Console(file=stream, highlight=False, width=width)
+        return Console(file=stream, highlight=False, markup=False, width=width)
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[ShownProgress]:
@@ -97,7 +100,7 @@ class LineProgress:
 
     def _say(self, text: str) -> None:
         self._said_at = time.monotonic()
-        self._stream.write(text + "\n")
+        self._stream.write(_readable(text) + "\n")
         self._stream.flush()
 
 
@@ -133,7 +136,7 @@ class BarProgress:
     def step(self, text: str) -> None:
         """End the step before and begin this one."""
         self._finish()
-        self._task = self._bars.add_task(text, total=None)
+        self._task = self._bars.add_task(_readable(text), total=None)
 
     def advance(self, done: int, total: int | None = None) -> None:
         """Move the bar of the current step."""
@@ -251,7 +254,8 @@ def terminal(*, as_json: bool, verbose: bool) -> Iterator[Terminal]:
                 try:
                     yield Terminal(as_json=as_json, out=out, err=err)
                 except BaseException as error:
-                    failed = not isinstance(error, (EdgeqError, KeyboardInterrupt, click.exceptions.Exit))
+                    expected = (EdgeqError, KeyboardInterrupt, click.exceptions.Exit, click.UsageError)
+                    failed = not isinstance(error, expected)
                     raise
             failed = False
         finally:
@@ -283,6 +287,13 @@ def _flush() -> None:
     ctypes.CDLL(None).fflush(None)
 
 
+def _readable(text: str) -> str:
+    """The lines of a text without what would steer a terminal: users, devices and files chose some of these words."""
+    from edgeq.stages.report.figures import printable  # noqa: PLC0415  # --help does without
+
+    return "\n".join(map(printable, text.splitlines()))
+
+
 def _as_interrupt(_number: int, _frame: Any) -> None:  # noqa: ANN401  # the signature of a signal handler
     """End as Ctrl-C ends: every ``finally`` runs, nothing is left half-written."""
     raise KeyboardInterrupt
@@ -294,8 +305,8 @@ def _show(failure: Failure) -> None:
     if "--json" in sys.argv and failure.exit_code != LimitError.exit_code:
         sys.stdout.write(json.dumps({"error": dataclasses.asdict(failure)}, indent=2, ensure_ascii=False) + "\n")
     red, dim, plain = ("\033[1;31m", "\033[2m", "\033[0m") if sys.stderr.isatty() else ("", "", "")
-    sys.stderr.write(f"{red}edgeq: {failure.message}{plain}\n")
+    sys.stderr.write(f"{red}edgeq: {_readable(failure.message)}{plain}\n")
     for line in failure.detail.strip().splitlines():
-        sys.stderr.write(f"{dim}  | {line}{plain}\n")
-    if failure.hint:
-        sys.stderr.write(f"  {failure.hint}\n")
+        sys.stderr.write(f"{dim}  | {_readable(line)}{plain}\n")
+    for line in failure.hint.splitlines():
+        sys.stderr.write(f"  {_readable(line)}\n")

@@ -269,5 +269,7 @@ def address_of(device: str) -> Address:
         return Address(name=device, host=entry.host, user=entry.user, port=entry.port, key_path=key)
     if device in SshConfig().aliases():
         return Address(name=device, host=device)
+    if "," in device:
+        raise BadDeviceNameError(device, "these are several devices, and this command works one")
     hint_names = [name for name in known_devices() if name != device]
     raise UnknownNameError("device", device, hint_names, where=f"not in {devices_file()} nor ~/.ssh/config")

@@ -15,6 +15,7 @@ import base64
 import hashlib
 import os
 import re
+import shlex
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,7 +124,7 @@ def signing_key(reference: str) -> SigningKey:
     try:
         if stat.S_IMODE(path.stat().st_mode) & _OTHERS:
             raise BadKeyFileError(
-                path, "can be read or written by others than its owner", hint=f"run: chmod 600 {path}"
+                path, "can be read or written by others than its owner", hint=f"run: chmod 600 {shlex.quote(str(path))}"
             )
         data = path.read_bytes()
     except OSError as error:
@@ -131,7 +132,8 @@ def signing_key(reference: str) -> SigningKey:
     try:
         private: object = load_pem_private_key(data, password=None)
     except TypeError:
-        hint = f"edgeq reads keys without one: openssl pkey -in {path} -out NEW, and keep NEW to yourself"
+        command = f"openssl pkey -in {shlex.quote(str(path))} -out NEW"
+        hint = f"edgeq reads keys without one: {command}, and keep NEW to yourself"
         raise BadKeyFileError(path, "is protected by a passphrase", hint=hint) from None
     except (ValueError, UnsupportedAlgorithm):
         private = None

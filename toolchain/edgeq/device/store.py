@@ -9,6 +9,7 @@
     ROOT/current/MODEL@TARGET       ids, one a line, the active one first and the ones before it after it
     ROOT/.shared.PID.edgeq-tmp      an edgeq that adds to the store, there as long as its shell PID lives
     ROOT/.alone.PID.edgeq-tmp       one that takes away from it
+    ROOT/.activate.PID.edgeq-tmp    one that moves a pointer, which takes a moment
 
 Any other name ending in ``.PID.edgeq-tmp`` is something half-made; when the
 shell PID that was making it is gone, a blob's is kept as its beginning and
@@ -41,10 +42,8 @@ _EXECUTABLE_MODE = 0o555
 _DATA_MODE = 0o444
 _BUSY = 16
 
-OPEN_SCRIPT = r"""
+_MARKERS = r"""
 LC_ALL=C; export LC_ALL
-mkdir -p -- "$1/blobs" "$1/deployments" "$1/current" && cd -- "$1" || exit 11
-mine=.$2.$$.edgeq-tmp
 maker() { maker=${1%.edgeq-tmp}; maker=${maker##*.}; grep -qsF edgeq-tmp "/proc/$maker/cmdline"; }
 busy() {
   for other in $1; do
@@ -55,9 +54,17 @@ busy() {
   done
   return 1
 }
-case $2 in alone) others=".alone.*.edgeq-tmp .shared.*.edgeq-tmp" ;; *) others=".alone.*.edgeq-tmp" ;; esac
 trap 'rm -f -- "$mine"' EXIT
 trap 'exit 10' HUP INT TERM PIPE
+"""
+"""Whether somebody whose marker fits the patterns $1 is at work; ``mine`` is the own marker, gone with the shell."""
+
+OPEN_SCRIPT = (
+    _MARKERS
+    + r"""
+mine=.$2.$$.edgeq-tmp
+mkdir -p -- "$1/blobs" "$1/deployments" "$1/current" && cd -- "$1" || exit 11
+case $2 in alone) others=".alone.*.edgeq-tmp .shared.*.edgeq-tmp" ;; *) others=".alone.*.edgeq-tmp" ;; esac
 : > "$mine" || exit 11
 waited=0
 while busy "$others"; do
@@ -100,6 +107,7 @@ echo ready
 while read -r _; do :; done
 exit 0
 """
+)
 """$1 is ROOT, $2 "shared" or "alone", $3 the seconds to wait for others.
 
 Removes what was left half-made, says what is there, then "ready", and keeps
@@ -143,20 +151,34 @@ rm -rf -- "deployments/$id/${temporary#deployments/}"
 """
 """$1 is ROOT, $2 the deployment's id, $3 "again" if one that is there is wrong, then a name and its blob in turns."""
 
-ACTIVATE_SCRIPT = r"""
-LC_ALL=C; export LC_ALL
-cd -- "$1/deployments/$3" || exit 11
-stat -c '%i %s %Y %n' -- * > .verified 2>/dev/null || rm -f -- .verified
-cd -- ../../current || exit 11
-temporary=.$2.$$.edgeq-tmp
-before=$(grep -vxF -e "$3" -- "$2" 2>/dev/null | head -n 9)
-printf '%s\n' "$3" ${before:+"$before"} > "$temporary" && sync && mv -f -- "$temporary" "$2" && exit 0
+ACTIVATE_SCRIPT = (
+    _MARKERS
+    + r"""
+mine=.activate.$$.edgeq-tmp
+cd -- "$1" || exit 11
+( cd -- "deployments/$3" && { stat -c '%i %s %Y %n' -- * > .verified 2>/dev/null || rm -f -- .verified; } ) || exit 11
+: > "$mine" || exit 11
+waited=0
+while busy ".activate.*.edgeq-tmp"; do
+  if [ "$maker" -lt "$$" ]; then rm -f -- "$mine"; fi  # of two that came at once one has to stay
+  if [ "$waited" -ge "$5" ]; then exit 16; fi
+  waited=$((waited + 1)); sleep 1
+  : > "$mine" || exit 11
+done
+active=$(head -n 1 -- "current/$2" 2>/dev/null)
+case $active in *[!0-9a-f]*) active= ;; esac
+if [ "$4" != any ] && [ "$4" != "$active" ]; then echo moved; exit 0; fi
+temporary=current/.$2.$$.edgeq-tmp
+before=$(grep -vxF -e "$3" -- "current/$2" 2>/dev/null | head -n 9)
+printf '%s\n' "$3" ${before:+"$before"} > "$temporary" && sync && mv -f -- "$temporary" "current/$2" && exit 0
 rm -f -- "$temporary"
 exit 12
 """
-"""$1 is ROOT, $2 the pointer's name, $3 the id of what was just verified.
+)
+"""$1 is ROOT, $2 the pointer's name, $3 the id of what was just verified, $4 the id that is replaced, "any" of
+whatever it is, $5 the seconds to wait for others.
 
-The sync puts everything before the switch on the disk.
+"moved" if another one is active, and nothing was done. The sync puts everything before the switch on the disk.
 """
 
 LIST_SCRIPT = r"""
@@ -275,9 +297,14 @@ class Store:
         words = (word for pair in sorted(files.items()) for word in pair)
         self._script(LINK_SCRIPT, deployment, "again" if again else "", *words)
 
-    def activate(self, pointer: str, deployment: str) -> None:
-        """Make a deployment that was just verified the active one, in a single step; those before are remembered."""
-        self._script(ACTIVATE_SCRIPT, pointer, deployment)
+    def activate(self, pointer: str, deployment: str, *, after: str | None = None) -> bool:
+        """Make a deployment that was just verified the active one, in a single step; those before are remembered.
+
+        With ``after``, the id of the active one or "" for none, only if that
+        is still so: False, and nothing is done, if another became active.
+        """
+        expected = "any" if after is None else after
+        return self._script(ACTIVATE_SCRIPT, pointer, deployment, expected, str(_PATIENCE)).stdout != b"moved\n"
 
     def list(self) -> tuple[Listed, ...]:
         """Every deployment with its files."""

@@ -41,25 +41,25 @@ done
 if [ -e trusted ] && ! ls trusted >/dev/null 2>&1; then printf '=== key (not to be read)\n\n'; fi
 active=$(head -n 1 -- "current/$2" 2>/dev/null)
 case $active in *[!0-9a-f]* | '') exit 0 ;; esac
-if [ -e "deployments/$active/deployment.json" ]; then
-  echo "=== active"
-  cat -- "deployments/$active/deployment.json"
-fi
+echo "=== active $active"
+if [ -e "deployments/$active/deployment.json" ]; then cat -- "deployments/$active/deployment.json"; fi
 exit 0
 """
-"""$1 is ROOT, $2 the name of a pointer, or nothing. Says which keys are trusted, and the active manifest."""
+"""$1 is ROOT, $2 the name of a pointer, or nothing. Says which keys are trusted, what is active, and its manifest."""
 
 _REMOVE_SCRIPT = 'rm -f -- "$1/trusted/$2"'
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trust:
-    """The trusted keys by name, each the line of its file; the active deployment's manifest, where it has one.
+    """The trusted keys by name, each the line of its file; the active deployment's id and, if it has one, manifest.
 
-    ``damaged`` says what is wrong with that manifest if it cannot be read.
+    ``active_id`` is empty if none is active; ``damaged`` says what is wrong
+    with the manifest if it cannot be read.
     """
 
     keys: dict[str, str]
+    active_id: str = ""
     active: DeviceManifest | None = None
     damaged: str = ""
 
@@ -79,17 +79,20 @@ def read_trust(transport: Transport, root: str, *, pointer: str = "") -> Trust:
     if done.status:
         problem = done.stderr.decode(errors="replace").strip() or f"status {done.status}"
         raise RemoteFileError(transport.name, root, problem)
-    head, _, manifest = done.stdout.partition(f"{_MARK}active\n".encode())
+    head, _, tail = done.stdout.partition(f"{_MARK}active ".encode())
+    first, _, manifest = tail.partition(b"\n")
+    active_id = first.decode(errors="replace")
     keys = {}
     for part in head.decode(errors="replace").split(f"{_MARK}key ")[1:]:
         name, _, line = part.partition("\n")
         keys[_printable(name).removesuffix(PUBLIC_SUFFIX)] = _printable(line)
     if not manifest:
-        return Trust(keys=keys)
+        return Trust(keys=keys, active_id=active_id)
     try:
-        return Trust(keys=keys, active=read_manifest(manifest, where=f"deployment.json on {transport.name!r}"))
+        active = read_manifest(manifest, where=f"deployment.json on {transport.name!r}")
     except ConfigError as error:
-        return Trust(keys=keys, damaged=error.message)
+        return Trust(keys=keys, active_id=active_id, damaged=error.message)
+    return Trust(keys=keys, active_id=active_id, active=active)
 
 
 def _printable(text: str) -> str:

@@ -162,7 +162,7 @@ def execute(  # noqa: PLR0913  # a measurement has this many sides
     argv += ["--cpus", ",".join(map(str, cpus))] if cpus else []
     argv += ["--memory-every", str(memory_every)] if memory_every else []
     argv += ["--shapes", ",".join("x".join(map(str, shape)) or "scalar" for shape in shapes)] if shapes else []
-    heard = _Listener(transport.name, on_outputs)
+    heard = _Listener(transport.name, on_outputs, model=model)
     heard.run(transport, argv, stdin=_in_pieces(itertools.chain((first,), stream)), timeout_s=timeout_s)
     least = 1 + warmup + (repeats if most_ms is None else min(1, repeats))
     return heard.execution(range(least, 2 + warmup + repeats), profiled=profile)
@@ -201,10 +201,11 @@ def verify(  # noqa: PLR0913  # a deployment and what it is held against
 class _Listener:
     """Hears a runner out and keeps what it said."""
 
-    def __init__(self, device: str, on_outputs: Callable[[int, bytes], None] | None = None) -> None:
+    def __init__(self, device: str, on_outputs: Callable[[int, bytes], None] | None = None, *, model: str = "") -> None:
         self.files: list[File] = []
         self.verified: Verified | None = None
         self._device = device
+        self._model = model
         self._on_outputs = on_outputs
         self._reader = EventReader()
         self._error = ""
@@ -307,12 +308,12 @@ class _Listener:
         if self._failed is not None:
             said = _plain(self._failed.message)
             if self._failed.code == "crashed":
-                raise RunnerCrashedError(self._device, ended.status, stderr, said=said)
-            raise RunnerFailedError(self._device, self._failed.code, said, stderr)
+                raise RunnerCrashedError(self._device, ended.status, stderr, said=said, model=self._model)
+            raise RunnerFailedError(self._device, self._failed.code, said, stderr, model=self._model)
         if self._error:
             raise RunnerProtocolError(self._device, self._error, stderr)
         if ended.status or self._done is None:
-            raise RunnerCrashedError(self._device, ended.status, stderr)
+            raise RunnerCrashedError(self._device, ended.status, stderr, model=self._model)
         try:
             self._reader.end()
         except StreamError as error:

@@ -18,6 +18,7 @@ from edgeq.device.store import Contents, Store
 from edgeq.errors import (
     ConfigError,
     DamagedTransferError,
+    DeviceBusyError,
     DeviceDiskFullError,
     NotDeployedError,
     RunnerCrashedError,
@@ -25,15 +26,15 @@ from edgeq.errors import (
     RunnerProtocolError,
 )
 from edgeq.files import sha256_file, write_text
-from edgeq.integrity import check_artifact
+from edgeq.integrity import check_artifact, read_golden
 from edgeq.records import Deployment
 from edgeq.schema import from_json, to_json
-from edgeq.stages.compatibility import Room, require_compatible
+from edgeq.stages.compatibility import Room, require_compatible, slower_kernels
 from edgeq.stages.deployed import smoke_test
 from edgeq.stages.signing import admit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from edgeq.device.keyring import SigningKey
     from edgeq.device.transport import Transport
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 _SPARE_BYTES = 4 << 20
 _HASH_TIMEOUT_S = 300.0
+_TRIES = 10
 _RUNNER_ERRORS = (RunnerCrashedError, RunnerFailedError, RunnerProtocolError)
 
 
@@ -109,7 +111,11 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     store = Store(transport, store_root(device))
     pointer = f"{_file_safe(manifest.model)}@{_file_safe(target.name)}"
     identity = _identity(manifest, target, files, sign)
-    admission = admit(manifest, transport, store, pointer=pointer, device=device, key=sign, allow_older=allow_older)
+
+    def ask() -> Admission:
+        return admit(manifest, transport, store, pointer=pointer, device=device, key=sign, allow_older=allow_older)
+
+    admission = ask()
     last = None if verify else _last(build, device, identity)
     if last is not None and admission.was_proven(last) and store.stands(pointer, identity):
         return DeployResult(deployment=last, transferred_bytes=0, unchanged=True)
@@ -123,13 +129,41 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
         room = _room(store, missing, contents, files)
         require_compatible(build, manifest, target, bundles, facts, device=transport.name, room=room)
         transferred = _bring(store, transport, deployment.id, files, bundles, contents=contents, progress=progress)
-        admission.verify(transport, deployment, next(iter(bundles.values())).executable)
+        executable = next(iter(bundles.values())).executable
+        admission.verify(transport, deployment, executable)
         smoke_test(build, manifest.artifacts, deployment, transport, progress=progress)
         if activate:
             progress.step(f"activating {deployment.id}")
-            store.activate(pointer, deployment.id)
+            admission = _activate(store, transport, pointer, deployment, executable, proven=admission, ask=ask)
+            deployment = replace(deployment, signed=admission.signed)
     write_text(deployment_path(build, device), to_json(deployment, indent=2) + "\n")
     return DeployResult(deployment=deployment, transferred_bytes=transferred)
+
+
+def _activate(  # noqa: PLR0913  # as above
+    store: Store,
+    transport: Transport,
+    pointer: str,
+    deployment: Deployment,
+    executable: str,
+    *,
+    proven: Admission,
+    ask: Callable[[], Admission],
+) -> Admission:
+    """Move the pointer if what the device trusts and holds is still what ``proven`` stands for, else prove it anew.
+
+    A push takes minutes: a key may have become trusted meanwhile, or a newer
+    build active. Raises what :func:`edgeq.stages.signing.admit` and the
+    runner say of that, DeviceBusyError if others do not stop.
+    """
+    for _ in range(_TRIES):
+        latest = ask()
+        if latest.trust != proven.trust:
+            latest.verify(transport, deployment, executable)
+        if store.activate(pointer, deployment.id, after=latest.trust.active_id):
+            return latest
+        proven = latest
+    raise DeviceBusyError(transport.name, store.root)
 
 
 def _last(build: Path, device: str, identity: str) -> Deployment | None:
@@ -159,6 +193,7 @@ def _files(build: Path, manifest: Manifest, bundles: Mapping[str, RunnerBundle])
     found = {}
     for artifact in manifest.artifacts:
         check_artifact(build, artifact)
+        read_golden(build, artifact)  # not after minutes of a push
         found[artifact.name] = _file(artifact.name, build / artifact.name, artifact.sha256, executable=False)
     for bundle in bundles.values():
         for name, local in bundle.files.items():
@@ -232,6 +267,7 @@ def _record(  # noqa: PLR0913, PLR0917  # as above
         runners={engine: files[bundle.executable].sha256 for engine, bundle in bundles.items()},
         deployed_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         signed=signed,
+        warnings=slower_kernels(target, facts),
         runtime_bytes={
             engine: sum(files[name].size_bytes for name in bundle.files) for engine, bundle in bundles.items()
         },

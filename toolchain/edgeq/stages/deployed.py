@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq import runner, stats
-from edgeq.errors import StaleDeploymentError, WrongOutputError
+from edgeq.errors import ConfigError, StaleDeploymentError, WrongOutputError
 from edgeq.integrity import read_golden
 
 if TYPE_CHECKING:
@@ -75,8 +75,15 @@ def check_output(device: str, artifact: Artifact, reference: bytes, data: bytes)
 
 
 def bytes_of(spec: TensorSpec) -> int:
-    """The size of one tensor."""
-    return int(np.prod(spec.shape, dtype=np.int64)) * np.dtype(spec.dtype).itemsize
+    """The size of one tensor; ConfigError if its numbers are of a kind that there is not."""
+    try:
+        item = np.dtype(spec.dtype).itemsize
+    except TypeError as error:
+        raise ConfigError(
+            f"the manifest says that {spec.name!r} is of {spec.dtype!r}, which is no dtype",
+            hint="the build is damaged; run edgeq build again",
+        ) from error
+    return int(np.prod(spec.shape, dtype=np.int64)) * item
 
 
 def _distance_db(artifact: Artifact, reference: bytes, other: bytes) -> float:

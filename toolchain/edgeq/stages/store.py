@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeq import runner
 from edgeq.device.trust import read_trust, trusted_folder
-from edgeq.errors import DamagedDeploymentError, NothingToRollBackError, UnknownNameError
+from edgeq.errors import DamagedDeploymentError, NothingToRollBackError, SeveralTargetsError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -71,8 +71,8 @@ def roll_back(store: Store, transport: Transport, name: str, *, progress: Progre
     It is verified first: its own runner hashes every file of it, and each
     hash must be that of a blob. On a device that trusts keys one of them
     must have signed it; that it is older is what was asked for. Raises
-    UnknownNameError, NothingToRollBackError, DamagedDeploymentError or
-    RunnerFailedError, and nothing has changed then.
+    UnknownNameError, SeveralTargetsError, NothingToRollBackError,
+    DamagedDeploymentError or RunnerFailedError, and nothing has changed then.
     """
     with store.opened(progress, alone=True) as contents:
         pointer = _pointer(contents, name, transport.name)
@@ -107,8 +107,10 @@ def _held(name: str, one: Listed, *, active: bool) -> Held:
 def _pointer(contents: Contents, name: str, device: str) -> str:
     """The one pointer that ``name`` means."""
     found = [one for one in contents.pointers if name in (one, one.rpartition("@")[0])]
-    if len(found) != 1:
-        raise UnknownNameError("model", name, found or contents.pointers, where=f"on {device!r}")
+    if not found:
+        raise UnknownNameError("model", name, contents.pointers, where=f"on {device!r}")
+    if len(found) > 1:
+        raise SeveralTargetsError(device, name, found)
     return found[0]
 
 

@@ -80,24 +80,27 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
 
 
 def test_the_warm_up_is_as_long_as_it_was_found_to_be(setup: Setup) -> None:
-    setup.device.rewrite = _slow_until(25)
+    setup.device.rewrite = _slow_until(15)
     row = setup.bench()[0]
-    warmups = {argv[argv.index("--warmup") + 1] for argv in setup.device.visits()[2:22]}
+    warmups = {argv[argv.index("--warmup") + 1] for argv in setup.device.visits()[6:26]}
 
-    assert row.steady_after == 25
-    assert row.warmup == 25
-    assert warmups == {"25"}
-    assert len(row.steady_search_ns) == 60
-    assert len(row.before_ns) == 10 * (1 + 25)
+    assert row.steady_after == 15
+    assert row.warmup == 15
+    assert warmups == {"15"}
+    assert [len(each) for each in row.steady_search_ns] == [40] * 3
+    assert len(row.before_ns) == 10 * (1 + 15)
     assert len(row.latencies_ns) == 20
 
 
 def test_a_first_look_that_is_too_short_is_followed_by_a_longer_one(setup: Setup) -> None:
-    setup.device.rewrite = _slow_until(55)
+    setup.device.rewrite = _slow_until(30)
     row = setup.bench(artifacts=("tiny.fp32.pte",))[0]
 
-    assert [argv[argv.index("--repeats") + 1] for argv in setup.device.visits()[:2]] == ["60", "600"]
-    assert (row.steady_after, row.warmup, len(row.steady_search_ns)) == (55, 55, 600)
+    assert [argv[argv.index("--repeats") + 1] for argv in setup.device.visits()[:6]] == [
+        *["40"] * 3,
+        *["400"] * 3,
+    ]
+    assert (row.steady_after, row.warmup, len(row.steady_search_ns[0])) == (30, 30, 400)
 
 
 def test_a_level_that_never_holds_is_told_and_measured_all_the_same(setup: Setup) -> None:
@@ -107,7 +110,7 @@ def test_a_level_that_never_holds_is_told_and_measured_all_the_same(setup: Setup
     row = setup.bench()[0]
 
     assert row.steady_after is None
-    assert len(row.steady_search_ns) == 600
+    assert [len(each) for each in row.steady_search_ns] == [400] * 3
     assert row.warmup == 2
 
 
@@ -152,7 +155,7 @@ def test_at_a_rate_latencies_count_from_the_arrival_and_executions_are_kept_besi
 
 def test_each_round_has_other_arrivals_the_same_for_all_artifacts(setup: Setup) -> None:
     setup.bench(pace=Pace(rate_hz=50.0))
-    seeds = [argv[argv.index("--seed") + 1] for argv in setup.device.visits()[2:]]
+    seeds = [argv[argv.index("--seed") + 1] for argv in setup.device.visits()[6:]]
 
     assert seeds == [str(number) for number in range(1, 6) for _ in range(2)]
 
@@ -237,15 +240,24 @@ def _slow_until(index: int) -> Callable[[bytes], bytes]:
 
 
 def test_a_longer_look_that_would_be_too_short_as_well_is_left_out(setup: Setup) -> None:
-    """At two seconds a run not even half a minute holds twenty."""
-    setup.device.rewrite = lambda data: _only(data, 5)
-    row = setup.bench(artifacts=("tiny.fp32.pte",), pace=Pace(pause_ms=2000), repeats=2)[0]
+    """Where four seconds hold three runs, twenty do not hold twenty."""
+    setup.device.rewrite = lambda data: _only(data, 3)
+    row = setup.bench(artifacts=("tiny.fp32.pte",), pace=Pace(pause_ms=2000), repeats=1)[0]
 
-    assert (row.steady_after, len(row.steady_search_ns)) == (None, 5)
-    assert sum("--most-ms" in argv for argv in setup.device.visits()) == 1
+    assert (row.steady_after, [len(each) for each in row.steady_search_ns]) == (None, [3] * 3)
+    assert sum("--most-ms" in argv for argv in setup.device.visits()) == 3
 
 
 def _only(data: bytes, runs: int) -> bytes:
     """Without the timed runs from that one on."""
     later = rb'\{"event":"run","kind":"timed","at_ns":(\d+),[^}]*\}\n'
     return re.sub(later, lambda found: found[0] if int(found[1]) <= 2_000_000 * runs else b"", data)
+
+
+def test_what_only_one_of_the_looks_shows_is_not_the_processes_own(setup: Setup) -> None:
+    setup.device.rewrite = _slow_until(12)
+    slow = setup.device.rewrite
+    setup.device.rewrite = lambda data: slow(data) if len(setup.device.visits()) == 2 else data
+    row = setup.bench(artifacts=("tiny.fp32.pte",))[0]
+
+    assert row.steady_after == 0

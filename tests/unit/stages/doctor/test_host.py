@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -118,8 +120,16 @@ def test_a_cache_without_room_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_
     assert "EDGEQ_CACHE" in found.remedy
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_cache_that_cannot_be_written_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGEQ_CACHE", "/proc/cache")
-    (found,) = _find(None, "host.cache")
-    assert found.severity == "problem"
+def test_a_cache_that_cannot_be_written_is_a_problem(tmp_path: Path, bound_by_permissions: tuple[str, ...]) -> None:
+    (tmp_path / "locked").mkdir(mode=0o555)
+    code = "from edgeq.stages.doctor import host\n"
+    code += "print(*(one.severity for one in host.examine(None)[1] if one.code == 'host.cache'))"
+    command = [*bound_by_permissions, sys.executable, "-c", code]
+    env = {**os.environ, "EDGEQ_CACHE": str(tmp_path / "locked" / "cache")}
+    assert subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout.split() == ["problem"]
+
+
+def test_a_program_in_the_place_of_the_cache_is_a_problem(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _program(bare, "cache", "no folder")
+    monkeypatch.setenv("EDGEQ_CACHE", str(bare / "cache" / "edgeq"))
+    assert [one.severity for one in _find(None, "host.cache")] == ["problem"]

@@ -43,7 +43,7 @@ def take(place: Place, choose: Callable[[], Sequence[Entrant]], *, progress: Pro
     entrants = tuple(choose())
     warm_ups = find_warm_ups(entrants, how.pace, progress=progress)
     if how.timing == "hardware":  # a machine that people work at changes its clock all the time: its rows say so
-        refuse(transport.name, tuple(clock_moved([one.khz for one in warm_ups], before, how)), how)
+        refuse(transport.name, tuple(clock_moved([khz for one in warm_ups for khz in one.khz], before, how)), how)
     states = [before]
 
     def look() -> None:

@@ -1,9 +1,10 @@
 """How many runs a fresh process of an artifact needs until it is as fast as it gets: looked for, not assumed.
 
-A visit of many runs, apart from the timed ones, is searched for its last
-change of level; if that is too near the end, a longer one. Every visit that
-is timed then warms up for so long (one trial run decides for all: Kalibera
-and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013).
+A few visits of many runs, apart from the timed ones, are searched together
+for the last change of level that they share; if that is too near their end,
+longer ones. Every visit that is timed then warms up for so long (what trial
+runs show is used for all: Kalibera and Jones, Rigorous Benchmarking in
+Reasonable Time, ISMM 2013).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.stages.bench.timing import Entrant, Visit
-from edgeq.steady_state import FEWEST, steady_from
+from edgeq.steady_state import FEWEST, by_position, steady_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,34 +21,46 @@ if TYPE_CHECKING:
     from edgeq.progress import Progress
     from edgeq.runner import Pace
 
-LOOKS = ((60, 10_000), (600, 30_000))
-"""Runs of a look and the milliseconds it may take; the second one if the first does not end steady."""
+VISITS = 3
+"""What all of them show is the process's own; what one of them shows may be somebody else's work."""
+
+LOOKS = ((40, 4_000), (400, 20_000))
+"""Runs of each visit and the milliseconds it may take; the second ones if the first do not end steady."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarmUp:
-    """After how many runs it is steady, the first not counted; None if that was not seen, () if not looked for."""
+    """After how many runs it is steady, the first not counted; None if that was not seen, or not looked for.
+
+    ``searched_ns`` are the runs of each visit, () if it was not looked for,
+    ``khz`` the frequency right after each.
+    """
 
     steady_after: int | None = None
-    searched_ns: tuple[int, ...] = ()
-    khz: int | None = None
+    searched_ns: tuple[tuple[int, ...], ...] = ()
+    khz: tuple[int | None, ...] = ()
 
 
 def find_warm_up(entrant: Entrant, pace: Pace) -> WarmUp:
     """Look for it on the device, at the pace of the measurement."""
     visit = Visit(entrant)
     found = WarmUp()
-    a_run_ms = 0.0
     for runs, most_ms in LOOKS:
-        if found.searched_ns and a_run_ms * FEWEST > most_ms:
-            break  # at this pace a longer look holds too few runs as well
-        seen = visit.run(warmup=0, repeats=runs, pace=pace, most_ms=most_ms)
-        times = tuple(run.ns for run in seen.runs)
-        a_run_ms = most_ms / len(times) if len(times) < runs else 0.0
-        found = WarmUp(steady_after=steady_from(times), searched_ns=times, khz=seen.khz)
-        if found.steady_after is not None:
+        if found.searched_ns and _holds(found, most_ms) < FEWEST:
+            break  # at this pace a longer look is too short as well
+        seen = [visit.run(warmup=0, repeats=runs, pace=pace, most_ms=most_ms) for _ in range(VISITS)]
+        searched = tuple(tuple(run.ns for run in each.runs) for each in seen)
+        steady = steady_from(by_position(searched))
+        found = WarmUp(steady_after=steady, searched_ns=searched, khz=tuple(each.khz for each in seen))
+        if steady is not None:
             break
     return found
+
+
+def _holds(found: WarmUp, most_ms: int) -> float:
+    """How many runs fit into that time, if those that were seen filled theirs."""
+    (runs, ms), fitted = LOOKS[0], min(map(len, found.searched_ns))
+    return float("inf") if fitted == runs else fitted * most_ms / ms
 
 
 def find_warm_ups(entrants: Sequence[Entrant], pace: Pace, *, progress: Progress) -> tuple[WarmUp, ...]:

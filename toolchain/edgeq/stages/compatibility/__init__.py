@@ -40,7 +40,10 @@ COMPUTING = frozenset(
     {"fp", "asimd", "asimdhp", "asimdrdm", "asimddp", "i8mm", "bf16", "sve", "sve2"}
     | {"sse2", "avx2", "avx512_vnni", "avx_vnni"}
 )
-"""The features of a core that kernels choose by; the others that a target lists change no result and no time."""
+"""The features of a core that kernels choose by, when they run; the others that a target lists change nothing."""
+
+_VNNI = frozenset({"avx512_vnni", "avx_vnni"})
+"""Without one of these, an Intel core adds products of 8-bit numbers in 16 bits, and the sums saturate."""
 
 ONNX_LIMITS_OF = "1.31.1"
 """The version of ONNX Runtime that the two below are of: it refuses what is newer (a test holds both)."""
@@ -49,6 +52,7 @@ NEWEST_OPSETS = {"": 26, "com.microsoft": 1}
 
 ANDROID_LOADER = "/system/bin/linker64"
 _GENERIC = "generic-aarch64"
+_LEAST_INTEL = "host"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +120,7 @@ def mismatches(
         else:
             yield from _opsets(build, artifacts, bundle, again)
         yield from _system(artifacts, bundle, facts)
-    yield from _features(target, facts)
+    yield from _saturating(manifest, target, facts)
     yield from _memory(build, manifest, facts)
 
 
@@ -223,19 +227,37 @@ def _system(artifacts: Sequence[Artifact], bundle: RunnerBundle, facts: DeviceFa
         )
 
 
-def _features(target: Target, facts: DeviceFacts) -> Iterator[Mismatch]:
-    missing = missing_features(target, facts)
-    if not missing:
-        return
+def slower_kernels(target: Target, facts: DeviceFacts) -> tuple[str, ...]:
+    """A sentence if the target's core has what this device's computes without; no obstacle, only slower.
+
+    A file is the same for all cores of a kind: XNNPACK and ONNX Runtime
+    choose their kernels where they run, and those of an Arm core with and
+    without the dot product give the same bits (a test holds that).
+    """
+    missing = ", ".join(missing_features(target, facts))
+    core = facts.cpu or facts.machine
+    slower = f"target {target.name} has {missing}, and that device's {core} has not: slower kernels run there"
+    return (f"{slower}; made for it: {_another_build(facts)}",) if missing else ()
+
+
+def _saturating(manifest: Manifest, target: Target, facts: DeviceFacts) -> Iterator[Mismatch]:
+    """The one feature that int8 results of an .onnx change with."""
+    exact = _VNNI.intersection(target.features)
+    names = [one.name for one in manifest.artifacts if one.format == "onnx" and one.int8_mac_share]
+    if exact.intersection(missing_features(target, facts)) and not _VNNI.intersection(facts.features) and names:
+        yield Mismatch(
+            text=f"int8 sums of {', '.join(names)} may saturate without {' or '.join(sorted(exact))}, which target "
+            f"{target.name} has and that device's {facts.cpu or facts.machine} has not",
+            remedy=f"build for what it is: {_another_build(facts)}",
+            mends="build",
+        )
+
+
+def _another_build(facts: DeviceFacts) -> str:
+    """The command that builds for a device's own core."""
     named = next((name for name in known_targets() if load_target(name).cpu == facts.cpu), None)
-    fitting = named or (_GENERIC if facts.machine == "aarch64" else None)
-    yield Mismatch(
-        text=f"target {target.name} has {', '.join(missing)}, and that device's {facts.cpu or facts.machine} has not",
-        remedy=f"build for what it is: edgeq build PROJECT --target {fitting}"
-        if fitting
-        else "build for a target with the features of that device (targets/README.md says how to write one)",
-        mends="build",
-    )
+    fitting = named or (_GENERIC if facts.machine == "aarch64" else _LEAST_INTEL)
+    return f"edgeq build PROJECT --target {fitting}"
 
 
 def _memory(build: Path, manifest: Manifest, facts: DeviceFacts) -> Iterator[Mismatch]:

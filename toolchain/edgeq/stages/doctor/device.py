@@ -105,7 +105,7 @@ def _features(facts: DeviceFacts, target: Target | None) -> Iterator[Finding]:
     if target and missing:
         yield warning(
             "device.target",
-            f"target {target.name} has {', '.join(missing)}, which this device has not",
+            f"target {target.name} has {', '.join(missing)}, which this device has not: slower kernels run there",
             "build for another target: edgeq targets",
         )
 

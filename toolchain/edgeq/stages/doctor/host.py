@@ -232,7 +232,7 @@ def _ssh(facts: HostFacts) -> Iterator[Finding]:
 def _cache(facts: HostFacts) -> Iterator[Finding]:
     existing = _existing(Path(facts.cache))
     elsewhere = "set EDGEQ_CACHE to a folder on a larger disk that you may write"
-    if not os.access(existing, os.W_OK | os.X_OK):
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         yield problem("host.cache", f"the cache {facts.cache} cannot be written", elsewhere)
         return
     free = facts.cache_free_bytes or 0

@@ -25,15 +25,15 @@ def notes(measured: Measurement) -> Iterator[str]:
         looked = f"over {leak.runs[-1] - leak.runs[0]} inferences"
         grew = f"{figures.megabytes(leak.grew_bytes)} {looked}"
         grows = f"its memory grows by {grew}, again and again: a leak"
-        maybe = f"its memory grew by {grew}, in few steps: no steady leak, look again with --leak-check"
+        maybe = f"its memory grew by {grew}, in few steps, and late: look again with --leak-check"
         unread = "whether its memory grows cannot be told: the device does not say what a process holds"
         yield grows if leak.verdict == "grows" else maybe if leak.anonymous_bytes else unread
 
 
 def _level(measured: Measurement) -> Iterator[str]:
     """Whether the timed runs are at the level where they stay."""
-    searched = len(measured.steady_search_ns)
-    if searched and measured.steady_after is None:
+    searched = min(map(len, measured.steady_search_ns), default=0)
+    if measured.steady_search_ns and measured.steady_after is None:
         few = f"only {searched} runs fitted in the time for it" if searched < FEWEST else f"in {searched} runs"
         yield f"no steady level was found ({few}): its times may depend on how long it ran"
         return

@@ -227,7 +227,10 @@ def _open_questions(
         if tells_time(one.row.timing, manifest.target) and one.speed == "open":
             yield OpenQuestion(
                 question=f"Is {one.row.artifact} faster than its fp32 twin? {one.row.speedup_vs_fp32.reason}.",
-                commands=(f"edgeq bench {folder} --device {one.row.device} --repeats 1000", f"edgeq report {folder}"),
+                commands=(
+                    f"edgeq bench {folder} --device {shlex.quote(one.row.device or 'DEV')} --repeats 1000",
+                    f"edgeq report {folder}",
+                ),
             )
     yield from _accuracy_questions(candidates, tolerance)
 
@@ -266,8 +269,9 @@ def _samples_needed(row: ReportRow, tolerance: float) -> int | None:
 
 
 def _on(device: str, folder: str) -> tuple[str, ...]:
+    where = shlex.quote(device)
     return (
-        f"edgeq deploy {folder} --device {device}",
-        f"edgeq bench {folder} --device {device}",
+        f"edgeq deploy {folder} --device {where}",
+        f"edgeq bench {folder} --device {where}",
         f"edgeq report {folder}",
     )

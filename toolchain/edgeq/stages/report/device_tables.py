@@ -25,6 +25,7 @@ def of_device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: R
         tables.threads(rows),
         costs.memory(rows),
         *costs.instructions(rows),
+        tables.growth(rows),
     )
     return tuple(table for table in found if table is not None and table.rows)
 

@@ -8,10 +8,9 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 from edgeq import stats
 from edgeq.device.health import BUSY_SHARE
+from edgeq.evaluation import EvaluationSet
 from edgeq.records import (
     FORMATS,
     Check,
@@ -125,8 +124,9 @@ def _with_host_drop(row: ReportRow, what: Evidence, path: Path, manifest: Manife
     """The row with the paired drop of the host outputs, as if this machine were the device."""
     if what.is_twin or what.twin is None or labels.values is None:
         return row
+    evaluation = EvaluationSet.of(path, manifest)
     reference, candidate = (
-        Judged.of(stats.top1(np.load(path / manifest.evaluation.host_outputs[name], mmap_mode="r")), labels.values)
+        Judged.of(stats.top1(evaluation.host_outputs(name)), labels.values)
         for name in (what.twin.name, what.artifact.name)
     )
     row = dataclasses.replace(row, device=BUILD_MACHINE, labelled=reference.right.size)

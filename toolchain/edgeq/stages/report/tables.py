@@ -53,6 +53,7 @@ class Table:
 
 NOTHING = Cell(text=figures.NOTHING, tone="dim")
 _OUTCOMES: dict[str, Tone] = {"met": "good", "missed": "bad", "cannot tell": "open"}
+_GROWS: dict[str, Tone] = {"grows": "bad", "does not grow": "good", "cannot tell": "open"}
 _VERDICTS: dict[str, Tone] = {"faster": "good", "slower": "bad", "same": "", "cannot tell": "open"}
 
 
@@ -126,6 +127,31 @@ def starting(rows: Sequence[ReportRow]) -> Table | None:
         ),
         note="Cold start is from the start of the program to its first answer, its files read before; memory is what "
         "loading the model added that no file stands behind: packed weights, and what the runtime sets up.",
+    )
+
+
+def growth(rows: Sequence[ReportRow]) -> Table | None:
+    """Whether memory grows the longer a process runs; None where nobody looked."""
+    looked = [(row, row.leak) for row in rows if row.leak is not None]
+    if not looked:
+        return None
+    names = ("Inferences", "Memory grew by")
+    return Table(
+        title="Leaks",
+        columns=(
+            Column(name="Artifact", numeric=False),
+            *(Column(name=name) for name in names),
+            Column(name="Verdict", numeric=False),
+        ),
+        rows=tuple(
+            (
+                artifact(row),
+                Cell(text=figures.count(leak.runs[-1] - leak.runs[0] if leak.runs else 0)),
+                Cell(text=figures.megabytes(max(0, leak.grew_bytes))) if leak.anonymous_bytes else NOTHING,
+                Cell(text=leak.verdict, tone=_GROWS[leak.verdict]),
+            )
+            for row, leak in looked
+        ),
     )
 
 

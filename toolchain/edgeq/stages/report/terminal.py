@@ -44,6 +44,10 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[RenderableType]:
         if any(row.timing == "emulated" for row in rows):
             yield _indented("instructions per inference are a cost, not a time: an emulator's clock tells none", "dim")
         yield from (_indented(note, "dim") for note in tables.notes(rows))
+        leaks = tables.growth(rows)
+        if leaks is not None:
+            yield Text()
+            yield headed(leaks)
     recommended = tables.recommendations(build.decision.recommendations)
     if recommended.rows:
         yield Text()

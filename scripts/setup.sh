@@ -30,6 +30,7 @@ dataset-fashion-mnist   examples/fashion_mnist
 "
 TEST_PACKAGES="
 openssh-server          the tests' own SSH server
+postgresql              the tests' own database server
 "
 
 say() { printf '%s\n' "$*" >&2; }
@@ -123,15 +124,17 @@ install_packages() {
         as_root apt-get update >&2 || die "apt-get update failed; its message above says why"
         as_root $install >&2 || die "apt-get could not install: $names" "its message above says why"
     fi
-    case " $names" in *" openssh-server "*) switch_ssh_service_off ;; esac
+    case " $names" in *" openssh-server "*) switch_off SSH openssh-server ssh.service ssh.socket ;; esac
+    case " $names" in *" postgresql "*) switch_off PostgreSQL postgresql postgresql.service ;; esac
 }
 
-# The tests start a server of their own; a machine that had none should not begin to listen because of them.
-switch_ssh_service_off() {
+# The tests start servers of their own; a machine that had none should not begin to listen because of them.
+# $1: what it serves, $2: the package, then the units.
+switch_off() {
     [ -d /run/systemd/system ] || return 0
-    say "set-up: switching the SSH service off again that openssh-server brought: only its program is needed"
-    as_root systemctl disable --now ssh.service ssh.socket >&2 ||
-        say "set-up: that failed; do it yourself: sudo systemctl disable --now ssh.service ssh.socket"
+    say "set-up: switching the $1 service off again that $2 brought: only its program is needed"
+    as_root systemctl disable --now "${@:3}" >&2 ||
+        say "set-up: that failed; do it yourself: sudo systemctl disable --now ${*:3}"
 }
 
 make_environment() {

@@ -12,6 +12,9 @@ import pytest
 # then wait for what cannot happen. A handler of our own is not inherited; the default is.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The examples are measured where they lie, in the checkout: what tests measure is not their history.
+os.environ["EDGEQ_HISTORY"] = "off"
+
 
 @pytest.fixture
 def bound_by_permissions() -> tuple[str, ...]:

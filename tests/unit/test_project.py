@@ -4,7 +4,7 @@ from pathlib import Path  # noqa: TC003  # pytest gives one
 
 import pytest
 
-from edgeq.errors import ConfigError, LimitRangeError
+from edgeq.errors import ConfigError, LimitRangeError, UnknownNameError
 from edgeq.project import load_project
 from edgeq.records import Preprocess
 
@@ -142,3 +142,35 @@ keep_float = ["head", "features.0.*"]
     assert recipe.name == "careful"
     assert recipe.equalize
     assert recipe.keep_float == ("head", "features.0.*")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("max_p50_ms = 0", r"\[limits\]: max_p50_ms is 0$"),
+        ("max_size_bytes = -1", r"\[limits\]: max_size_bytes is -1$"),
+        ("max_instructions = nan", r"\[limits\]: max_instructions is nan$"),
+        ("min_accuracy = 91.5", r"\[limits\]: min_accuracy is 91.5, not a number from 0 to 1$"),
+        ("max_p99_ms = { int8-static = inf }", r"\[limits\]: max_p99_ms is inf$"),
+        ("max_p99_ms = true", r"limits\.max_p99_ms: expected `float"),
+    ],
+)
+def test_a_limit_that_nothing_can_be_held_to_is_an_error(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_project(_written(tmp_path, f"{MINIMAL}\n[limits]\n{line}\n"))
+
+
+def test_a_limit_of_a_misspelt_recipe_is_an_error_with_a_suggestion(tmp_path: Path) -> None:
+    text = f"{MINIMAL}\n[limits]\nmax_size_bytes = {{ int8-statik = 1000 }}\n"
+    with pytest.raises(UnknownNameError, match="max_size_bytes: unknown recipe or artifact 'int8-statik'") as refused:
+        load_project(_written(tmp_path, text))
+    assert refused.value.hint == "did you mean 'int8-static'?"
+
+
+def test_a_tolerance_is_a_number_from_0_to_100_and_has_a_default(tmp_path: Path) -> None:
+    project = load_project(_written(tmp_path, f"{MINIMAL}\n[check]\nsize_percent = 3\n"))
+    assert (project.check.size_percent, project.check.instructions_percent) == (3.0, 0.5)
+    with pytest.raises(ConfigError, match=r"\[check\]: size_percent is -1, not a number from 0 to 100"):
+        load_project(_written(tmp_path, f"{MINIMAL}\n[check]\nsize_percent = -1\n"))
+    with pytest.raises(ConfigError, match=r"unknown key 'check\.size_per_cent'"):
+        load_project(_written(tmp_path, f"{MINIMAL}\n[check]\nsize_per_cent = 1\n"))

@@ -197,9 +197,10 @@ def test_package_lists_are_fetched_only_when_they_do_not_know_a_package(machine:
     assert "apt-get update" not in machine.log()
 
 
-def test_the_tests_need_an_ssh_server_and_nothing_else_does(machine: Machine) -> None:
-    assert "openssh-server" not in machine.run("--check").stdout
-    assert "openssh-server" in machine.run("--check", "--tests").stdout
+@pytest.mark.parametrize("server", ["openssh-server", "postgresql"])
+def test_the_tests_need_servers_of_their_own_and_nothing_else_does(machine: Machine, server: str) -> None:
+    assert server not in machine.run("--check").stdout
+    assert server in machine.run("--check", "--tests").stdout
 
 
 def test_torch_comes_first_with_its_pin_then_edgeq_then_the_examples(machine: Machine) -> None:

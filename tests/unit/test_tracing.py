@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
@@ -325,6 +326,14 @@ def test_a_runtime_that_reads_for_itself_is_found_in_the_users_imports(project: 
 def test_modules_that_read_for_themselves_are_found_by_whatever_name(source: str, tmp_path: Path) -> None:
     (tmp_path / "data.py").write_text(source)
     assert tracing._imported_by(str(tmp_path / "data.py")) & tracing._READ_BY_THEMSELVES
+
+
+@pytest.mark.parametrize("module", ["sqlalchemy", "psycopg"])
+def test_a_history_that_was_open_before_is_no_input_but_a_users_own_database_is(module: str, project: Path) -> None:
+    importlib.import_module(module)
+    assert _record(project).unseen == ()
+    (project / "data.py").write_text(f"def samples():\n    return None\n\ndef unused():\n    import {module}\n")
+    assert f"imports {module}, which opens files in native code" in _record(project).unseen[0]
 
 
 def test_a_native_library_that_no_module_stands_for_is_noticed(project: Path) -> None:

@@ -139,9 +139,10 @@ class LimitRangeError(ConfigError):
     def __init__(self, where: str, name: str, value: float, most: float) -> None:
         super().__init__(
             f"{where}: {name} is {value:g}, not a number from 0 to {most:g}",
-            hint=f"write the percentage points that int8 may lose against fp32: {name} = 0.5"
-            if name == "max_drop_pp"
-            else f"write a share of the multiply-accumulates: {name} = 0.95",
+            hint={
+                "max_drop_pp": f"write the percentage points that int8 may lose against fp32: {name} = 0.5",
+                "min_accuracy": f"write a share of the labelled samples: {name} = 0.9",
+            }.get(name, f"write a share of the multiply-accumulates: {name} = 0.95"),
         )
 
 
@@ -1139,6 +1140,104 @@ class NotPinnedError(DeviceError):
 
 class PaceError(ConfigError):
     """A pace of inferences that cannot be kept, or says nothing."""
+
+
+class NothingToCheckError(ConfigError):
+    """A check of a build whose project sets no limits, against nothing else."""
+
+    def __init__(self, build: object) -> None:
+        super().__init__(
+            f"there is nothing to hold {build} against: its project sets no limits, and no baseline is named",
+            hint="write [limits] in edgeq.toml and run edgeq build again, or name a baseline: --against BUILD, "
+            "--against FILE (--save FILE writes one), --against history",
+        )
+
+
+class NoBaselineError(ConfigError):
+    """What ``--against`` names is no build, no saved baseline and no session of the history."""
+
+    def __init__(self, against: str, reason: str) -> None:
+        super().__init__(
+            f"{against} is no baseline: {reason}",
+            hint="name a BUILD, a file that edgeq check --save wrote, `history`, or history:ID with an ID that "
+            "edgeq history shows",
+        )
+
+
+class HistoryError(ConfigError):
+    """The history cannot be used; ``place`` shows no password."""
+
+    def __init__(self, place: str, reason: str, hint: str) -> None:
+        super().__init__(f"the history in {place} {reason}", hint=hint)
+
+
+class NoHistoryError(ConfigError):
+    """There is no place that a history could be read from."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"there is no history to show: {reason}",
+            hint="name a project, or a database with EDGEQ_HISTORY",
+        )
+
+
+class NewerHistoryError(HistoryError):
+    """A newer edgeq has written the database."""
+
+    def __init__(self, place: str, found: int, known: int) -> None:
+        super().__init__(
+            place,
+            f"was written by a newer edgeq: its schema is {found}, this one knows {known}",
+            hint="update edgeq, or name another place with EDGEQ_HISTORY",
+        )
+
+
+class HistoryDriverError(HostToolError):
+    """The Python package that speaks to a database server is not installed."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(
+            f"the history is in PostgreSQL, and the Python package {package} is not installed",
+            hint="install it: pip install 'edgeq[postgresql]'",
+        )
+
+
+class CheckFailedError(LimitError):
+    """A build misses limits, or is worse than its baseline; ``failed`` gives the evidence of each.
+
+    It is not repeated where it was ``shown`` before.
+    """
+
+    def __init__(self, failed: Sequence[str], *, shown: bool) -> None:
+        super().__init__(
+            f"{len(failed)} of what was checked {'has' if len(failed) == 1 else 'have'} failed",
+            hint="mend what made it worse; if it is meant, save a new baseline (edgeq check BUILD --save FILE) or "
+            "change [limits] and [check] in edgeq.toml",
+            detail="" if shown else "\n".join(failed),
+        )
+
+
+class MissingProgramError(ConfigError):
+    """A build without what probes of its layers are made of."""
+
+    def __init__(self, build: object, artifact: str) -> None:
+        super().__init__(
+            f"{build} does not hold what the layers of {artifact} can be looked at with: an older edgeq made it",
+            hint="run: edgeq build PROJECT --rebuild",
+        )
+
+
+class ParityError(LimitError):
+    """Artifacts that compute something else on a device; ``diverging`` gives the evidence of each."""
+
+    def __init__(self, diverging: Sequence[str]) -> None:
+        count = len(diverging)
+        super().__init__(
+            f"outputs diverge in {count} comparison{'' if count == 1 else 's'}",
+            hint="a kernel computes something else there: try another recipe or format, another version of the "
+            "runtime, or keep the named layer in float (keep_float)",
+            detail="\n".join(diverging),
+        )
 
 
 class LimitsMissedError(LimitError):

@@ -8,11 +8,16 @@
     report   BUILD...                         -> report.{json,md,html}
     compare  BUILD..., device                 -> lines of BUILD/comparisons.jsonl
     run      the four in one
+    parity   BUILD, devices                   -> BUILD/parity.json: whether all compute the same
     explain  BUILD                            -> what stayed float, which layers lose accuracy
     doctor   device                           -> what is missing here and there, and what mends it
+    checked  BUILD, a baseline                -> what misses a limit or is worse
+    remember BUILD                            -> rows of the history, which outlives builds
+    history  PROJECT or BUILD                 -> how the figures moved
 
 Each function reads what the one before wrote, so they can run on different
-days and machines. Only ``build`` imports torch, and only where something has changed.
+days and machines. Only ``build`` imports torch, and only where something has changed
+(and ``parity``, to look into an artifact that diverges).
 """
 
 from __future__ import annotations
@@ -29,18 +34,24 @@ from edgeq.device.store import Store
 from edgeq.errors import LimitsMissedError, NotABuildError, WhichBoardError
 from edgeq.progress import SILENT, Progress
 from edgeq.project import check_limits, load_project
-from edgeq.records import Manifest, Report
+from edgeq.records import Manifest, Report, Tolerances
 from edgeq.runner import BACK_TO_BACK, Pace
 from edgeq.schema import from_json
 from edgeq.stages import advice as advice_stage
 from edgeq.stages import bench as bench_stage
+from edgeq.stages import check as check_stage
 from edgeq.stages import compare as compare_stage
 from edgeq.stages import deploy as deploy_stage
 from edgeq.stages import doctor as doctor_stage
 from edgeq.stages import explain as explain_stage
+from edgeq.stages import history as history_stage
+from edgeq.stages import parity as parity_stage
 from edgeq.stages import planning, reuse
 from edgeq.stages import report as report_stage
 from edgeq.stages import store as store_stage
+from edgeq.stages.fleet import on_each
+from edgeq.stages.history import trend as trend_stage
+from edgeq.stages.origin import keep_origin
 from edgeq.target import Target, load_target
 
 if TYPE_CHECKING:
@@ -49,8 +60,9 @@ if TYPE_CHECKING:
     from edgeq.device.keyring import SigningKey
     from edgeq.device.transport import Transport
     from edgeq.project import Project
-    from edgeq.records import Check, Deployment, Format, Measurement
+    from edgeq.records import Check, CheckResult, Deployment, Format, Measurement
     from edgeq.runner import RunnerBundle
+    from edgeq.stages.fleet import Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,12 +142,14 @@ def build(  # noqa: PLR0913  # the options of a command
     taken = there if rebuild or there.manifest else reuse.copied(plan, folder)
     if taken.manifest is not None:
         progress.step(f"nothing has changed since {taken.manifest.created_at}: {folder} holds that build")
+        keep_origin(Path(read.root), folder)
         return Build(path=folder, manifest=taken.manifest, target=facts, reused=True)
     if there.why_not:
         progress.step(f"building anew: {there.why_not}")
     from edgeq.stages import build as build_stage  # noqa: PLC0415  # brings torch, which no other command needs
 
     manifest = build_stage.build(plan, folder, progress=progress)
+    keep_origin(Path(read.root), folder)
     return Build(
         path=folder, manifest=manifest, target=facts, rebuilt_because=there.why_not, unseen=reuse.unseen(folder)
     )
@@ -191,15 +205,12 @@ def deploy(  # noqa: PLR0913  # the options of a command
 
     What is active already is not hashed again unless it was touched since, or it is to be ``verify``-ed.
     """
-    triple = _triple_of_this_machine() if device == "local" else what.target.triple
-    engines = sorted({artifact.requires.runtime for artifact in what.manifest.artifacts})
-    bundles: dict[str, RunnerBundle] = {engine: runner.bundle(engine, triple, progress=progress) for engine in engines}
     return deploy_stage.deploy(
         what.path,
         what.manifest,
         what.target,
         transport,
-        bundles,
+        _bundles(what, device, progress),
         device=device,
         sign=sign,
         allow_older=allow_older,
@@ -207,6 +218,13 @@ def deploy(  # noqa: PLR0913  # the options of a command
         activate=activate,
         progress=progress,
     )
+
+
+def _bundles(what: Build, device: str, progress: Progress) -> dict[str, RunnerBundle]:
+    """A runner for each runtime that the build's artifacts need, as it fits the device."""
+    triple = _triple_of_this_machine() if device == "local" else what.target.triple
+    engines = sorted({artifact.requires.runtime for artifact in what.manifest.artifacts})
+    return {engine: runner.bundle(engine, triple, progress=progress) for engine in engines}
 
 
 def held(device: str, *, target: str | None = None, progress: Progress = SILENT) -> tuple[store_stage.Held, ...]:
@@ -290,12 +308,50 @@ def _settings(what: Build, deployment: Deployment, options: BenchOptions) -> ben
     )
 
 
+def parity(  # noqa: PLR0913  # the options of a command
+    what: Build,
+    devices: Sequence[str],
+    *,
+    artifacts: Sequence[str] = (),
+    samples: int = parity_stage.SAMPLES,
+    least_sqnr_db: float | None = None,
+    sign: SigningKey | None = None,
+    watch: Watch,
+) -> parity_stage.Compared:
+    """Hold what the artifacts give on each device against the build machine and each other; nothing becomes active."""
+    chosen = parity_stage.chosen(what.manifest, artifacts, what.path, least_sqnr_db=least_sqnr_db)
+    golden = parity_stage.GoldenSet(what.path, what.manifest, samples)
+
+    def see(device: str, progress: Progress) -> parity_stage.Seen:
+        with connected(what, device, progress=progress) as transport:
+            place = parity_stage.Place(
+                build=what.path,
+                manifest=what.manifest,
+                target=what.target,
+                transport=transport,
+                bundles=_bundles(what, device, progress),
+                device=device,
+                sign=sign,
+            )
+            return parity_stage.see(place, chosen, golden, probes, progress=progress)
+
+    with parity_stage.Probes(what.path, what.manifest, what.target) as probes:
+        outcomes = on_each(devices, see, watch=watch)
+    return parity_stage.compared(what.path, what.manifest, chosen, golden, outcomes)
+
+
 @dataclass(frozen=True, kw_only=True)
 class WrittenReport:
-    """A report and the files it was written to."""
+    """A report, the files it was written to, and what became of the history where rows were measured for it."""
 
     report: Report
     files: tuple[Path, ...]
+    remembered: history_stage.Remembered | None = None
+
+
+def remember(what: Build) -> history_stage.Remembered:
+    """Bring the history up to what was measured of a build; says so where it could not, and raises nothing."""
+    return history_stage.remember(what.path, what.manifest, bench_stage.read_measurements(what.path))
 
 
 def summary(builds: Sequence[Path]) -> Report:
@@ -375,7 +431,30 @@ def run(  # noqa: PLR0913  # the options of a command
         for warning in done.deployment.warnings:
             progress.step(f"warning: {warning}")
         bench(what, transport, settings, device=device, progress=progress)
-    return report([what.path])
+    remembered = remember(what)
+    return replace(report([what.path]), remembered=remembered)
+
+
+def checked(build: Path, asked: check_stage.Request) -> CheckResult:
+    """Hold the newest measurements of a build against its limits and a baseline."""
+    what = read_build(build)
+    return check_stage.check(what.path, what.manifest, summary([build]).checks, asked)
+
+
+def history(
+    of: Path, *, artifact: str | None = None, device: str | None = None, limit: int | None = None
+) -> trend_stage.Trend:
+    """How the figures of a project, or of one build's target, moved; the last ``limit`` of each artifact and device."""
+    if (of / "manifest.json").is_file():
+        what = read_build(of)
+        model, target, tolerances = what.manifest.model, what.manifest.target, what.manifest.tolerances
+        place = history_stage.place_of_build(of)
+    else:
+        project = load_project(of)
+        model, target, tolerances = project.model.name, None, project.check
+        place = history_stage.place_of_project(project)
+    wanted = history_stage.Wanted(model=model, target=target, artifact=artifact, device=device, newest=limit)
+    return trend_stage.trend(history_stage.read(place, wanted), model, tolerances or Tolerances())
 
 
 def check(checks: Sequence[Check]) -> None:

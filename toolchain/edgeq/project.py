@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
-from edgeq.errors import ConfigError, LimitRangeError
+from edgeq.errors import ConfigError, LimitRangeError, UnknownNameError
 from edgeq.input_format import Layout, Pixels
 from edgeq.recipe import RECIPES, Recipe, named
-from edgeq.records import FORMATS, Format, Limits, Preprocess
+from edgeq.records import FORMATS, Bound, Format, Limits, Preprocess, Tolerances
 from edgeq.schema import from_data, read_toml
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 FILE_NAME = "edgeq.toml"
+
+HISTORY_FILE = Path(".edgeq") / "history.db"
+"""Where a project keeps what was measured of its builds, unless ``[history]`` says otherwise."""
 
 _CHANNELS = (1, 3)
 
@@ -110,6 +111,16 @@ class PreprocessSection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HistorySection:
+    """``[history]``: the database that keeps what was measured, instead of the file in the project.
+
+    The variable EDGEQ_HISTORY, which may hold a password, comes before it.
+    """
+
+    url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Project:
     """The whole of ``edgeq.toml``; ``root`` is the folder it lies in."""
 
@@ -120,6 +131,8 @@ class Project:
     qat: QatSection = field(default_factory=QatSection)
     preprocess: PreprocessSection | None = None
     limits: Limits = field(default_factory=Limits)
+    check: Tolerances = field(default_factory=Tolerances)
+    history: HistorySection = field(default_factory=HistorySection)
     recipes: dict[str, RecipeSection] = field(default_factory=dict)
 
     def own_recipes(self) -> dict[str, Recipe]:
@@ -213,7 +226,9 @@ def _check(project: Project, file: Path) -> None:
         )
     _check_preprocess(project, f"{file}: [preprocess]")
     check_limits(project.limits, where=f"{file}: [limits]")
+    check_tolerances(project.check, where=f"{file}: [check]")
     _check_recipes(project, file)
+    _check_named_limits(project, file)
 
 
 def _check_preprocess(project: Project, where: str) -> None:
@@ -262,6 +277,42 @@ def check_limits(limits: Limits, *, where: str) -> None:
             f"{where}: max_partitions is {limits.max_partitions}",
             hint="write 1 or more: a .pte has a partition for each stretch of its graph that runs in XNNPACK",
         )
+    for name in BOUNDS:
+        for value in _values(getattr(limits, name)):
+            if name == "min_accuracy" and not 0 <= value <= 1:
+                raise LimitRangeError(where, name, value, 1.0)
+            if not 0 < value < math.inf and name != "min_accuracy":
+                raise ConfigError(f"{where}: {name} is {value:g}", hint="write a number above 0")
+
+
+BOUNDS = ("max_p50_ms", "max_p99_ms", "max_instructions", "max_peak_rss_bytes", "max_size_bytes", "min_accuracy")
+"""The limits that may be given for each recipe or artifact."""
+
+
+def _values(bound: Bound) -> tuple[float, ...]:
+    if bound is None:
+        return ()
+    return tuple(bound.values()) if isinstance(bound, dict) else (bound,)
+
+
+def _check_named_limits(project: Project, file: Path) -> None:
+    """Limits of recipes and artifacts are of ones that can be."""
+    recipes = {*RECIPES, *project.recipes, *project.build.recipes}
+    artifacts = {f"{project.model.name}.{recipe}.{form}" for recipe in recipes for form in FORMATS}
+    for limit in BOUNDS:
+        bound = getattr(project.limits, limit)
+        for name in bound if isinstance(bound, dict) else ():
+            if name not in recipes | artifacts:
+                raise UnknownNameError(
+                    "recipe or artifact", name, recipes | artifacts, where=f"{file}: [limits]: {limit}"
+                )
+
+
+def check_tolerances(tolerances: Tolerances, *, where: str) -> None:
+    """ConfigError for a tolerance that is no number from 0 to 100."""
+    for name, value in vars(tolerances).items():
+        if not 0 <= value <= 100:  # noqa: PLR2004  # per cent, and percentage points
+            raise ConfigError(f"{where}: {name} is {value:g}, not a number from 0 to 100", hint=f"write: {name} = 1.0")
 
 
 def _check_recipes(project: Project, file: Path) -> None:

@@ -12,6 +12,9 @@ record                                    where
 :class:`Inputs`                           BUILD/inputs.json
 :class:`OperatorMap`                      BUILD/operators/ARTIFACT.json
 :class:`Nodes` of :class:`NodeFacts`      BUILD/nodes/ARTIFACT.json
+:class:`Origin`                           BUILD/origin.json
+:class:`Baseline` of :class:`Observation`  a file of your own, and the history
+:class:`Parity` of :class:`ParityRow`     BUILD/parity.json
 ========================================  ==========================
 
 Raw samples and counts are stored; medians, percentages and intervals are
@@ -22,7 +25,7 @@ was not measured is ``None``, never a guess.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 Timing = Literal["hardware", "emulated", "host"]
 """Whose clock ran: a real board's, an emulator's (no latency), or the build machine's."""
@@ -146,6 +149,9 @@ class Artifact:
     ``least_sqnr_db`` from the golden output does not run this model:
     another core rounds differently, which leaves more than 25 dB between the
     int8 outputs of two machines; a kernel that is wrong leaves none.
+    ``output_scales`` has, for each output, the step that its values are
+    multiples of where it is read from int8, else None; it is empty in builds
+    of an edgeq that did not write it.
     """
 
     name: str
@@ -166,6 +172,7 @@ class Artifact:
     golden: Golden
     least_sqnr_db: float = 10.0
     folded: FoldedInput | None = None
+    output_scales: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -349,19 +356,50 @@ class Manifest:
     cross_checks: tuple[CrossCheck, ...] = ()
     findings: tuple[str, ...] = ()
     limits: Limits | None = None
+    tolerances: Tolerances | None = None
     searches: tuple[Search, ...] = ()
     speed_searches: tuple[SpeedSearch, ...] = ()
 
 
+Bound: TypeAlias = float | dict[str, float] | None
+"""A limit of every quantized artifact, or one for each recipe or artifact that is named; None is none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a build or a measurement must meet; None is no limit. ``max_partitions`` is for .pte files alone."""
+    """What a build or a measurement must meet; None is no limit. ``max_partitions`` is for .pte files alone.
+
+    The clock of ``max_p50_ms`` and ``max_p99_ms`` is the target's own.
+    """
 
     max_drop_pp: float | None = None
     min_int8_mac_share: float | None = None
     min_delegated_mac_share: float | None = None
     max_partitions: int | None = None
     never_slower: bool = False
+    max_p50_ms: Bound = None
+    max_p99_ms: Bound = None
+    max_instructions: Bound = None
+    max_peak_rss_bytes: Bound = None
+    max_size_bytes: Bound = None
+    min_accuracy: Bound = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerances:
+    """``[check]``: how far a figure may move from its baseline before that counts as a change.
+
+    Percent of the baseline's value, or percentage points. Latency and
+    accuracy have noise, and have to leave that as well; retired instructions
+    have none above 0.1 %, the size and the shares of a file none at all.
+    """
+
+    latency_percent: float = 2.0
+    instructions_percent: float = 0.5
+    peak_rss_percent: float = 5.0
+    size_percent: float = 1.0
+    accuracy_pp: float = 0.5
+    mac_share_pp: float = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1007,6 +1045,7 @@ class ReportedBuild:
     searches: tuple[Search, ...] = ()
     speed_searches: tuple[SpeedSearch, ...] = ()
     paces: tuple[PacedRow, ...] = ()
+    parity: Parity | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1214,3 +1253,211 @@ class Nodes:
     partitions: tuple[Partition, ...] = ()
     movements: tuple[Movement, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a build comes from: the project's folder, and the git commit that its files are of; "" without git.
+
+    ``dirty``: files that git knows had other content than that commit's.
+    """
+
+    schema: int = SCHEMA
+    project: str
+    commit: str = ""
+    dirty: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What is known of one artifact and, if it was measured, of one measurement of it: enough to compare with later.
+
+    ``right`` has a character for each labelled sample that ran, in the order
+    of :func:`edgeq.evaluation.spread`: "1" where the top-1 was the label. A
+    run of fewer samples is so the beginning of a longer one's. It is empty
+    where that cannot be told. Two with the same ``labels_sha256`` speak of
+    the same samples.
+    """
+
+    schema: int = SCHEMA
+    model: str
+    target: str
+    artifact: str
+    format: Format
+    recipe: str
+    artifact_sha256: str
+    size_bytes: int
+    int8_mac_share: float
+    delegated_mac_share: float
+    tools: dict[str, str]
+    labels_sha256: str = ""
+    right: str = ""
+    commit: str = ""
+    dirty: bool = False
+    measured: Measurement | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What a build is held against later: each of its artifacts on each device, as it was at ``saved_at``."""
+
+    schema: int = SCHEMA
+    saved_at: str
+    observations: tuple[Observation, ...]
+
+
+Moved = Literal["better", "same", "worse", "cannot tell"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One figure of an artifact, now and in a baseline. Values are in the unit that ``figure`` ends with.
+
+    ``difference`` is in percent of the baseline's value, or in percentage
+    points for shares and accuracy; ``tolerance`` is in the same.
+    """
+
+    artifact: str
+    device: str | None
+    figure: str
+    before: float | None
+    now: float | None
+    difference: float | None
+    tolerance: float
+    outcome: Moved
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """Whether a build keeps its limits and its baseline. ``passed`` is false if any of that is missed or worse.
+
+    With ``strict`` "cannot tell" is not passed either.
+    """
+
+    schema: int = SCHEMA
+    build: str
+    model: str
+    target: str
+    against: str
+    checked_at: str
+    strict: bool
+    passed: bool
+    limits: tuple[Check, ...]
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A result inside of an artifact: the ``node`` that gives it, and where that is in the user's model."""
+
+    node: str
+    op: str
+    module: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerParity:
+    """One layer's result on a device against the build machine's, for one sample.
+
+    ``sqnr_db`` is None for ``identical`` results, and where one is not finite.
+    """
+
+    layer: Layer
+    identical: bool
+    diverges: bool
+    sqnr_db: float | None
+    largest_difference: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotProbed:
+    """A layer whose result could not be looked at, and why."""
+
+    layer: Layer
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSearch:
+    """Where two machines part inside of one artifact, on the ``sample`` (None: the golden input) where it shows most.
+
+    ``layers`` are those that were compared, in the order in which they are
+    computed; ``first_differing`` and ``first_diverging`` name nodes of them,
+    empty where there is none. ``between`` are layers before the first
+    diverging one, and behind the last that does not diverge, which could
+    not be compared: any of them may be the one. ``notes`` say what was not
+    done, and what the evidence rests on.
+    """
+
+    sample: int | None
+    layers: tuple[LayerParity, ...]
+    first_differing: str = ""
+    first_diverging: str = ""
+    between: tuple[Layer, ...] = ()
+    not_probed: tuple[NotProbed, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+ParityVerdict = Literal["identical", "within tolerance", "diverges", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityRow:
+    """One artifact's outputs on a ``device`` held against those of ``against``: the build machine, or another device.
+
+    Of ``samples``, the golden input among them, so many are ``identical``
+    bit for bit and have the ``same_top1`` (None where an output has no
+    scores). ``sqnr_db`` is over all samples, ``worst_sqnr_db`` of the
+    ``worst_sample`` (None: the golden input) alone; both are None where
+    nothing differs or something is not finite. ``largest_difference`` is
+    that of two values, and in steps of the output's scale where it has one.
+    ``reason`` says why it diverges or failed.
+    """
+
+    artifact: str
+    artifact_sha256: str
+    device: str
+    against: str
+    verdict: ParityVerdict
+    reason: str = ""
+    samples: int = 0
+    identical: int = 0
+    same_top1: int | None = None
+    sqnr_db: float | None = None
+    worst_sample: int | None = None
+    worst_sqnr_db: float | None = None
+    largest_difference: float | None = None
+    largest_difference_steps: float | None = None
+    least_sqnr_db: float
+    search: LayerSearch | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityDevice:
+    """A device that was asked for: what it says of itself, or the ``error`` that kept it from being compared."""
+
+    device: str
+    timing: Timing | None = None
+    facts: DeviceFacts | None = None
+    error: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """Whether artifacts compute on devices what they compute on the build machine, and with each other.
+
+    ``samples`` are the evaluation samples that were run beside the golden
+    input.
+    """
+
+    schema: int = SCHEMA
+    model: str
+    target: str
+    created_at: str
+    samples: tuple[int, ...]
+    devices: tuple[ParityDevice, ...]
+    rows: tuple[ParityRow, ...]

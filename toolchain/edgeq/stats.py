@@ -173,7 +173,7 @@ def median_ratio(
     elif high < 1:
         verdict = "slower"
     error = float(np.log(ratios).std()) * math.sqrt(count / (count - 1))  # redrawing n rounds finds (n - 1) / n of it
-    quantiles = _student_t_quantile((1 + confidence) / 2, count - 1) + _student_t_quantile(_POWER, count - 1)
+    quantiles = student_t_quantile((1 + confidence) / 2, count - 1) + student_t_quantile(_POWER, count - 1)
     return MedianRatio(ratio=ratio, low=low, high=high, verdict=verdict, smallest_effect=math.expm1(quantiles * error))
 
 
@@ -359,13 +359,13 @@ def _drawn_rounds(count: int) -> NDArray[np.int64]:
 
 def _expanded_percentiles(values: NDArray[np.float64], rounds: int, confidence: float) -> tuple[float, float]:
     """The percentiles of ``values`` that a t-interval over ``rounds`` rounds would reach to (Hesterberg 2015)."""
-    t = _student_t_quantile((1 + confidence) / 2, rounds - 1)
+    t = student_t_quantile((1 + confidence) / 2, rounds - 1)
     tail = NormalDist().cdf(-math.sqrt(rounds / (rounds - 1)) * t)
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _student_t_quantile(probability: float, freedom: int) -> float:
+def student_t_quantile(probability: float, freedom: int) -> float:
     """Quantile of Student's t for whole degrees of freedom and ``probability`` above 1/2, by bisection."""
     low, high = 0.0, 1.0
     while _student_t_cdf(high, freedom) < probability:

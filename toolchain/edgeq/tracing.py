@@ -53,11 +53,13 @@ _WATCHED = frozenset(
     {
         "PIL", "_cffi_backend", "_sodium", "bcrypt", "charset_normalizer", "contourpy", "cryptography", "executorch",
         "google", "kiwisolver", "lz4", "markupsafe", "ml_dtypes", "msgpack", "msgspec", "nacl", "numexpr", "numpy",
-        "onnx", "onnxruntime", "orjson", "pandas", "psutil", "pydantic_core", "regex", "rpds", "scipy", "simplejson",
-        "skimage", "sklearn", "torch", "torchao", "torchvision", "ujson", "xxhash", "yaml", "zstandard",
+        "onnx", "onnxruntime", "orjson", "pandas", "psutil", "psycopg_binary", "pydantic_core", "regex", "rpds",
+        "scipy", "simplejson", "skimage", "sklearn", "sqlalchemy", "torch", "torchao", "torchvision", "ujson", "xxhash",
+        "yaml", "zstandard",
     }
 )  # fmt: skip
-"""Packages with native code that open files through Python alone, and the runtimes: sources are searched for those."""
+"""Packages with native code that open files through Python alone; and the runtimes, and what the history is kept with:
+sources are searched for those."""
 
 _WATCHED_LIBRARIES = frozenset({"pillow", "Pillow", "scikit_learn", "protobuf", "nvidia", "triton"})
 """Folders of shared libraries that belong to such packages under another name."""
@@ -72,7 +74,9 @@ _FOUNDATION = (
 
 _REMEDY = "name its files in [data] files"
 
-_READ_BY_THEMSELVES = frozenset({"onnxruntime", "executorch", "torch.package", "torchvision.io"})
+_READ_BY_THEMSELVES = frozenset(
+    {"onnxruntime", "executorch", "torch.package", "torchvision.io", "sqlalchemy", "psycopg"}
+)
 """Modules that are loaded by edgeq or by watched packages as well: only their names in the user's own sources tell."""
 
 _PYC_HEADER = 16

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.files import sha256_file
+from edgeq.project import HISTORY_FILE
 from edgeq.records import FileFact
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ READ_BY_LIBRARIES = (
 )  # fmt: skip
 """Beginnings of the names of environment variables that native libraries read, where nobody can see it."""
 
-VOLATILE = frozenset({"_", "COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL", "EDGEQ_CACHE", "TORCHINDUCTOR_CACHE_DIR"})
+VOLATILE = frozenset(
+    {"_", "COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL", "EDGEQ_CACHE", "EDGEQ_HISTORY", "TORCHINDUCTOR_CACHE_DIR"}
+)
 """Variables that differ from shell to shell, or are set by torch itself, and say nothing of data."""
 
 _stat = os.stat
@@ -135,6 +138,10 @@ def kind(path: Path, *, follow: bool = True) -> str:
     return f"file {mode.st_size}" if stat.S_ISREG(mode.st_mode) else "other"
 
 
+_NOT_THE_USERS = frozenset({"__pycache__", HISTORY_FILE.parts[0]})
+"""What Python and edgeq put beside a user's files, the history among it: no build depends on that."""
+
+
 def listing(path: Path, build: Path) -> str:
     """A fingerprint of the names and kinds in a folder, without ``build`` and the folders that lead to it."""
     own = {build, *build.parents}
@@ -143,7 +150,9 @@ def listing(path: Path, build: Path) -> str:
             names = sorted(
                 f"{entry.name} {'directory' if entry.is_dir() else 'file'}\n"
                 for entry in entries
-                if entry.name != "__pycache__" and path / entry.name not in own and not _is_temporary(entry.name, build)
+                if entry.name not in _NOT_THE_USERS
+                and path / entry.name not in own
+                and not _is_temporary(entry.name, build)
             )
     except OSError:
         return ABSENT
@@ -155,9 +164,14 @@ def _is_temporary(name: str, build: Path) -> bool:
 
 
 def matching(pattern: str) -> tuple[str, ...]:
-    """The files that an absolute pattern names, sorted; ``**`` stands for any folders."""
+    """The files that an absolute pattern names, sorted, but for the history; ``**`` stands for any folders."""
     names = glob.glob(pattern, recursive=True, include_hidden=True)
-    return tuple(sorted({name for name in names if os.path.isfile(name)}))
+    return tuple(sorted({name for name in names if os.path.isfile(name) and not _is_history(name)}))
+
+
+def _is_history(name: str) -> bool:
+    """Whether a file is the history of a project, or what SQLite puts beside it while it writes."""
+    return f"{os.sep}{HISTORY_FILE}" in name and name.rpartition(str(HISTORY_FILE))[2] in {"", "-journal"}
 
 
 def found(lookups: Mapping[str, Iterable[str]], folders: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -39,7 +39,9 @@ class Setup:
     bundle: RunnerBundle
     store: Path
 
-    def deploy(self, *, name: str = "fake", verify: bool = False, activate: bool = True) -> DeployResult:
+    def deploy(
+        self, *, name: str = "fake", verify: bool = False, activate: bool = True, smoke: bool = True
+    ) -> DeployResult:
         return deploy(
             self.build,
             self.manifest,
@@ -49,6 +51,7 @@ class Setup:
             device=name,
             verify=verify,
             activate=activate,
+            smoke=smoke,
             progress=Silent(),
         )
 
@@ -139,6 +142,16 @@ def test_the_pointer_moves_back_when_an_older_build_is_deployed_again(setup: Set
     (setup.build / "tiny.fp32.pte").write_bytes(older[1])
     assert setup.deploy().transferred_bytes == 0
     assert setup.active() == [first.deployment.id, second.deployment.id]
+
+
+def test_what_is_not_tried_there_is_not_recorded(setup: Setup) -> None:
+    setup.device.answer = lambda _model, sample: bytes(len(sample))
+    with pytest.raises(WrongOutputError):
+        setup.deploy(activate=False)
+    result = setup.deploy(activate=False, smoke=False)
+    assert setup.files(result.deployment.id) == result.deployment.files
+    with pytest.raises(NotDeployedError):
+        read_deployment(setup.build, "fake")
 
 
 def test_an_artifact_that_is_not_the_one_built_is_refused_before_anything_is_pushed(setup: Setup) -> None:

@@ -142,6 +142,7 @@ def command(
     )
     with terminal.progress() as progress, pipeline.connected(what, device, progress=progress) as transport:
         rows = pipeline.bench(what, transport, settings, device=device, progress=progress)
+    remembered = pipeline.remember(what)
     summary = pipeline.summary([build])
     checks = [one for one in summary.checks if one.device == device]
     names = {row.artifact for row in rows if row.mode == "back-to-back"}
@@ -153,9 +154,11 @@ def command(
             "rows": [to_data(one) for one in measured],
             "recommendations": [to_data(one) for one in recommended],
             "checks": [to_data(one) for one in checks],
+            "history": to_data(remembered),
         },
         lambda: _shown(summary, what.manifest, rows, measured),
     )
+    options.warn_of_history(terminal, remembered)
     pipeline.check(checks)
 
 

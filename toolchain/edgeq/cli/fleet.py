@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from edgeq.cli.terminal import Failure, Terminal
     from edgeq.progress import Progress
+    from edgeq.stages.fleet import Watch
 
 _MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("-", "yellow"), "": ("…", "")}
 
@@ -59,7 +60,7 @@ def on_devices(
             result = work(device, progress)
         terminal.result(data(result), lambda: alone(device, result))
         raise click.exceptions.Exit(status(result))
-    with _watching(terminal) as watch:
+    with watching(terminal) as watch:
         outcomes = on_each(devices, work, canary=canary or 0, watch=watch)
     failures = {one.device: explained(one.error) for one in outcomes if one.error is not None}
     rows = [_row(outcome, failures.get(outcome.device), data, status) for outcome in outcomes]
@@ -113,7 +114,8 @@ def _summary(
 
 
 @contextlib.contextmanager
-def _watching(terminal: Terminal) -> Iterator[_Lines | _Live]:
+def watching(terminal: Terminal) -> Iterator[Watch]:
+    """Show how far each device is while the block runs: a table that changes in place, or lines in a log."""
     watch = _Live(terminal) if terminal.err.isatty() else _Lines(terminal.err)
     try:
         yield watch

@@ -14,6 +14,9 @@ from edgeq.cli.terminal import terminal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgeq.cli.terminal import Terminal
+    from edgeq.stages.history import Remembered
+
 
 def shows(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``--json`` and ``-v`` and, as its first argument, the terminal they describe."""
@@ -31,6 +34,13 @@ def shows(function: Callable[..., Any]) -> Callable[..., Any]:
 def examples(*lines: str) -> str:
     """An epilog for ``--help`` with the examples one a line."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def warn_of_history(terminal: Terminal, remembered: Remembered | None) -> None:
+    """Say on stderr that measurements are not in the history, and why; they are safe in the build."""
+    if remembered and remembered.why_not and not remembered.off:
+        terminal.err.write(f"warning: not in the history: {remembered.why_not}\n")
+        terminal.err.flush()
 
 
 def complete_targets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -79,9 +79,14 @@ def command(
             progress=progress,
         )
     terminal.result(
-        {**to_data(written.report), "files": [str(path) for path in written.files]},
+        {
+            **to_data(written.report),
+            "files": [str(path) for path in written.files],
+            "history": to_data(written.remembered),
+        },
         lambda: shown.renderable(written.report),
     )
+    options.warn_of_history(terminal, written.remembered)
     if not terminal.as_json:
         terminal.out.write("\n" + "\n".join(f"written to {path}" for path in written.files) + "\n")
     pipeline.check(written.report.checks)

@@ -33,6 +33,7 @@ class Coverage:
     requires: Requires
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    output_scales: tuple[float | None, ...]
     nodes: Nodes
     operators: tuple[FileOperator, ...]
 

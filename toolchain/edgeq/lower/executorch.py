@@ -13,10 +13,13 @@ import logging
 import warnings
 from typing import TYPE_CHECKING
 
+from torch.fx import Node
+
 from edgeq.files import write_bytes
 from edgeq.lower.coverage import Coverage, as_undelegated, grouped, share
-from edgeq.lower.executorch_nodes import nodes_of
+from edgeq.lower.executorch_nodes import nodes_of, only_moves_values
 from edgeq.lower.executorch_watch import Watched
+from edgeq.lower.exported import READ
 from edgeq.lower.origins import operators_of_pte
 from edgeq.lower.refusal import RefusedError
 from edgeq.lower.shortcuts import shortcuts
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from torch.export import ExportedProgram
+
+    from edgeq.lower.xnnpack import EdgeProgramManager
     from edgeq.quantize import QuantizedProgram
     from edgeq.records import FileOperator, Nodes
 
@@ -44,14 +50,10 @@ def lower_executorch(program: QuantizedProgram, path: Path, *, float_filters: bo
     """
     watched = Watched()
     try:
-        with _quiet(), watched.watching(), shortcuts(), images_as_they_lie():
+        with lowering(watched):
             copied = program.copy_to_lower()
-            read_rows_as_channels(copied)
-            if float_filters:
-                filter_in_float(copied)
-            edge = to_edge_transform_and_lower(
-                copied, transform_passes=[read_apart], partitioner=[watched.partitioner()]
-            )
+            suit_xnnpack(copied, float_filters=float_filters)
+            edge = to_edge(copied, watched)
             lowered = edge.exported_program()
             nodes = nodes_of(program, lowered, watched)  # the next step gives nodes other names
             operators = tuple(operators_of_pte(lowered, watched))
@@ -67,6 +69,18 @@ def lower_executorch(program: QuantizedProgram, path: Path, *, float_filters: bo
         backends=tuple(sorted({delegate.id for delegate in plan.delegates})),
     )
     return _coverage(program, nodes, operators, requires)
+
+
+def suit_xnnpack(copied: ExportedProgram, *, float_filters: bool) -> None:
+    """Rewrite a program that is about to be lowered for XNNPACK's kernels; its tensors are replaced, not changed."""
+    read_rows_as_channels(copied)
+    if float_filters:
+        filter_in_float(copied)
+
+
+def to_edge(copied: ExportedProgram, watched: Watched) -> EdgeProgramManager:
+    """The program in ExecuTorch's dialect with its partitions; called inside of :func:`lowering`."""
+    return to_edge_transform_and_lower(copied, transform_passes=[read_apart], partitioner=[watched.partitioner()])
 
 
 def _coverage(
@@ -88,6 +102,7 @@ def _coverage(
         requires=requires,
         inputs=tensor_specs(program, "inputs"),
         outputs=tensor_specs(program, "outputs"),
+        output_scales=output_scales(program),
         nodes=nodes,
         operators=operators,
     )
@@ -104,6 +119,28 @@ def tensor_specs(program: QuantizedProgram, side: str) -> tuple[TensorSpec, ...]
         TensorSpec(name=label, shape=tuple(map(int, value.shape)), dtype=str(value.dtype).removeprefix("torch."))
         for label, value in zip(labels, values, strict=True)
     )
+
+
+def output_scales(program: QuantizedProgram) -> tuple[float | None, ...]:
+    """For each output the scale of the int8 tensor it is read from; None for one that is computed in float."""
+    names = program.program.graph_signature.user_outputs
+    by_name = {node.name: node for node in program.program.graph.nodes}
+    givers = [_before_moves(by_name[str(name)]) for name in names]
+    return tuple(float(node.args[1]) if node.target == READ else None for node in givers)  # type: ignore[arg-type]  # a number
+
+
+def _before_moves(node: Node) -> Node:
+    """The node whose values ``node`` gives in another shape or order; itself where it computes."""
+    while only_moves_values(node) and node.args and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return node
+
+
+@contextlib.contextmanager
+def lowering(watched: Watched) -> Iterator[None]:
+    """What stands around a lowering; it replaces functions of ExecuTorch's: one thread at a time."""
+    with _quiet(), watched.watching(), shortcuts(), images_as_they_lie():
+        yield
 
 
 @contextlib.contextmanager

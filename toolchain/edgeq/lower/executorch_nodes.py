@@ -97,6 +97,12 @@ def nodes_of(program: QuantizedProgram, lowered: ExportedProgram, watched: Watch
     )
 
 
+def only_moves_values(node: Node) -> bool:
+    """Whether a node of an exported program, before it is lowered, computes nothing."""
+    name = operator_name(node)
+    return name in MOVES or f"{name}_copy" in MOVES or name in ("reshape", "flatten", "contiguous")
+
+
 def _delegates(lowered: ExportedProgram) -> Iterator[LoweredBackendModule]:
     """The partitions, in the order in which they run."""
     for node in lowered.graph.nodes:

@@ -24,7 +24,7 @@ import torch
 from edgeq.files import write_bytes
 from edgeq.lower import onnx_rewrites as rewrites
 from edgeq.lower.coverage import Coverage, as_undelegated, grouped, share
-from edgeq.lower.executorch import tensor_specs
+from edgeq.lower.executorch import output_scales, tensor_specs
 from edgeq.lower.onnx_dynamic import multiply_integers
 from edgeq.lower.onnx_integer_layers import integer_layers, integer_macs, read_floats
 from edgeq.lower.onnx_nodes import Activations, Origin, look, nodes_of, noted_origin, origin_of
@@ -155,6 +155,7 @@ def _coverage(
         ),
         inputs=_named_as_in_the_file(tensor_specs(program, "inputs"), model.graph.inputs),
         outputs=_named_as_in_the_file(tensor_specs(program, "outputs"), model.graph.outputs),
+        output_scales=output_scales(program),
         nodes=nodes,
         operators=operators,
     )

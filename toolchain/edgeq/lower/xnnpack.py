@@ -18,7 +18,7 @@ with quietly():
     from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.backends.xnnpack.utils.quant_utils import is_dequant, is_qparam, is_quant
-    from executorch.exir import to_edge_transform_and_lower
+    from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
     from executorch.exir.backend.canonical_partitioners.config_partitioner import format_target_name
     from executorch.exir.backend.utils import WhyNoPartition
     from executorch.exir.lowered_backend_module import LoweredBackendModule
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONFIGS",
     "INT8_KERNELS",
+    "EdgeProgramManager",
     "LoweredBackendModule",
     "PassManager",
     "PassResult",

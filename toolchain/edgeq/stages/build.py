@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq import records
-from edgeq.errors import NotReplaceableError
+from edgeq.errors import ArtifactError, NotReplaceableError
 from edgeq.files import atomic_folder, sha256_file, try_folder_lock, write_text
 from edgeq.lower import lower
 from edgeq.lower.coverage import Coverage
+from edgeq.lower.executorch_probe import keep_program
 from edgeq.model import load_dataset, load_model, load_training
 from edgeq.quantize import FloatGraph, quantize
 from edgeq.quantize.explain import numerics_of, sums_saturate
@@ -90,6 +91,7 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
             cross_checks=scorer.cross_checks(made.artifacts),
             findings=tuple(made.findings()),
             limits=what.project.limits,
+            tolerances=what.project.check,
             searches=tuple(made.searches),
             speed_searches=tuple(made.speed_searches),
         )
@@ -291,10 +293,19 @@ class _Maker:
         path = self._folder / f"{program.model}.{recipe}.{form}"
         self._progress.step(f"lowering {path.name}")
         coverage = lower(program, form, self._what.target, path)
+        if form == "pte":
+            self._keep(program, path.name)
         write_nodes(self._folder, path.name, coverage.nodes)
         write_operators(self._folder, records.OperatorMap(artifact=path.name, operators=coverage.operators))
         self._scorer.begin(path, form, golden=True)
         self._lowered.append(_Lowered(path=path, form=form, recipe=recipe, coverage=coverage, folded=program.folded))
+
+    def _keep(self, program: QuantizedProgram, name: str) -> None:
+        """Keep what the .pte was lowered from, for probes of its layers: the artifact is whole without."""
+        try:
+            keep_program(program, self._folder / reuse.program_file(program.recipe.name))
+        except ArtifactError as error:
+            self._notes.append(f"{name}: edgeq parity will name no layer of it: {error.message}")
 
     def _artifact(self, made: _Lowered) -> records.Artifact:
         path, coverage = made.path, made.coverage
@@ -316,6 +327,7 @@ class _Maker:
             requires=coverage.requires,
             golden=self._scorer.golden(path.name),
             folded=made.folded,
+            output_scales=coverage.output_scales,
         )
 
     def _twin(self, form: records.Format) -> str:

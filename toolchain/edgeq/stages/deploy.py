@@ -86,6 +86,7 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     allow_older: bool = False,
     verify: bool = False,
     activate: bool = True,
+    smoke: bool = True,
     progress: Progress,
 ) -> DeployResult:
     """Push what is missing of the build and its runners, verify and try everything there, then activate it.
@@ -105,6 +106,9 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
     not what the manifest says, and what ``require_compatible`` and
     :func:`edgeq.stages.signing.admit` raise.
     After any error the deployment that was active before still is.
+
+    Without ``smoke`` no artifact is run, for a caller who wants to see what
+    they give, and nothing is recorded.
     """
     progress.step("checking the build")
     files = _files(build, manifest, bundles)
@@ -131,12 +135,14 @@ def deploy(  # noqa: PLR0913  # a build, a device and what connects them
         transferred = _bring(store, transport, deployment.id, files, bundles, contents=contents, progress=progress)
         executable = next(iter(bundles.values())).executable
         admission.verify(transport, deployment, executable)
-        smoke_test(build, manifest.artifacts, deployment, transport, progress=progress)
+        if smoke:
+            smoke_test(build, manifest.artifacts, deployment, transport, progress=progress)
         if activate:
             progress.step(f"activating {deployment.id}")
             admission = _activate(store, transport, pointer, deployment, executable, proven=admission, ask=ask)
             deployment = replace(deployment, signed=admission.signed)
-    write_text(deployment_path(build, device), to_json(deployment, indent=2) + "\n")
+    if smoke:
+        write_text(deployment_path(build, device), to_json(deployment, indent=2) + "\n")
     return DeployResult(deployment=deployment, transferred_bytes=transferred)
 
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from edgeq import world
 from edgeq.errors import ConfigError, CorruptArtifactError
 from edgeq.files import atomic_folder, cache_dir, try_folder_lock, write_bytes, write_text
-from edgeq.project import BuildSection
-from edgeq.records import FORMATS, Inputs, Limits, Manifest
+from edgeq.project import BuildSection, HistorySection
+from edgeq.records import FORMATS, Inputs, Limits, Manifest, Tolerances
 from edgeq.schema import from_json, to_json
 
 if TYPE_CHECKING:
@@ -33,13 +33,15 @@ if TYPE_CHECKING:
 
 INPUTS = "inputs.json"
 MANIFEST = "manifest.json"
+_PROGRAMS = "programs"
 _HASHING_THREADS = 2
 
 
 MADE_ANEW = frozenset(
     {
-        MANIFEST, "target.json", INPUTS, "evaluation", "golden", "numerics", "nodes", "operators",
-        "report.md", "report.html", "report.json", "junit.xml",
+        MANIFEST, "target.json", INPUTS, "evaluation", "golden", "numerics", "nodes", "operators", _PROGRAMS,
+        "parity.json", "report.md", "report.html", "report.json", "junit.xml", "check.md", "check.json", "check.xml",
+        "origin.json",
     }
 )  # fmt: skip
 """What a new build in the same place does not take over, beside the artifacts: it writes these itself, or they are
@@ -64,12 +66,17 @@ class _Standing:
     read_ns: int
 
 
+def program_file(recipe: str) -> str:
+    """Where a build keeps what the .pte of a recipe was lowered from, relative to it."""
+    return f"{_PROGRAMS}/{recipe}.pt2"
+
+
 def unchanged(plan: Plan, build: Path) -> Reuse:
     """Look whether the build in that folder can be taken as it is; other limits alone are written into it."""
     found = _standing(plan, build)
     if isinstance(found, str):
         return Reuse(manifest=None, why_not=found)
-    limited = dataclasses.replace(found.manifest, limits=plan.project.limits)
+    limited = dataclasses.replace(found.manifest, limits=plan.project.limits, tolerances=plan.project.check)
     if not _remember(build, found, limited) and limited != found.manifest:
         return Reuse(manifest=None, why_not=f"{build} cannot be given the new limits")
     return Reuse(manifest=limited)
@@ -164,7 +171,9 @@ def unseen(build: Path) -> tuple[str, ...]:
 def request(plan: Plan) -> dict[str, str]:
     """Fingerprints of what was asked for, by a name for messages."""
     # The plan holds what became of [build]; limits decide what a search chooses, and nothing else that is built.
-    project = dataclasses.replace(plan.project, build=BuildSection(), limits=Limits())
+    project = dataclasses.replace(
+        plan.project, build=BuildSection(), limits=Limits(), check=Tolerances(), history=HistorySection()
+    )
     searches = any(recipe.method == "search" for recipe in plan.recipes)
     parts = {
         "the project's edgeq.toml": project,

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edgeq.records import Limits
+from edgeq.stages.report import checks_without_a_device
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgeq.records import Check, Report
 
 INT8 = "tiny.int8-static.pte"
@@ -100,3 +103,82 @@ def test_each_verdict_stands_in_its_row_too(given: Any) -> None:
         ["max_drop_pp", "met"],
         ["never_slower", "cannot tell"],
     ]
+
+
+def held(given: Any, limits: Limits, device: str = "pi", target: str = "rpi4", **changes: Any) -> Report:
+    manifest = given.manifest(limits=limits, target=target)
+    rows = tuple(dataclasses.replace(row, **changes) for row in given.measured(manifest, device))
+    report: Report = given.report(of=manifest, rows=rows)
+    return report
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(1.1, "met"), (0.9, "missed"), (1.0, "cannot tell")])
+def test_a_median_is_held_to_its_limit_with_its_whole_interval(given: Any, share: float, outcome: str) -> None:
+    p50_ms = next(row.p50_ms for row in given.report("pi").rows if row.artifact == INT8)
+    found = only(held(given, Limits(max_p50_ms=share * p50_ms)), "max_p50_ms")
+    assert (found.outcome, found.device) == (outcome, "pi")
+
+
+def test_a_clock_that_is_not_the_targets_decides_no_limit_of_latency(given: Any) -> None:
+    limits = Limits(max_p50_ms=1.0, max_p99_ms=1.0)
+    for name in ("max_p50_ms", "max_p99_ms"):
+        assert only(held(given, limits, "board"), name).outcome == "cannot tell"
+        assert only(held(given, limits, "local"), name).outcome == "cannot tell"
+        assert only(held(given, limits, "local", target="host"), name).outcome == "missed"
+        assert only(given.report(of=given.manifest(limits=limits)), name).outcome == "cannot tell"
+
+
+def test_the_99th_percentile_is_held_as_it_is(given: Any) -> None:
+    assert only(held(given, Limits(max_p99_ms=30.0)), "max_p99_ms").outcome == "met"
+    assert only(held(given, Limits(max_p99_ms=16.0)), "max_p99_ms").outcome == "missed"
+    few = held(given, Limits(max_p99_ms=30.0), latencies_ns=(17_000_000,) * 20, rounds=(20,))
+    assert "20 timed runs are too few" in only(few, "max_p99_ms").text
+
+
+@pytest.mark.parametrize(("most", "outcome"), [(120_000_000, "met"), (115_899_999, "missed")])
+def test_instructions_are_held_where_they_were_counted(given: Any, most: int, outcome: str) -> None:
+    limits = Limits(max_instructions=most)
+    assert only(held(given, limits, "board"), "max_instructions").outcome == outcome
+    assert only(held(given, limits, "pi"), "max_instructions").outcome == "cannot tell"
+
+
+def test_memory_and_file_size_are_held_to_the_byte(given: Any) -> None:
+    report = held(given, Limits(max_peak_rss_bytes=42_000_000, max_size_bytes=4_912_344))
+    assert only(report, "max_peak_rss_bytes").outcome == "met"
+    assert (only(report, "max_size_bytes").outcome, only(report, "max_size_bytes").device) == ("missed", None)
+
+
+@pytest.mark.parametrize(("least", "outcome"), [(0.85, "met"), (0.95, "missed"), (0.92, "cannot tell")])
+def test_accuracy_is_held_to_its_limit_with_its_whole_interval(given: Any, least: float, outcome: str) -> None:
+    found = only(held(given, Limits(min_accuracy=least), "board"), "min_accuracy")
+    assert found.outcome == outcome
+    assert f"at least {100 * least:.1f}" in found.text
+
+
+def test_a_limit_can_be_given_for_a_recipe_and_for_an_artifact_of_it(given: Any) -> None:
+    sizes = {"int8-static": 1.0, INT8: 5_000_000.0, "fp32": 2.0}
+    report = given.report(of=given.manifest(limits=Limits(max_size_bytes=sizes)))
+    found = {one.artifact: one.outcome for one in report.checks}
+    assert found == {
+        "tiny.fp32.pte": "missed",
+        "tiny.fp32.onnx": "missed",
+        INT8: "met",
+        "tiny.int8-static.onnx": "missed",
+    }
+
+
+def test_a_build_is_held_to_what_the_build_machine_can_tell(given: Any, folder: Path) -> None:
+    limits = Limits(
+        max_p50_ms=1.0,
+        max_p99_ms=1.0,
+        max_instructions=1,
+        max_peak_rss_bytes=1,
+        max_size_bytes=1,
+        min_accuracy=0.5,
+        never_slower=True,
+    )
+    made = given.manifest(limits=limits)
+    unpaired = dataclasses.replace(made, evaluation=dataclasses.replace(made.evaluation, labels=None))
+    found = checks_without_a_device(folder, unpaired)
+    assert {(one.limit, one.outcome) for one in found} == {("max_size_bytes", "missed"), ("min_accuracy", "met")}
+    assert {one.device for one in found} == {None, "the build machine"}

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 Cost = Literal["fewer", "more", "same", "cannot tell"]
 
+COMPARISONS = "comparisons.jsonl"
+
 SAME_WITHIN = 0.01
 """Two artifacts are called the same if the whole interval of their ratio is that near to 1."""
 
@@ -169,7 +171,7 @@ def compare(  # noqa: PLR0913  # what is compared, where and how
     for pair in pairs:
         indices = at[pair.reference.key], at[pair.candidate.key]
         comparison = _comparison(taken, indices, same_within=same_within, session=session)
-        append_line(contenders[pair.candidate.of].build / "comparisons.jsonl", to_json(comparison))
+        append_line(contenders[pair.candidate.of].build / COMPARISONS, to_json(comparison))
         found.append(comparison)
     return tuple(found)
 

@@ -16,6 +16,7 @@ from edgeq.stages.report import (
     file_tables,
     operator_chart,
     paces,
+    parity,
     profiles,
     searches,
     tables,
@@ -94,6 +95,7 @@ def _section(report: Report, build: ReportedBuild) -> BuildSection:
     more = [
         *paces.tables_of(build.paces),
         *searches.tables_of(build),
+        *parity.tables_of(build.parity),
         file_tables.coverage(rows),
         file_tables.undelegated(rows),
         file_tables.host_scores(rows),

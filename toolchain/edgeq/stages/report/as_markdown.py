@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edgeq.stages.report import device_tables, file_tables, paces, profiles, searches, tables
+from edgeq.stages.report import device_tables, file_tables, paces, parity, profiles, searches, tables
 from edgeq.stages.report.figures import moment, printable
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ _AT_THE_START = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)]\s))")
 
 def render(report: Report) -> str:
     """The report as GitHub-flavoured Markdown; nothing in a name can become markup."""
-    lines = [f"# {_safe(report.model)} on {_safe(report.target)}", ""]
+    lines = [f"# {safe(report.model)} on {safe(report.target)}", ""]
     for build in report.builds:
         if len(report.builds) > 1:
-            lines += [f"## {_safe(build.model)} on {_safe(build.target)} (`{_code(build.build)}`)", ""]
+            lines += [f"## {safe(build.model)} on {safe(build.target)} (`{_code(build.build)}`)", ""]
         lines += _build(report, build)
     lines += _bullets("Findings", report.findings)
     lines += _bullets("Notes", report.notes)
@@ -35,38 +35,39 @@ def render(report: Report) -> str:
 
 
 def _build(report: Report, build: ReportedBuild) -> Iterator[str]:
-    yield from (f"**{_safe(build.decision.headline)}**", "")
+    yield from (f"**{safe(build.decision.headline)}**", "")
     if build.decision.evidence:
-        yield from (*(f"- {_safe(fact)}" for fact in build.decision.evidence), "")
+        yield from (*(f"- {safe(fact)}" for fact in build.decision.evidence), "")
     for question in build.decision.open_questions:
-        yield from (f"> **Open:** {_safe(question.question)}", "")
+        yield from (f"> **Open:** {safe(question.question)}", "")
         if question.commands:
             yield from ("```sh", *(printable(command) for command in question.commands), "```", "")
     checks = [check for check in report.checks if check.build == build.build]
     for table in (tables.recommendations(build.decision.recommendations), tables.limits(checks)):
-        yield from _table(table) if table.rows else ()
+        yield from table_lines(table) if table.rows else ()
     groups = tables.by_device(report, build)
     for device, rows in groups:
-        yield from (f"### {_safe(tables.device_heading(device))}", "")
+        yield from (f"### {safe(tables.device_heading(device))}", "")
         for table in device_tables.of_device(device, rows, build):
-            yield from _table(table)
-        yield from (f"- {_safe(note)}" for note in tables.notes(rows))
+            yield from table_lines(table)
+        yield from (f"- {safe(note)}" for note in tables.notes(rows))
     rows = [row for _, group in groups for row in group]
-    yield from _table(file_tables.coverage(rows))
-    for table in (*paces.tables_of(build.paces), *searches.tables_of(build)):
-        yield from _table(table)
+    yield from table_lines(file_tables.coverage(rows))
+    shown = (*paces.tables_of(build.paces), *searches.tables_of(build), *parity.tables_of(build.parity))
+    for table in shown:
+        yield from table_lines(table)
     more = [file_tables.undelegated(rows), file_tables.host_scores(rows), file_tables.cross_checks(build.cross_checks)]
     operators = [taken for row in rows if (taken := profiles.table(row)) is not None]
     yield from ("<details><summary>Operators, undelegated nodes, build machine, cross-checks</summary>", "")
     for table in (*operators, *more):
         if table.rows:
-            yield from _table(table)
+            yield from table_lines(table)
     yield from ("</details>", "")
 
 
-def _table(table: Table) -> Iterator[str]:
+def table_lines(table: Table) -> Iterator[str]:
     """A table whose columns line up in the source, its title above and its note below."""
-    head = [_safe(column.name) for column in table.columns]
+    head = [safe(column.name) for column in table.columns]
     body = [[_cell(cell) for cell in row] for row in table.rows]
     widths = [max(3, *(len(row[index]) for row in [head, *body])) for index in range(len(head))]
     numeric = [column.numeric for column in table.columns]
@@ -77,7 +78,7 @@ def _table(table: Table) -> Iterator[str]:
     yield from (_line(row, widths, numeric) for row in body)
     yield ""
     if table.note:
-        yield from (_safe(table.note), "")
+        yield from (safe(table.note), "")
 
 
 def _line(cells: list[str], widths: list[int], numeric: list[bool]) -> str:
@@ -89,17 +90,17 @@ def _line(cells: list[str], widths: list[int], numeric: list[bool]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    small = f"<br><sub>{_safe(cell.small)}</sub>" if cell.small else ""
-    text = _safe(cell.text)
+    small = f"<br><sub>{safe(cell.small)}</sub>" if cell.small else ""
+    text = safe(cell.text)
     return (f"**{text}**" if cell.tone in {"bad", "good"} else text) + small
 
 
 def _bullets(title: str, items: tuple[str, ...]) -> Iterator[str]:
     if items:
-        yield from (f"### {title}", "", *(f"- {_safe(item)}" for item in items), "")
+        yield from (f"### {title}", "", *(f"- {safe(item)}" for item in items), "")
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """The text with everything disarmed that Markdown, HTML or GitHub's links and mentions would act on."""
     inert = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     inert = _AT_THE_START.sub(_escaped_start, _MARKUP.sub(lambda found: f"\\{found[0]}", inert))

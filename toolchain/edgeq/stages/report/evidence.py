@@ -73,7 +73,7 @@ def gather(manifest: Manifest, measurements: Sequence[Measurement]) -> Gathered:
     """
     artifacts = {artifact.name: artifact for artifact in manifest.artifacts}
     sound = [row for row in measurements if is_sound(row)]
-    of_the_files = [row for row in sound if _is_current(row, artifacts)]
+    of_the_files = [row for row in sound if is_current(row, artifacts)]
     current = [row for row in of_the_files if row.mode == "back-to-back"]
     newest: dict[tuple[str, str], Measurement] = {}
     for row in sorted(current, key=lambda row: row.started_at):
@@ -272,7 +272,8 @@ def is_sound(row: Measurement) -> bool:
     )
 
 
-def _is_current(row: Measurement, artifacts: dict[str, Artifact]) -> bool:
+def is_current(row: Measurement, artifacts: dict[str, Artifact]) -> bool:
+    """Whether a row is of a file that the build holds now."""
     return row.artifact in artifacts and artifacts[row.artifact].sha256 == row.artifact_sha256
 
 

@@ -22,7 +22,8 @@ from edgeq.records import (
     ReportRow,
     ThreadsRow,
 )
-from edgeq.stages.report import conditions, decision, figures, limits, paces, profiles, searches
+from edgeq.stages.parity import read_parity
+from edgeq.stages.report import conditions, decision, findings, limits, paces, parity, profiles, searches
 from edgeq.stages.report.evidence import (
     FP32,
     Drop,
@@ -49,12 +50,6 @@ Measured: TypeAlias = tuple[Path, Manifest, tuple[Measurement, ...]]
 
 BUILD_MACHINE = "the build machine"
 
-SAME_GRAPH = 0.995
-"""Two runtimes that run one graph should give the same top-1 at least this often."""
-
-SAME_ON_DEVICE = 0.999
-"""One runtime on two machines should give the same top-1 at least this often."""
-
 USUAL_DROP_PP = 0.5
 """The drop that samples are counted for where a project sets no max_drop_pp."""
 
@@ -70,7 +65,7 @@ def summarise(builds: Sequence[Measured]) -> Report:
     rows: list[ReportRow] = []
     reported: list[ReportedBuild] = []
     checks: list[Check] = []
-    findings: list[str] = []
+    found: list[str] = []
     notes: list[str] = []
     for path, manifest, measurements in _each_once(builds):
         build = str(path)
@@ -81,15 +76,19 @@ def summarise(builds: Sequence[Measured]) -> Report:
         own = [_with_verdicts(row, held) for row in own]
         decided = decision.decide(build, manifest, own, held, gathered.evidence)
         own = [_with_mark(row, decided) for row in own]
+        compared = read_parity(path)
         reported.append(
             dataclasses.replace(
-                _reported(build, manifest, gathered, decided), paces=paces.rows_of(manifest, measurements)
+                _reported(build, manifest, gathered, decided),
+                paces=paces.rows_of(manifest, measurements),
+                parity=compared,
             )
         )
         rows += own
         checks += (*held, *searches.checks(build, manifest))
-        findings += _findings(manifest, own)
-        notes += _left_out(build, gathered)
+        found += findings.of_build(manifest, own)
+        found += parity.diverging(compared) if compared else []
+        notes += findings.left_out(build, gathered)
     return Report(
         model=", ".join(dict.fromkeys(one.model for one in reported)),
         target=", ".join(dict.fromkeys(one.target for one in reported)),
@@ -97,27 +96,50 @@ def summarise(builds: Sequence[Measured]) -> Report:
         rows=tuple(rows),
         builds=tuple(reported),
         checks=tuple(checks),
-        findings=tuple(dict.fromkeys(findings)),
+        findings=tuple(dict.fromkeys(found)),
         notes=tuple(notes),
     )
 
 
 def checks_without_a_device(path: Path, manifest: Manifest) -> tuple[Check, ...]:
-    """The limits that the build machine can judge: shares of the file, and the drop of the artifact's own runtime.
+    """The limits that the build machine can judge: size and shares of the file, accuracy in its own runtime.
 
-    Accuracy is that of the host outputs kept in the build; time and
-    instructions need a device and are left out.
+    Accuracy is that of the host outputs kept in the build; time,
+    instructions and memory need a device and are left out.
     """
     searched = searches.checks(str(path), manifest)
     if manifest.limits is None:
         return searched
     labels = Labels.of(path, manifest)
     rows = [
-        _with_host_drop(_row(str(path), evidence, labels, manifest), evidence, path, manifest, labels)
+        _with_host_drop(
+            _with_host_accuracy(_row(str(path), evidence, labels, manifest)), evidence, path, manifest, labels
+        )
         for evidence in gather(manifest, ()).evidence
     ]
-    without_time = dataclasses.replace(manifest.limits, never_slower=False)
-    return (*limits.held_against(rows, without_time, manifest.target), *searched)
+    of_the_host = dataclasses.replace(
+        manifest.limits,
+        never_slower=False,
+        max_p50_ms=None,
+        max_p99_ms=None,
+        max_instructions=None,
+        max_peak_rss_bytes=None,
+    )
+    return (*limits.held_against(rows, of_the_host, manifest.target), *searched)
+
+
+def _with_host_accuracy(row: ReportRow) -> ReportRow:
+    """The row with the right answers of the build machine, as if this machine were the device."""
+    right, labelled = row.host.correct, row.host.labelled
+    if right is None or not labelled:
+        return row
+    return dataclasses.replace(
+        row,
+        device=BUILD_MACHINE,
+        labelled=labelled,
+        accuracy=right / labelled,
+        accuracy_ci95=stats.wilson_interval(right, labelled),
+    )
 
 
 def _with_host_drop(row: ReportRow, what: Evidence, path: Path, manifest: Manifest, labels: Labels) -> ReportRow:
@@ -338,35 +360,6 @@ def _reported(build: str, manifest: Manifest, gathered: Gathered, decided: Decis
         searches=manifest.searches,
         speed_searches=manifest.speed_searches,
     )
-
-
-def _findings(manifest: Manifest, rows: Sequence[ReportRow]) -> Iterator[str]:
-    """What the build found, and what the rows show beside their own figures."""
-    yield from manifest.findings
-    for check in manifest.cross_checks:
-        if check.total and check.agree / check.total < SAME_GRAPH:
-            yield (
-                f"{manifest.model}, {check.recipe}: the two formats give the same top-1 on only "
-                f"{figures.of_total(check.agree, check.total)} samples, though they come from one graph"
-            )
-    for row in rows:
-        if row.host_agreement is not None and row.host_agreement < SAME_ON_DEVICE:
-            yield (
-                f"{row.artifact} on {row.device}: top-1 equals the build machine's on only "
-                f"{figures.of_total(round(row.host_agreement * row.samples), row.samples)} samples"
-            )
-
-
-def _left_out(build: str, gathered: Gathered) -> Iterator[str]:
-    if gathered.unsound:
-        yield f"{build}: {gathered.unsound} row(s) of measurements.jsonl contradict themselves and are left out"
-    if gathered.stale:
-        yield (
-            f"{build}: {gathered.stale} row(s) of measurements.jsonl are of files that are no longer in the build "
-            "(another sha256) and are left out"
-        )
-    if gathered.older:
-        yield f"{build}: {gathered.older} older row(s) of the same files are left out; the newest ones are shown"
 
 
 def _share(part: int | None, total: int) -> float | None:

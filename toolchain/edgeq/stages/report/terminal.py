@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as Drawn
 from rich.text import Text
 
-from edgeq.stages.report import paces, profiles, searches, tables
+from edgeq.stages.report import paces, parity, profiles, searches, tables
 from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[RenderableType]:
     for speed in build.speed_searches:
         yield Text()
         yield speed_search(speed)
+    for table in parity.tables_of(build.parity):
+        yield Text()
+        yield headed(table)
     yield from _limits([check for check in report.checks if check.build == build.build])
     for question in build.decision.open_questions:
         yield Text()

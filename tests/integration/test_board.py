@@ -468,7 +468,7 @@ def test_a_damaged_image_is_built_anew() -> None:
 
 def test_every_target_that_comes_with_edgeq_boots_if_it_is_emulated() -> None:
     emulations: dict[Emulation, Target] = {}
-    for name in ("rpi3", "rpi4", "rpi5", "rpi-zero-2w", "jetson-orin-nano", "generic-aarch64"):
+    for name in ("rpi3", "rpi4", "rpi5", "rpi-zero-2w", "jetson-orin-nano", "graviton2", "generic-aarch64"):
         target = load_target(name)
         assert target.emulation is not None
         emulations[target.emulation] = target

@@ -156,6 +156,45 @@ def test_the_instruction_count_is_the_same_the_next_time(build: pipeline.Build, 
     assert counts[0] == pytest.approx(counts[1], rel=0.002)
 
 
+def test_the_instructions_of_the_operators_are_those_of_the_inference(
+    build: pipeline.Build, device: SshTransport
+) -> None:
+    _deploy(build, device)
+    names = ("tiny.fp32.pte", "tiny.int8-static.pte", "tiny.int8-static.onnx")
+    options = pipeline.BenchOptions(artifacts=names, samples=1, profile=True)
+    first, second = (
+        {row.artifact: row for row in pipeline.bench(build, device, options, device="board", progress=Silent())}
+        for _ in range(2)
+    )
+    for name in names[:2]:
+        row, again = first[name], second[name]
+        assert row.instructions is not None
+        assert row.profiled_instructions is not None
+        assert row.profiled_instructions > row.instructions
+        counted = [op for op in row.ops if op.instructions is not None and op.kind == "operator"]
+        assert sum(op.instructions or 0 for op in row.ops) == row.instructions
+        rest = row.ops[-1].instructions or 0
+        assert 0 < rest < 40_000  # what ExecuTorch itself does, whatever the model
+        convolutions = [op for op in counted if op.module in {"0", "2"} and "Conv" in op.kernel]
+        assert {op.module for op in convolutions} == {"0", "2"}
+        for op, other in zip(row.ops, again.ops, strict=True):
+            assert op.name == other.name
+            if op.kind == "operator":
+                assert abs((op.instructions or 0) - (other.instructions or 0)) <= 600  # two ticks of XNNPACK's clock
+    onnx = first["tiny.int8-static.onnx"]
+    assert {op.instructions for op in onnx.ops} == {None}
+    assert onnx.profiled_instructions is not None
+    assert onnx.profiled_instructions > (onnx.instructions or 0) * 1.2  # why none of its nodes can be counted
+
+
+def test_what_has_to_be_pushed_for_one_artifact_is_known(build: pipeline.Build, device: SshTransport) -> None:
+    deployment = _deploy(build, device).deployment
+    options = pipeline.BenchOptions(artifacts=("tiny.fp32.pte",), samples=1)
+    (row,) = pipeline.bench(build, device, options, device="board", progress=Silent())
+    there = device.run(["sh", "-c", f"cat {deployment.root}/*executorch* {deployment.root}/tiny.fp32.pte | wc -c"])
+    assert row.pushed_bytes == int(there.stdout)
+
+
 def test_a_build_for_another_kind_of_machine_is_refused(build: pipeline.Build, device: SshTransport) -> None:
     intel = replace(build, target=replace(build.target, triple="x86_64-linux-gnu"))
     with pytest.raises(WrongArchitectureError, match="aarch64"):

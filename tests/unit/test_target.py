@@ -12,7 +12,7 @@ from edgeq.target import known_targets, load_target
 if TYPE_CHECKING:
     from pathlib import Path
 
-SHIPPED = ("generic-aarch64", "host", "jetson-orin-nano", "rpi-zero-2w", "rpi3", "rpi4", "rpi5")
+SHIPPED = ("generic-aarch64", "graviton2", "host", "jetson-orin-nano", "rpi-zero-2w", "rpi3", "rpi4", "rpi5")
 OWN_BOARD = """
 description = "A board of my own"
 triple = "aarch64-linux-gnu"
@@ -66,7 +66,7 @@ def test_every_shipped_target_loads_and_says_where_its_facts_were_read(name: str
 def test_every_arm_target_is_emulated_by_a_named_core(name: str) -> None:
     emulation = load_target(name).emulation
     assert emulation is not None
-    assert emulation.cpu in {"cortex-a53", "cortex-a72", "cortex-a76"}
+    assert emulation.cpu in {"cortex-a53", "cortex-a72", "cortex-a76", "neoverse-n1"}
     assert emulation.machine == "virt"
 
 
@@ -77,7 +77,7 @@ def test_boards_without_crypto_extensions_do_not_claim_them() -> None:
 
 def test_the_dot_product_is_where_the_core_has_it() -> None:
     with_it = {name for name in SHIPPED if "asimddp" in load_target(name).features}
-    assert with_it == {"rpi5", "jetson-orin-nano"}
+    assert with_it == {"graviton2", "rpi5", "jetson-orin-nano"}
 
 
 def test_onnx_activations_are_unsigned_on_the_host_alone() -> None:

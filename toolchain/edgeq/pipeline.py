@@ -371,7 +371,8 @@ def report(
 
 def explain(build: Path, *, artifact: str | None = None, numerics: bool = False) -> explain_stage.Explained:
     """What a build's records say of why its artifacts are what they are."""
-    return explain_stage.explain(build, read_build(build).manifest, artifact=artifact, numerics=numerics)
+    what = read_build(build)
+    return explain_stage.explain(build, what.manifest, summary([build]), artifact=artifact, numerics=numerics)
 
 
 def doctor(device: str | None, *, target: str | None = None, progress: Progress = SILENT) -> doctor_stage.Diagnosis:

@@ -24,7 +24,7 @@ was not measured is ``None``, never a guess.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Timing = Literal["hardware", "emulated", "host"]
@@ -512,6 +512,8 @@ class Deployment:
     deployed_at: str
     signed: Signed | None = None
     warnings: tuple[str, ...] = ()
+    runtime_bytes: dict[str, int] = field(default_factory=dict)
+    """The size of each engine's runner and libraries; empty in a record of an edgeq that did not note it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -560,12 +562,16 @@ class OpTime:
     What no operator took is one with ``kind`` "unattributed", what a
     delegate's call took beside its operators one with "delegate call".
     ``op`` is the type of the file's operator, ``elements`` those of its
-    result, or of its input where that is not known.
+    result, or of its input where that is not known. ``instructions`` are
+    what it retires in one inference that is not profiled, None where nobody
+    can tell: on a real board, in a runtime whose profiler works inside of
+    what it times, and for a delegate's call, which "unattributed" then holds.
     """
 
     name: str
     ns: int
     delegated: bool
+    instructions: int | None = None
     kernel: str = ""
     kind: Literal["operator", "delegate call", "unattributed"] = "operator"
     op: str = ""
@@ -609,9 +615,13 @@ class Measurement:
     ``agree_fp32`` those whose top-1 equals the fp32 twin's, and
     ``agreement_with_host`` those whose top-1 equals the host's for the same
     artifact. ``tried`` holds the runs that ``threads`` was chosen by; empty
-    where the number was set, or one is all there is. ``ops`` and ``profiled_ns``, the time of each profiled
-    inference, come from runs apart from those of ``latencies_ns``: to be
-    profiled takes time itself.
+    where the number was set, or one is all there is.
+    ``ops`` and ``profiled_ns``, the time of each profiled inference, come
+    from runs apart from those of ``latencies_ns``: to be profiled takes time
+    itself. How much tell the ``unprofiled_ns``, which were timed in turn
+    with them, in as many ``profiled_rounds``, and ``profiled_instructions``
+    of one. ``pushed_bytes`` is all that a device needs to run this artifact:
+    its file, the runner and the runtime.
 
     In ``mode`` "at-rate" a latency counts from when its sample arrived, and
     ``executions_ns`` holds the execution alone; else the two are one and it
@@ -645,6 +655,10 @@ class Measurement:
     ops: tuple[OpTime, ...] = ()
     tried: tuple[ThreadsTried, ...] = ()
     profiled_ns: tuple[int, ...] = ()
+    unprofiled_ns: tuple[int, ...] = ()
+    profiled_rounds: tuple[int, ...] = ()
+    profiled_instructions: int | None = None
+    pushed_bytes: int | None = None
     celsius: tuple[float | None, float | None] = (None, None)
     throttled: bool | None = None
     states: tuple[DeviceState, ...] = ()
@@ -768,6 +782,93 @@ class ThreadsRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassChange:
+    """What became of the ``samples`` of one class.
+
+    ``lost`` were right in fp32 alone, ``gained`` in the quantized artifact
+    alone. ``p_value`` is McNemar's, exact, corrected for the number of
+    classes that were looked at (Holm).
+    """
+
+    label: int
+    samples: int
+    lost: int
+    gained: int
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassChanges:
+    """How the classes of the labelled samples fare against fp32.
+
+    Of ``classes`` with a sample ``worse`` lost more than they gained,
+    ``significant`` of them by more than chance. ``worst`` are the few that lost most.
+    """
+
+    classes: int
+    worse: int
+    significant: int
+    worst: tuple[ClassChange, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplesNeeded:
+    """How many labelled samples it takes to see a drop of ``drop_pp`` percentage points.
+
+    ``at_best`` could show it if all that differ were lost; ``usually`` find
+    it four times of five, if as many as here are right in one of the two
+    alone: ``differing``, a share.
+    """
+
+    drop_pp: float
+    at_best: int
+    usually: int
+    differing: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfilingCost:
+    """Profiled inferences over others, timed in turn: 1.05 is 5 % more. The interval is 95 %, None where there is none.
+
+    ``of`` says whether that is time or instructions, which are exact.
+    """
+
+    ratio: float
+    low: float | None
+    high: float | None
+    of: Literal["time", "instructions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedOperator:
+    """One operator of :class:`OpTime` as a report shows it; ``amount`` of the profile's unit, None if not known."""
+
+    name: str
+    kernel: str
+    kind: Literal["operator", "delegate call", "unattributed"]
+    node: str
+    module: str
+    source: str
+    amount: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedProfile:
+    """What the operators of an artifact take, in order of execution.
+
+    Decided by ``unit``: nanoseconds of a real clock, or instructions where
+    the clock is an emulator's, whose times are left out. None where not even
+    those are known; ``missing`` then says why. ``inferences`` were profiled.
+    """
+
+    unit: Literal["ns", "instructions"] | None
+    ops: tuple[ReportedOperator, ...]
+    inferences: int
+    cost: ProfilingCost | None
+    missing: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportRow:
     """One artifact on one device, as a person reads it; ``device`` and ``timing`` are None when it was not measured.
 
@@ -778,6 +879,10 @@ class ReportRow:
     samples; ``drop_p_value`` is McNemar's, exact. ``threads`` is the number
     that was fastest of ``threads_tried``. ``recommended`` marks the one
     artifact of a device with a clock that :class:`Recommendation` names.
+    ``least_instructions`` are the fewest that its MACs take with the device's
+    instruction set, ``instruction_limit_share`` those over ``instructions``:
+    1 would be nothing but multiplying. ``pushed_bytes`` is all that a
+    device needs to run it: the file, the runner and the runtime.
     """
 
     build: str
@@ -825,6 +930,12 @@ class ReportRow:
     load_anonymous_bytes: int | None = None
     leak: LeakCheck | None = None
     recommended: bool = False
+    least_instructions: int | None = None
+    instruction_limit_share: float | None = None
+    pushed_bytes: int | None = None
+    class_changes: ClassChanges | None = None
+    samples_needed: SamplesNeeded | None = None
+    profile: ReportedProfile | None = None
     verdicts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

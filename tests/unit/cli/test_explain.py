@@ -16,6 +16,8 @@ from edgeq.errors import ConfigError, NoNumericsError, NotAnSvgError, UnknownNam
 from edgeq.files import write_text
 from edgeq.records import (
     LayerNumerics,
+    Limits,
+    Manifest,
     Movement,
     NodeFacts,
     Nodes,
@@ -24,9 +26,10 @@ from edgeq.records import (
     Partition,
     Undelegated,
 )
-from edgeq.schema import to_json
+from edgeq.schema import from_json, to_json
+from edgeq.stages.bench.rows import append
 from edgeq.stages.explain import nodes_file, write_nodes, write_numerics
-from edgeq.testing.samples import tiny_build
+from edgeq.testing.samples import sample_measurement, tiny_build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,6 +110,33 @@ def test_a_build_without_a_record_of_nodes_is_explained_from_its_manifest_and_sa
     assert "keeps no record of its nodes: build it again" in _shown(build, capfd=capfd)
     assert "keeps no record of its nodes: build it again" in _shown(build, "--nodes", capfd=capfd)
     assert json.loads(_shown(build, "--json", capfd=capfd))["nodes"] == {}
+
+
+def test_what_was_counted_on_an_emulated_board_is_held_against_the_limit_of_its_core(
+    build: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    manifest = from_json(Manifest, (build / "manifest.json").read_bytes(), where="manifest")
+    for artifact in manifest.artifacts:
+        append(build, sample_measurement(artifact, emulated=True))
+
+    shown = _shown(build, "int8-static", capfd=capfd)
+    assert "0.400 M instructions on board, a cost and no time; its MACs alone take 0.156 M (39.1 %)" in shown
+    (cost,) = json.loads(_shown(build, "int8-static", "--json", capfd=capfd))["costs"]
+    assert (cost["instructions"], cost["least_instructions"]) == (400_000, 156_250)
+
+
+def test_a_drop_that_nobody_can_tell_is_explained_with_the_samples_that_would(
+    build: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    manifest = from_json(Manifest, (build / "manifest.json").read_bytes(), where="manifest")
+    write_text(build / "manifest.json", to_json(replace(manifest, limits=Limits(max_drop_pp=0.5))))
+    for artifact in manifest.artifacts:
+        append(build, replace(sample_measurement(artifact), predictions=(0, 1, 2, 3, 0, 1)))
+
+    shown = " ".join(_shown(build, capfd=capfd).split())
+    assert "cannot tell: max_drop_pp on fake: the drop is 0.0 pp on 5 samples" in shown
+    assert "44,849 labelled samples would find a drop of 0.5 pp four times of five" in shown
+    assert "1,200 could at best" in shown
 
 
 def _node(name: str, op: str, **changed: object) -> NodeFacts:

@@ -199,7 +199,9 @@ def test_a_target_of_another_kind_of_machine_says_nothing_of_this_one() -> None:
     assert missing_features(RPI5, DeviceFacts(machine="x86_64", features=("sse2",))) == ()
 
 
-@pytest.mark.parametrize("name", ["rpi-zero-2w", "rpi3", "rpi4", "rpi5", "jetson-orin-nano", "generic-aarch64", "host"])
+@pytest.mark.parametrize(
+    "name", ["rpi-zero-2w", "rpi3", "rpi4", "rpi5", "jetson-orin-nano", "graviton2", "generic-aarch64", "host"]
+)
 def test_every_target_fits_a_device_that_has_what_it_lists(name: str) -> None:
     target = load_target(name)
     facts = DeviceFacts(machine=target.triple.partition("-")[0], features=target.features)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from edgeq.cli.terminal import Terminal
-    from edgeq.records import Manifest, Measurement, Report
+    from edgeq.records import Manifest, Measurement, Report, ReportRow
 
 
 _PAUSE_MS = 100
@@ -95,7 +95,7 @@ class _CpuList(click.ParamType[tuple[int, ...]]):
     help="When they arrive, with --rate: at random (poisson, if not given), or evenly, as a camera's do.",
 )
 @click.option("--leak-check", is_flag=True, help="Also look whether memory grows over a thousand inferences.")
-@click.option("--profile", is_flag=True, help="Also time each operator, in runs of their own.")
+@click.option("--profile", is_flag=True, help="Also measure each operator, in runs of their own.")
 @options.force_option
 @options.shows
 def command(
@@ -122,7 +122,7 @@ def command(
     fastest for it, so that int8 may be held against fp32. On an emulated
     board no latency is taken: its time says nothing about a board. Retired
     instructions are counted there instead. With --profile the rows also hold
-    what each operator took. --single-shot and --rate measure latencies at
+    what each operator took: time, or on an emulated board instructions. --single-shot and --rate measure latencies at
     another pace, beside the ones that are compared; no accuracy then. Exit 4
     if the device is not fit to be measured (too busy, hot, slowed down), 5 if
     a limit of the project is missed on it.
@@ -145,15 +145,18 @@ def command(
     remembered = pipeline.remember(what)
     summary = pipeline.summary([build])
     checks = [one for one in summary.checks if one.device == device]
+    names = {row.artifact for row in rows if row.mode == "back-to-back"}
+    measured = [one for one in summary.rows if one.device == device and one.artifact in names]
     recommended = [one for each in summary.builds for one in each.decision.recommendations if one.device == device]
     terminal.result(
         {
             "measurements": [to_data(row) for row in rows],
+            "rows": [to_data(one) for one in measured],
             "recommendations": [to_data(one) for one in recommended],
             "checks": [to_data(one) for one in checks],
             "history": to_data(remembered),
         },
-        lambda: _shown(summary, what.manifest, rows),
+        lambda: _shown(summary, what.manifest, rows, measured),
     )
     options.warn_of_history(terminal, remembered)
     pipeline.check(checks)
@@ -174,9 +177,11 @@ def _pace(
     return Pace(rate_hz=rate_hz, arrivals=arrivals or "poisson")
 
 
-def _shown(report: Report, manifest: Manifest, rows: Sequence[Measurement]) -> RenderableType:
+def _shown(
+    report: Report, manifest: Manifest, rows: Sequence[Measurement], measured: Sequence[ReportRow]
+) -> RenderableType:
     from rich.console import Group  # noqa: PLC0415  # --json does without
 
     if rows and rows[0].mode != "back-to-back":
         return Group(*(shown.headed(table) for table in paces.tables_of(paces.rows_of(manifest, rows))))
-    return Group(*(shown.profile(row) for row in rows if row.ops), shown.renderable(report))
+    return Group(*shown.operators(measured), shown.renderable(report))

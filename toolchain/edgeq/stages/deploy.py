@@ -276,6 +276,9 @@ def _record(  # noqa: PLR0913, PLR0917  # as above
         deployed_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         signed=signed,
         warnings=slower_kernels(target, facts),
+        runtime_bytes={
+            engine: sum(files[name].size_bytes for name in bundle.files) for engine, bundle in bundles.items()
+        },
     )
 
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from edgeq import stats
-from edgeq.stages.report.limits import CHANCE
+from edgeq.stages.report.evidence import CHANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

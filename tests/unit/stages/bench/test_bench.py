@@ -97,7 +97,16 @@ def test_operators_are_timed_in_runs_of_their_own(setup: Setup) -> None:
             ("relu.out", 900_000, "operator"),
             ("", 100_008, "unattributed"),
         ]
-        assert len(row.profiled_ns) == 50
+        assert len(row.profiled_ns) == len(row.unprofiled_ns) == sum(row.profiled_rounds) == 50
+        assert row.profiled_instructions is None
+
+
+def test_what_has_to_be_pushed_for_an_artifact_is_its_file_and_its_runner(setup: Setup) -> None:
+    setup.deployment = replace(setup.deployment, runtime_bytes={"executorch": 10_000, "onnxruntime": 7})
+    sizes = [artifact.size_bytes for artifact in setup.manifest.artifacts]
+    assert [row.pushed_bytes for row in setup.bench()] == [size + 10_000 for size in sizes]
+    setup.deployment = replace(setup.deployment, runtime_bytes={})  # of an edgeq that did not note it
+    assert [row.pushed_bytes for row in setup.bench()] == [None, None]
 
 
 def test_artifacts_alternate_in_rounds_whose_order_changes(setup: Setup) -> None:

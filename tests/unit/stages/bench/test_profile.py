@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ from edgeq.errors import RunnerProtocolError
 from edgeq.records import FileOperator
 from edgeq.runner import Execution, OperatorTimes, Run
 from edgeq.runner.protocol import Profile
+from edgeq.stages.bench.op_instructions import instructions_of
 from edgeq.stages.bench.profile import matched, profiled
 
 if TYPE_CHECKING:
@@ -106,12 +108,15 @@ def test_the_parts_of_a_function_that_is_written_out_are_parts_of_it() -> None:
     assert _nodes(timed, file) == ["conv", "swish", "swish"]
 
 
-def _visit(runs: Sequence[int], ns: Sequence[int], name: str = "a.out") -> Execution:
-    told = {"operators": [{"name": name, "kind": "kernel", "ns": list(ns)}]}
+def _visit(
+    runs: Sequence[int], ns: Sequence[int], name: str = "a.out", counts: Sequence[int | None] = (), kind: str = "kernel"
+) -> Execution:
+    told = {"operators": [{"name": name, "kind": kind, "ns": list(ns)}]}
+    counted = counts or [None] * len(runs)
     return Execution(
         engine="executorch", build="", runtime_version="", threads=1, load_ns=1, planned_bytes=None, inputs=(),
         outputs=(), first=Run(kind="first", ns=9, instructions=None), warmup=(), peak_rss_bytes=None, samples=1,
-        runs=tuple(Run(kind="profiled", ns=run, instructions=None) for run in runs),
+        runs=tuple(Run(kind="profiled", ns=run, instructions=count) for run, count in zip(runs, counted, strict=True)),
         profile=Profile(format="executorch", json=json.dumps(told).encode()),
     )  # fmt: skip
 
@@ -129,3 +134,40 @@ def test_an_operators_time_is_of_the_profiled_runs_alone_and_the_rest_is_a_row()
 def test_visits_that_ran_other_operators_are_no_profile_of_one_artifact() -> None:
     with pytest.raises(RunnerProtocolError, match="other operators"):
         profiled([_visit([1], [1, 1]), _visit([1], [1, 1], name="b.out")], (), device="desk")
+
+
+def test_on_a_clock_that_counts_instructions_an_operators_time_is_its_instructions() -> None:
+    visit = _visit([20_000, 27_000, 90_000], [0, 8_000, 15_000, 8_000], counts=[10_000] * 3, kind="delegated")
+
+    found = profiled([visit], (), device="board", instructions=9_000)
+
+    # 8 us and half of the microsecond that was cut off, at 0.5 instructions a nanosecond; what disturbed is left out.
+    assert [(op.kind, op.instructions) for op in found.ops] == [("operator", 4_250), ("unattributed", 4_750)]
+    assert sum(op.instructions or 0 for op in found.ops) == 9_000
+    assert found.instructions == 10_000
+
+
+@pytest.mark.parametrize("kind", ["kernel", "delegate"])
+def test_only_what_xnnpack_cuts_off_is_added_back_and_a_delegates_call_is_not_counted(kind: str) -> None:
+    found = profiled([_visit([20_000], [0, 8_000], counts=[10_000], kind=kind)], (), device="board", instructions=9_000)
+
+    assert found.ops[0].instructions == {"kernel": 4_000, "delegate": None}[kind]
+
+
+def test_an_operator_of_an_inference_that_was_not_counted_has_no_instructions() -> None:
+    visits = [_visit([20_000], [0, 8_000], counts=[10_000]), _visit([20_000], [0, 8_000])]
+
+    assert {op.instructions for op in profiled(visits, (), device="pi").ops} == {None}
+
+
+def test_nodes_of_onnx_runtime_have_no_instructions_as_its_profiler_works_inside_of_them() -> None:
+    node = _onnx("node_conv", "Conv")
+
+    assert instructions_of(node, [8_000], 0.5) is None
+    assert instructions_of(replace(node, accelerated=False), [8_000], 0.5) == 4_000
+
+
+def test_inferences_beside_the_profiled_ones_are_kept_apart_from_them() -> None:
+    found = profiled([_visit([10, 12], [9, 4, 6])], (), device="desk", beside=[_visit([8, 9], [9, 4, 6])])
+
+    assert (found.latencies_ns, found.unprofiled_ns, found.rounds) == ((10, 12), (8, 9), (2,))

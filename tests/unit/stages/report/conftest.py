@@ -215,6 +215,7 @@ def given(folder: Path) -> SimpleNamespace:
         return summarise([(folder, what, measured(what, *devices) if rows is None else rows)])
 
     return SimpleNamespace(
+        folder=folder,
         artifact=artifact,
         manifest=manifest,
         measurement=measurement,

@@ -18,15 +18,25 @@ def test_bars_start_at_zero_and_have_the_lengths_of_their_values(given: Any) -> 
 
 
 def test_each_runtime_has_a_panel_of_its_own(given: Any) -> None:
-    chart = charts.instructions(given.report("board").rows)
+    chart = charts.latency(given.report("pi").rows)
     assert chart is not None
     assert [panel.title for panel in chart.panels] == ["ExecuTorch", "ONNX Runtime"]
     assert [mark.reference for mark in chart.panels[0].marks] == [True, False]
 
 
+def test_instructions_of_two_precisions_never_share_a_chart(given: Any) -> None:
+    drawn = charts.instructions(given.report("board").rows)
+    assert [chart.title for chart in drawn] == [
+        "Instructions per inference, fp32",
+        "Instructions per inference, int8-static",
+    ]
+    for chart in drawn:
+        assert len({mark.label for panel in chart.panels for mark in panel.marks}) == 1
+
+
 def test_an_emulated_board_has_no_latency_chart_and_a_real_one_no_instructions(given: Any) -> None:
     assert charts.latency(given.report("board").rows) is None
-    assert charts.instructions(given.report("pi").rows) is None
+    assert charts.instructions(given.report("pi").rows) == ()
     assert charts.latency(given.report("pi").rows) is not None
 
 
@@ -49,8 +59,7 @@ def test_every_mark_lies_on_its_axis(given: Any) -> None:
 
 def test_a_figure_of_zero_still_has_an_axis(given: Any) -> None:
     rows = tuple(dataclasses.replace(one, instructions=0) for one in given.report("board").rows)
-    chart = charts.instructions(rows)
-    assert chart is not None
+    chart = charts.instructions(rows)[0]
     assert chart.panels[0].marks[0].at == chart.ticks[0].at
 
 

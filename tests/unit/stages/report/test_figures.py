@@ -38,7 +38,9 @@ def test_units_stay_with_their_number() -> None:
     assert figures.millions(124_200_000) == f"124.2{NBSP}M"
     assert figures.millions(3_825_304) == f"3.83{NBSP}M"
     assert figures.some(1, "core") == "1 core"
+    assert figures.thousands(154_279) == f"154{NBSP}k"
     assert figures.some(4, "core") == "4 cores"
+    assert figures.some(3, "class", "classes") == "3 classes"
 
 
 def test_a_share_is_called_whole_only_when_it_is() -> None:

@@ -196,7 +196,8 @@ def test_undelegated_nodes_are_shown_with_their_reasons(given: Any) -> None:
 
 def test_what_was_not_measured_is_a_dash(given: Any) -> None:
     text = as_markdown.render(given.report("board"))
-    assert re.search(r"tiny\.int8-static\.onnx</sub> .*109\.3\s*M .*42\.0\s*MB .* \u2013 \|", text)
+    assert re.search(r"tiny\.int8-static\.onnx</sub> .* \u2013 .*42\.0\s*MB .* \u2013 \|", text)
+    assert re.search(r"tiny\.int8-static\.onnx</sub> .*109\.3\s*M .*48\.3\s*M .*44\.2\s*%", text)
 
 
 @pytest.mark.parametrize("form", ["html", "md", "junit"])

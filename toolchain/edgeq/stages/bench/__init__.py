@@ -75,8 +75,8 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
         return [Entrant(place=place, artifact=one, threads=choices[one.name].threads) for one in artifacts]
 
     taken = take(place, choose, progress=progress)
-    threads = {name: choice.threads for name, choice in choices.items()}
-    profiled = profile_all(place, artifacts, threads, progress=progress) if how.profile else {}
+    timed = {artifact.name: one for artifact, one in zip(artifacts, taken.timed, strict=True)}
+    profiled = profile_all(place, artifacts, timed, progress=progress) if how.profile else {}
     leaks = _leaks(taken.entrants, progress=progress) if how.leak_check else {}
     session = Session(id=secrets.token_hex(8), deployment=deployment, how=how, states=taken.states, unfit=taken.unfit)
     at = {artifact.name: index for index, artifact in enumerate(artifacts)}
@@ -85,7 +85,7 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
         row = row_of(
             session,
             artifact,
-            taken.timed[at[artifact.name]],
+            timed[artifact.name],
             scores,
             tried=choices[artifact.name].tried,
             warm_up=taken.warm_ups[at[artifact.name]],

@@ -22,6 +22,7 @@ from edgeq.records import FileOperator, OperatorMap, OpTime
 from edgeq.runner import OperatorTimes, operator_times
 from edgeq.runner.protocol import StreamError
 from edgeq.schema import from_json, to_json
+from edgeq.stages.bench.op_instructions import instructions_of, middle_of, rate_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
     from edgeq.records import Artifact
     from edgeq.runner import Execution
     from edgeq.stages.bench.place import Place
+    from edgeq.stages.bench.timing import Timed
 
 _ROUNDS = 5
+_EMULATED_ROUNDS = 2
+"""Instructions are the same each time; an interrupt falls into few of ten inferences."""
 _MOST_REPEATS = 10
 """In each round. Five times ten runs give a mean to a tenth of the microsecond that the runtimes' clocks tick in."""
 
@@ -82,10 +86,18 @@ _ADDED_KERNELS = (*_CONVERSIONS, "Transpose", "ReorderInput", "ReorderOutput")
 
 @dataclass(frozen=True, kw_only=True)
 class Profiled:
-    """The operators of an artifact over one inference, and how long each profiled inference took."""
+    """The operators of an artifact over one inference, and what profiling costs.
+
+    ``latencies_ns`` are of the profiled inferences, ``unprofiled_ns`` of as
+    many others in turn with them, ``rounds`` says how many in each turn.
+    ``instructions`` are those of a profiled one, None where none are counted.
+    """
 
     ops: tuple[OpTime, ...]
     latencies_ns: tuple[int, ...]
+    unprofiled_ns: tuple[int, ...] = ()
+    rounds: tuple[int, ...] = ()
+    instructions: int | None = None
 
 
 NOT_PROFILED = Profiled(ops=(), latencies_ns=())
@@ -108,45 +120,97 @@ def read_operators(build: Path, artifact: str) -> tuple[FileOperator, ...]:
 
 
 def profile_all(
-    place: Place, artifacts: Sequence[Artifact], threads: Mapping[str, int], *, progress: Progress
+    place: Place, artifacts: Sequence[Artifact], timed: Mapping[str, Timed], *, progress: Progress
 ) -> dict[str, Profiled]:
-    """Profile every artifact on its golden input with its ``threads``, in rounds that visit all of them; by name."""
-    visits: dict[str, list[Execution]] = {artifact.name: [] for artifact in artifacts}
-    for number in range(1, _ROUNDS + 1):
-        progress.step(f"timing the operators of {len(artifacts)} artifacts, round {number} of {_ROUNDS}")
+    """Profile every artifact on its golden input as it was ``timed``, in rounds that visit all of them; by name.
+
+    In a round each is visited by a process that profiles it and, right
+    before or after, by one that does not: what profiling costs is known in
+    instructions already where those are counted.
+    """
+    emulated = place.how.timing == "emulated"
+    count = _EMULATED_ROUNDS if emulated else _ROUNDS
+    watched: dict[str, list[Execution]] = {artifact.name: [] for artifact in artifacts}
+    beside: dict[str, list[Execution]] = {artifact.name: [] for artifact in artifacts}
+    for number in range(1, count + 1):
+        progress.step(f"profiling the operators of {len(artifacts)} artifacts, round {number} of {count}")
         for done, artifact in enumerate(artifacts):
             progress.advance(done, len(artifacts))
-            seen = place.run(
-                artifact,
-                threads=threads[artifact.name],
-                warmup=place.how.warmup,
-                repeats=min(place.how.repeats, _MOST_REPEATS),
-                samples=(read_golden(place.build, artifact)[0],),
-                on_outputs=lambda _index, _data: None,
-                profile=True,
-            )
-            visits[artifact.name].append(seen)
+            golden = read_golden(place.build, artifact)[0]
+            for profile in (True,) if emulated else (True, False) if number % 2 else (False, True):
+                seen = _visit(place, artifact, timed[artifact.name].threads, golden, profile=profile)
+                (watched if profile else beside)[artifact.name].append(seen)
     device = place.transport.name
-    return {name: profiled(seen, read_operators(place.build, name), device=device) for name, seen in visits.items()}
+    return {
+        name: profiled(
+            seen,
+            read_operators(place.build, name),
+            device=device,
+            beside=beside[name],
+            instructions=middle_of(timed[name].instructions),
+        )
+        for name, seen in watched.items()
+    }
 
 
-def profiled(visits: Sequence[Execution], operators: Sequence[FileOperator], *, device: str) -> Profiled:
-    """What profiled visits of one artifact say together; RunnerProtocolError if it is no profile or they differ."""
+def _visit(place: Place, artifact: Artifact, threads: int, golden: bytes, *, profile: bool) -> Execution:
+    return place.run(
+        artifact,
+        threads=threads,
+        warmup=place.how.warmup,
+        repeats=min(place.how.repeats, _MOST_REPEATS),
+        samples=(golden,),
+        on_outputs=lambda _index, _data: None,
+        profile=profile,
+    )
+
+
+def profiled(
+    visits: Sequence[Execution],
+    operators: Sequence[FileOperator],
+    *,
+    device: str,
+    beside: Sequence[Execution] = (),
+    instructions: int | None = None,
+) -> Profiled:
+    """What profiled visits of one artifact say together; ``beside`` are as many that were not profiled.
+
+    ``instructions`` are those of an inference that is not profiled, where they are counted.
+    RunnerProtocolError if one holds no profile, or they differ in their operators.
+    """
     try:
         rounds = [_by_identity(_profiled_runs(visit)) for visit in visits]
     except StreamError as error:
         raise RunnerProtocolError(device, str(error)) from error
-    first, *others = rounds
-    if any(each.keys() != first.keys() for each in others):
+    first = rounds[0]
+    if any(each.keys() != first.keys() for each in rounds):
         raise RunnerProtocolError(device, "it ran other operators each time")
     latencies = tuple(run.ns for visit in visits for run in visit.runs)
+    rate = rate_of(visits)
     ops = [
-        _op_time(one, [ns for each in rounds for ns in each[identity].ns], origin)
+        _op_time(one, [ns for each in rounds for ns in each[identity].ns], origin, rate)
         for (identity, one), origin in zip(first.items(), matched(tuple(first.values()), operators), strict=True)
     ]
-    rest = round(stats.interquartile_mean(latencies)) - sum(op.ns for op in ops)
-    ops.append(OpTime(name="", ns=max(0, rest), delegated=False, kind="unattributed"))
-    return Profiled(ops=tuple(ops), latencies_ns=latencies)
+    return Profiled(
+        ops=(*ops, _rest(ops, latencies, instructions)),
+        latencies_ns=latencies,
+        unprofiled_ns=tuple(run.ns for visit in beside for run in visit.runs),
+        rounds=tuple(len(visit.runs) for visit in visits) if beside else (),
+        instructions=middle_of([run.instructions for visit in visits for run in visit.runs]),
+    )
+
+
+def _rest(ops: Sequence[OpTime], latencies: Sequence[int], instructions: int | None) -> OpTime:
+    """What was in no operator: of the time of a profiled inference, of the ``instructions`` of one that is not."""
+    counted = [op.instructions for op in ops if op.instructions is not None]
+    ns = round(stats.interquartile_mean(latencies)) - sum(op.ns for op in ops)
+    return OpTime(
+        name="",
+        ns=max(0, ns),
+        delegated=False,
+        instructions=instructions - sum(counted) if counted and instructions is not None else None,
+        kind="unattributed",
+    )
 
 
 def _profiled_runs(visit: Execution) -> tuple[OperatorTimes, ...]:
@@ -170,10 +234,11 @@ def _by_identity(timed: Sequence[OperatorTimes]) -> dict[tuple[object, int], Ope
     return found
 
 
-def _op_time(timed: OperatorTimes, ns: Sequence[int], origin: FileOperator | None) -> OpTime:
+def _op_time(timed: OperatorTimes, ns: Sequence[int], origin: FileOperator | None, rate: float | None) -> OpTime:
     return OpTime(
         name=timed.name,
         ns=round(stats.interquartile_mean(ns)),
+        instructions=instructions_of(timed, ns, rate),
         delegated=timed.place != "kernel" or timed.accelerated,
         kernel=timed.kernel,
         kind="delegate call" if timed.place == "delegate" else "operator",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.records import Deployment, DeviceState, Measurement
+from edgeq.stages.bench.op_instructions import middle_of
 from edgeq.stages.bench.plan import Settings
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def row_of(  # noqa: PLR0913  # what a row is made of
         rounds=timed.rounds,
         load_ns=statistics.median_low(timed.load_ns),
         first_ns=statistics.median_low(timed.first_ns),
-        instructions=_median(timed.instructions),
+        instructions=middle_of(timed.instructions),
         peak_rss_bytes=max(timed.peak_rss_bytes, default=None),
         planned_bytes=timed.planned_bytes,
         correct=scores.correct,
@@ -74,6 +75,10 @@ def row_of(  # noqa: PLR0913  # what a row is made of
         tried=tried,
         ops=profiled.ops,
         profiled_ns=profiled.latencies_ns,
+        unprofiled_ns=profiled.unprofiled_ns,
+        profiled_rounds=profiled.rounds,
+        profiled_instructions=profiled.instructions,
+        pushed_bytes=_pushed_bytes(artifact, deployment),
         celsius=(states[0].celsius, states[-1].celsius),
         throttled=any(told) if told else None,
         states=states,
@@ -99,6 +104,12 @@ def row_of(  # noqa: PLR0913  # what a row is made of
         leak=leak,
         test_faults=timed.test_faults,
     )
+
+
+def _pushed_bytes(artifact: Artifact, deployment: Deployment) -> int | None:
+    """What a device needs to run this artifact alone; None if the deployment does not say how large its runner is."""
+    runtime = deployment.runtime_bytes.get(artifact.requires.runtime)
+    return None if runtime is None else runtime + artifact.size_bytes
 
 
 def _median(values: Sequence[int]) -> int | None:

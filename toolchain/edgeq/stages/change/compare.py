@@ -12,7 +12,7 @@ from edgeq import stats
 from edgeq.records import Change, Observation
 from edgeq.stages.change.spread import MIN_FREEDOM, conditions, unsuited
 from edgeq.stages.report import figures
-from edgeq.stages.report.limits import CHANCE
+from edgeq.stages.report.evidence import CHANCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

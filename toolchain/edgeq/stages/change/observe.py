@@ -71,7 +71,7 @@ class _Observer:
     def _right(self, measured: Measurement | None) -> str:
         """Whether each labelled sample was right, in the order of ``spread``: labelled samples come first there."""
         values = self._labels.values
-        if measured is None or values is None or self._labels.right(measured) is None:
+        if measured is None or values is None or self._labels.judge(measured) is None:
             return ""
         ran = spread(values, len(values))[: len(measured.predictions)]
         in_order_of_index = np.argsort(np.argsort(ran))

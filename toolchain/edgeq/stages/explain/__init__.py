@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import NoNumericsError, UnknownNameError
 from edgeq.files import write_text
-from edgeq.records import Artifact, Manifest, Nodes, Numerics
+from edgeq.records import Artifact, Check, Manifest, Nodes, Numerics
 from edgeq.schema import from_json, to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
     from pathlib import Path
+
+    from edgeq.records import Report
 
 __all__ = ["Explained", "artifacts_of", "explain", "nodes_file", "numerics_file", "write_nodes", "write_numerics"]
 
@@ -22,11 +25,24 @@ FP32 = "fp32"
 
 
 @dataclass(frozen=True, kw_only=True)
+class InstructionCost:
+    """What an inference of an artifact retires on an emulated board, and the fewest that its MACs take there."""
+
+    artifact: str
+    device: str
+    instructions: int
+    least_instructions: int
+    limit_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explained:
     """The artifacts that were asked for; ``numerics`` of each quantized recipe among them, if asked for.
 
     ``nodes`` are by the artifact's name. An older build keeps none: what its
-    manifest says of an artifact is then all there is.
+    manifest says of an artifact is then all there is. ``costs`` are those
+    that were counted so far, ``open_drops`` the limits of a drop that
+    nobody can tell yet.
     """
 
     build: str
@@ -34,16 +50,19 @@ class Explained:
     fp32: tuple[Artifact, ...]
     nodes: dict[str, Nodes]
     numerics: tuple[Numerics, ...] = ()
+    costs: tuple[InstructionCost, ...] = ()
+    open_drops: tuple[Check, ...] = ()
 
 
-def explain(build: Path, manifest: Manifest, *, artifact: str | None, numerics: bool) -> Explained:
-    """Gather what the build's records say of one artifact, or of all.
+def explain(build: Path, manifest: Manifest, report: Report, *, artifact: str | None, numerics: bool) -> Explained:
+    """Gather what the build's records say of one artifact, or of all; ``report`` of what was measured so far.
 
     ``artifact`` is the name of a file or of a recipe. UnknownNameError if
     there is none; NoNumericsError if ``numerics`` are asked for and the
     build holds none of what was named.
     """
     chosen = artifacts_of(manifest, artifact)
+    names = {one.name for one in chosen}
     read = []
     if numerics:
         recipes = list(dict.fromkeys(one.recipe for one in chosen))
@@ -56,7 +75,27 @@ def explain(build: Path, manifest: Manifest, *, artifact: str | None, numerics: 
         fp32=tuple(one for one in manifest.artifacts if one.recipe == FP32),
         nodes={one.name: _read_nodes(build, one.name) for one in chosen if nodes_file(build, one.name).is_file()},
         numerics=tuple(read),
+        costs=tuple(_costs(report, names)),
+        open_drops=tuple(check for check in report.checks if check.artifact in names and _is_open_drop(check)),
     )
+
+
+def _is_open_drop(check: Check) -> bool:
+    """Whether a drop was measured on a device, and nobody can tell whether it keeps the limit."""
+    return check.limit == "max_drop_pp" and check.device is not None and check.outcome == "cannot tell"
+
+
+def _costs(report: Report, names: Collection[str]) -> Iterator[InstructionCost]:
+    for row in report.rows:
+        least, share = row.least_instructions, row.instruction_limit_share
+        if row.artifact in names and row.device and row.instructions and least is not None and share is not None:
+            yield InstructionCost(
+                artifact=row.artifact,
+                device=row.device,
+                instructions=row.instructions,
+                least_instructions=least,
+                limit_share=share,
+            )
 
 
 def artifacts_of(manifest: Manifest, name: str | None) -> tuple[Artifact, ...]:

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.text import Text
 
 from edgeq.stages.explain.nodes import every, indented, overview, table_of
-from edgeq.stages.report.figures import NOTHING, decibels, listed, of_total, percent, printable, some
+from edgeq.stages.report.figures import NOTHING, decibels, listed, millions, of_total, percent, printable, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ def coverage(explained: Explained) -> RenderableType:
     """For each artifact, what of it is not int8 or not delegated, and what is moved about."""
     parts: list[RenderableType] = []
     for artifact in explained.artifacts:
-        parts += [*_heading(artifact)]
+        parts += [*_heading(artifact), *_measured(artifact, explained)]
         nodes = explained.nodes.get(artifact.name)
         parts += [*(_of_the_manifest(artifact) if nodes is None else overview(artifact, nodes)), Text()]
     return Group(*parts[:-1])
@@ -81,6 +81,20 @@ def _heading(artifact: Artifact) -> Iterator[RenderableType]:
         f"{percent(artifact.int8_mac_share)} of {artifact.macs:,} MACs in int8, "
         f"{percent(artifact.delegated_mac_share)} in accelerated kernels{parts}"
     )
+
+
+def _measured(artifact: Artifact, explained: Explained) -> Iterator[RenderableType]:
+    """What it costs where that was counted, and what of its accuracy nobody can tell."""
+    for cost in explained.costs:
+        if cost.artifact == artifact.name:
+            yield indented(
+                f"{millions(cost.instructions)} instructions on {cost.device}, a cost and no time; "
+                f"its MACs alone take {millions(cost.least_instructions)} ({percent(cost.limit_share)})"
+            )
+    for check in explained.open_drops:
+        if check.artifact == artifact.name:
+            where = f" on {check.device}" if check.device else ""
+            yield indented(f"cannot tell: {check.limit}{where}: {check.text}", "yellow")
 
 
 def _of_the_manifest(artifact: Artifact) -> Iterator[RenderableType]:

@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from edgeq.records import CalibrationData, Report, ReportedBuild, ReportedDevice, ReportRow
-from edgeq.stages.report import charts, figures, paces, parity, searches, tables
+from edgeq.stages.report import (
+    charts,
+    device_tables,
+    figures,
+    file_tables,
+    operator_chart,
+    paces,
+    parity,
+    profiles,
+    searches,
+    tables,
+)
 from edgeq.stages.report.charts import Chart
 from edgeq.stages.report.evidence import FP32, tells_time
+from edgeq.stages.report.operator_chart import OperatorChart
 from edgeq.stages.report.tables import Cell, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +57,7 @@ class BuildSection:
     headline_tone: str
     cards: tuple[Card, ...]
     charts: tuple[Chart, ...]
+    operators: tuple[tuple[OperatorChart, Table], ...]
     recommended: Table
     limits: Table | None
     devices: tuple[DeviceSection, ...]
@@ -83,22 +96,30 @@ def _section(report: Report, build: ReportedBuild) -> BuildSection:
         *paces.tables_of(build.paces),
         *searches.tables_of(build),
         *parity.tables_of(build.parity),
-        tables.coverage(rows),
-        tables.undelegated(rows),
-        tables.host_scores(rows),
+        file_tables.coverage(rows),
+        file_tables.undelegated(rows),
+        file_tables.host_scores(rows),
     ]
-    more.append(tables.cross_checks(build.cross_checks))
+    more.append(file_tables.cross_checks(build.cross_checks))
     return BuildSection(
         build=build,
         headline_tone=_tone(build.decision.headline),
         cards=_cards(rows, build.target),
         charts=_charts(groups),
+        operators=tuple(_operators(rows)),
         recommended=tables.recommendations(build.decision.recommendations),
         limits=tables.limits(checks) if checks else None,
         devices=tuple(_device(device, group, build) for device, group in groups),
         tables=tuple(table for table in more if table.rows),
         provenance=_provenance(build, rows),
     )
+
+
+def _operators(rows: Sequence[ReportRow]) -> Iterator[tuple[OperatorChart, Table]]:
+    for row in rows:
+        chart, table = operator_chart.draw(row), profiles.table(row)
+        if chart is not None and table is not None:
+            yield chart, table
 
 
 def _tone(headline: str) -> str:
@@ -109,7 +130,8 @@ def _charts(groups: Sequence[tuple[ReportedDevice | None, list[ReportRow]]]) -> 
     """Accuracy of the first device, the size of every file; clocks and counters in a chart for each device."""
     drawn = [charts.accuracy(rows) for _, rows in groups[:1]]
     drawn.append(charts.size([row for _, rows in groups for row in rows]))
-    drawn += [_titled(draw(rows), device) for device, rows in groups for draw in (charts.latency, charts.instructions)]
+    for device, rows in groups:
+        drawn += [_titled(chart, device) for chart in (charts.latency(rows), *charts.instructions(rows))]
     return tuple(chart for chart in drawn if chart is not None)
 
 
@@ -148,7 +170,7 @@ def _device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: Rep
     return DeviceSection(
         heading=tables.device_heading(device),
         facts="" if device is None else _facts(device, rows),
-        tables=tables.of_device(device, rows, build),
+        tables=device_tables.of_device(device, rows, build),
         notes=tables.notes(rows),
     )
 

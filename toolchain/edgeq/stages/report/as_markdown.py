@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edgeq.stages.report import paces, parity, searches, tables
+from edgeq.stages.report import device_tables, file_tables, paces, parity, profiles, searches, tables
 from edgeq.stages.report.figures import moment, printable
 
 if TYPE_CHECKING:
@@ -48,17 +48,18 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[str]:
     groups = tables.by_device(report, build)
     for device, rows in groups:
         yield from (f"### {safe(tables.device_heading(device))}", "")
-        for table in tables.of_device(device, rows, build):
+        for table in device_tables.of_device(device, rows, build):
             yield from table_lines(table)
         yield from (f"- {safe(note)}" for note in tables.notes(rows))
     rows = [row for _, group in groups for row in group]
-    yield from table_lines(tables.coverage(rows))
+    yield from table_lines(file_tables.coverage(rows))
     shown = (*paces.tables_of(build.paces), *searches.tables_of(build), *parity.tables_of(build.parity))
     for table in shown:
         yield from table_lines(table)
-    more = [tables.undelegated(rows), tables.host_scores(rows), tables.cross_checks(build.cross_checks)]
-    yield from ("<details><summary>Undelegated nodes, build machine, cross-checks</summary>", "")
-    for table in more:
+    more = [file_tables.undelegated(rows), file_tables.host_scores(rows), file_tables.cross_checks(build.cross_checks)]
+    operators = [taken for row in rows if (taken := profiles.table(row)) is not None]
+    yield from ("<details><summary>Operators, undelegated nodes, build machine, cross-checks</summary>", "")
+    for table in (*operators, *more):
         if table.rows:
             yield from table_lines(table)
     yield from ("</details>", "")

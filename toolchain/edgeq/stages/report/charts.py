@@ -102,19 +102,22 @@ def size(rows: Sequence[ReportRow]) -> Chart | None:
     return _from_zero("File size", points, unit)
 
 
-def instructions(rows: Sequence[ReportRow]) -> Chart | None:
-    """Retired instructions of one inference on an emulated board: a cost, drawn apart from every time."""
-    points = [
-        _point(row, row.instructions / 1e6, figures.millions(row.instructions))
-        for row in rows
-        if row.instructions is not None and row.timing == "emulated"
-    ]
-    return _from_zero(
-        "Instructions per inference",
-        points,
-        "M",
-        note="A cost, not a time: compare within one precision only. fp32 against int8 says nothing about speed.",
-    )
+def instructions(rows: Sequence[ReportRow]) -> tuple[Chart, ...]:
+    """Retired instructions of one inference on an emulated board, a chart for each recipe: precisions do not compare.
+
+    A cost, drawn apart from every time.
+    """
+    counted = [row for row in rows if row.instructions is not None and row.timing == "emulated"]
+    drawn = []
+    for recipe in dict.fromkeys(row.recipe for row in counted):
+        points = [
+            _point(row, row.instructions / 1e6, figures.millions(row.instructions))
+            for row in counted
+            if row.recipe == recipe and row.instructions is not None
+        ]
+        note = "A cost, not a time; of one precision."
+        drawn.append(_from_zero(f"Instructions per inference, {recipe}", points, "M", note=note))
+    return tuple(chart for chart in drawn if chart is not None)
 
 
 def latency(rows: Sequence[ReportRow]) -> Chart | None:
@@ -143,8 +146,40 @@ def _from_zero(title: str, points: Sequence[_Point], unit: str, *, note: str = "
     if not points:
         return None
     most = max(max(point.value, point.high or 0) for point in points)
+    return _chart(title, "bar", points, _to(most), unit, note=note)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """An axis from zero: where it begins, and how wide one unit is, in per cent of the track."""
+
+    start: float
+    width: float
+    ticks: tuple[Tick, ...]
+
+
+def axis_of(most: float, unit: str) -> Axis:
+    """An axis from zero to a round number that is not below ``most``."""
+    first, last, step = _to(most)
+    start, end = _place(first, first, last), _place(last, first, last)
+    return Axis(start=start, width=(end - start) / last, ticks=_ticks((first, last, step), unit))
+
+
+def _to(most: float) -> tuple[float, float, float]:
+    """From zero to at least ``most``, in round steps."""
     step = _step(most)
-    return _chart(title, "bar", points, (0.0, max(1, math.ceil(most / step)) * step, step), unit, note=note)
+    return 0.0, max(1, math.ceil(most / step)) * step, step
+
+
+def _place(value: float, first: float, last: float) -> float:
+    return round(_ROOM + (100 - 2 * _ROOM) * (value - first) / (last - first), 2)
+
+
+def _ticks(axis: tuple[float, float, float], unit: str) -> tuple[Tick, ...]:
+    first, last, step = axis
+    decimals = max(0, -math.floor(math.log10(step)))
+    values = [round(first + index * step, 9) for index in range(round((last - first) / step) + 1)]
+    return tuple(Tick(at=_place(value, first, last), text=f"{value:,.{decimals}f}\u00a0{unit}") for value in values)
 
 
 def _chart(  # noqa: PLR0913  # what a chart is made of
@@ -156,10 +191,10 @@ def _chart(  # noqa: PLR0913  # what a chart is made of
     *,
     note: str = "",
 ) -> Chart:
-    first, last, step = axis
+    first, last, _ = axis
 
     def place(value: float) -> float:
-        return round(_ROOM + (100 - 2 * _ROOM) * (value - first) / (last - first), 2)
+        return _place(value, first, last)
 
     def mark(point: _Point) -> Mark:
         return Mark(
@@ -175,14 +210,11 @@ def _chart(  # noqa: PLR0913  # what a chart is made of
     for point in points:
         runtime = figures.RUNTIMES["executorch" if point.row.format == "pte" else "onnxruntime"]
         panels.setdefault(runtime, []).append(mark(point))
-    count = round((last - first) / step)
-    decimals = max(0, -math.floor(math.log10(step)))
-    values = [round(first + index * step, 9) for index in range(count + 1)]
     return Chart(
         title=title,
         kind=kind,
         panels=tuple(Panel(title=name, marks=tuple(marks)) for name, marks in panels.items()),
-        ticks=tuple(Tick(at=place(value), text=f"{value:,.{decimals}f}\u00a0{unit}") for value in values),
+        ticks=_ticks(axis, unit),
         note=note,
     )
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from edgeq.records import Decision, OpenQuestion, ReportRow
 from edgeq.stages.report import figures
-from edgeq.stages.report.evidence import FP32, latency_ratio, tells_time
-from edgeq.stages.report.limits import CHANCE, NEVER_SLOWER
+from edgeq.stages.report.evidence import CHANCE, FP32, latency_ratio, tells_time
+from edgeq.stages.report.limits import NEVER_SLOWER
 from edgeq.stages.report.recommendation import recommend
 
 if TYPE_CHECKING:

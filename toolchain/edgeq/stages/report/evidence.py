@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from edgeq import stats
 from edgeq.evaluation import UNLABELLED, subset
-from edgeq.records import Artifact, Measurement, Speedup
+from edgeq.paired_stats import class_changes, samples_to_find
+from edgeq.records import Artifact, ClassChanges, Measurement, SamplesNeeded, Speedup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 FP32 = "fp32"
 """The recipe that every other one is compared with."""
+
+CHANCE = 0.05
+"""What has a larger p-value than this may be chance."""
+
+WORST_CLASSES = 5
+"""So many of the classes that lose right answers are named."""
 
 WITHOUT_A_BOARD = "cannot tell without a board"
 
@@ -137,6 +144,23 @@ def latency_ratio(reference: Measurement, candidate: Measurement) -> Speedup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judged:
+    """Labelled samples in the order of the evaluation set: the class of each and whether it was right.
+
+    Both have the shape (labelled,).
+    """
+
+    labels: NDArray[np.int64]
+    right: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> Judged:
+        """Hold ``predictions`` against ``labels`` where there is one; both of shape (samples,)."""
+        labelled = labels != UNLABELLED
+        return cls(labels=labels[labelled], right=(predictions == labels)[labelled])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Labels:
     """The labels of a build's evaluation set, or why there are none to compare with."""
 
@@ -159,26 +183,30 @@ class Labels:
             return cls(values=None, missing=f"{evaluation.labels} cannot be read ({error})")
         return cls(values=values)
 
-    def right(self, measured: Measurement) -> NDArray[np.bool_] | None:
-        """Whether each labelled sample was right; None where labels and measurement do not fit each other.
-
-        Shape (labelled,), in the order of the evaluation set.
-        """
+    def judge(self, measured: Measurement) -> Judged | None:
+        """Whether each labelled sample was right; None where labels and measurement do not fit each other."""
         if self.values is None or not measured.predictions or len(measured.predictions) > len(self.values):
             return None
         labels = self.values[subset(self.values, len(self.values), len(measured.predictions))]
-        labelled = labels != UNLABELLED
-        right: NDArray[np.bool_] = (np.asarray(measured.predictions) == labels)[labelled]
-        return right if int(right.sum()) == measured.correct and right.size == measured.labelled else None
+        judged = Judged.of(np.asarray(measured.predictions), labels)
+        fits = int(judged.right.sum()) == measured.correct and judged.right.size == measured.labelled
+        return judged if fits else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drop:
-    """The drop of an artifact against its twin, paired where possible; ``unpaired`` says why not."""
+    """The drop of an artifact against its twin, paired where possible; ``unpaired`` says why not.
+
+    ``differing`` is the share of samples that only one of the two got right,
+    with half a sample more in each of the four cases, as in the interval:
+    where few were judged, none that differ is no proof of none.
+    """
 
     drop_pp: float | None = None
     interval_pp: tuple[float, float] | None = None
     p_value: float | None = None
+    differing: float | None = None
+    class_changes: ClassChanges | None = None
     unpaired: str = ""
 
 
@@ -191,15 +219,44 @@ def drop(what: Evidence, labels: Labels) -> Drop:
         return Drop(unpaired="no drop: its fp32 twin was not measured on this device")
     if (twin.total, twin.labelled) != (measured.total, measured.labelled) or not measured.labelled:
         return Drop(unpaired=f"no drop: its fp32 twin ran {twin.total} samples and this {measured.total}")
-    reference, candidate = labels.right(twin), labels.right(measured)
+    reference, candidate = labels.judge(twin), labels.judge(measured)
     if reference is None or candidate is None:
         why = labels.missing or "the labels do not fit the predictions in the measurements"
         return Drop(
             drop_pp=100 * (twin.correct - measured.correct) / measured.labelled,
             unpaired=f"no interval and no p-value of the drop: {why}",
         )
-    paired = stats.paired_drop(reference, candidate)
-    return Drop(drop_pp=paired.drop_pp, interval_pp=(paired.low_pp, paired.high_pp), p_value=paired.p_value)
+    return paired_drop(reference, candidate)
+
+
+def paired_drop(reference: Judged, candidate: Judged) -> Drop:
+    """The drop between two judgements of the same samples, as a whole and class by class."""
+    paired = stats.paired_drop(reference.right, candidate.right)
+    changes = class_changes(reference.right, candidate.right, reference.labels)
+    worse = tuple(one for one in changes if one.lost > one.gained)
+    return Drop(
+        drop_pp=paired.drop_pp,
+        interval_pp=(paired.low_pp, paired.high_pp),
+        p_value=paired.p_value,
+        differing=(paired.lost + paired.gained + 1) / (reference.right.size + 2),
+        class_changes=ClassChanges(
+            classes=len(np.unique(reference.labels)),
+            worse=len(worse),
+            significant=sum(one.p_value <= CHANCE for one in worse),
+            worst=worse[:WORST_CLASSES],
+        ),
+    )
+
+
+def samples_needed(dropped: Drop, limit_pp: float) -> SamplesNeeded | None:
+    """How many samples a drop of ``limit_pp`` takes to be seen; None without a paired drop, or for no drop at all."""
+    if dropped.differing is None:
+        return None
+    at_best = stats.samples_to_show(limit_pp)
+    usually = samples_to_find(limit_pp, differing=dropped.differing)
+    if at_best is None or usually is None:
+        return None
+    return SamplesNeeded(drop_pp=limit_pp, at_best=at_best, usually=usually, differing=dropped.differing)
 
 
 def is_sound(row: Measurement) -> bool:

@@ -57,9 +57,9 @@ def ms_range(low: float, high: float) -> str:
     return f"{significant(low, 4)} to {significant(high, 4)}{_NBSP}ms"
 
 
-def some(number: int, thing: str) -> str:
-    """1 core, 4 cores."""
-    return f"{count(number)} {thing}{'' if number == 1 else 's'}"
+def some(number: int, thing: str, several: str = "") -> str:
+    """1 core, 4 cores; 3 classes where that is ``several``."""
+    return f"{count(number)} {thing if number == 1 else several or f'{thing}s'}"
 
 
 def ratio(value: float) -> str:
@@ -84,6 +84,11 @@ def megabytes(size_bytes: int) -> str:
 def millions(value: int) -> str:
     """124.2 M, to a tenth of a million, or three digits below ten."""
     return f"{value / 1e6:,.1f}{_NBSP}M" if value >= 10 * MILLION else f"{significant(value / 1e6)}{_NBSP}M"
+
+
+def thousands(value: int) -> str:
+    """154 k, three digits."""
+    return f"{significant(value / 1e3)}{_NBSP}k"
 
 
 def of_total(part: int, total: int) -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from edgeq.records import Check
 from edgeq.stages.report import figures
-from edgeq.stages.report.evidence import FP32, WITHOUT_A_BOARD, tells_time
+from edgeq.stages.report.classes import needed_sentence
+from edgeq.stages.report.evidence import CHANCE, FP32, WITHOUT_A_BOARD, tells_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from edgeq.records import Bound, Limits, Outcome, ReportRow
 
 NEVER_SLOWER = "never_slower"
-
-CHANCE = 0.05
-"""A drop whose p-value is above this may be chance, and misses no limit."""
 
 
 def held_against(rows: Sequence[ReportRow], limits: Limits | None, target: str) -> tuple[Check, ...]:
@@ -150,7 +148,8 @@ def _drop(row: ReportRow, most: float) -> tuple[Outcome, str]:
         return "missed", f"{measured} ({reach}); {limit}"
     if high <= most:
         return "met", f"{measured} ({reach}); {limit}"
-    return "cannot tell", f"{measured} ({reach}): too few samples to hold it to {most:g} pp"
+    needed = f"; {needed_sentence(row.samples_needed)}" if row.samples_needed else ""
+    return "cannot tell", f"{measured} ({reach}): too few samples to hold it to {most:g} pp{needed}"
 
 
 def _slower(row: ReportRow, target: str) -> tuple[Outcome, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from edgeq import stats
 from edgeq.device.health import BUSY_SHARE
-from edgeq.evaluation import UNLABELLED, EvaluationSet
+from edgeq.evaluation import EvaluationSet
 from edgeq.records import (
     FORMATS,
     Check,
@@ -23,24 +23,35 @@ from edgeq.records import (
     ThreadsRow,
 )
 from edgeq.stages.parity import read_parity
-from edgeq.stages.report import conditions, decision, figures, limits, paces, parity, searches
-from edgeq.stages.report.evidence import FP32, Drop, Evidence, Gathered, Labels, drop, gather, speedup, tells_time
+from edgeq.stages.report import conditions, decision, findings, limits, paces, parity, profiles, searches
+from edgeq.stages.report.evidence import (
+    FP32,
+    Drop,
+    Evidence,
+    Gathered,
+    Judged,
+    Labels,
+    drop,
+    gather,
+    paired_drop,
+    samples_needed,
+    speedup,
+    tells_time,
+)
+from edgeq.stages.report.instruction_limit import least_instructions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edgeq.records import Decision
+    from edgeq.records import Artifact, Decision
 
 Measured: TypeAlias = tuple[Path, Manifest, tuple[Measurement, ...]]
 """A build's folder, its manifest, and every row of its measurements.jsonl."""
 
 BUILD_MACHINE = "the build machine"
 
-SAME_GRAPH = 0.995
-"""Two runtimes that run one graph should give the same top-1 at least this often."""
-
-SAME_ON_DEVICE = 0.999
-"""One runtime on two machines should give the same top-1 at least this often."""
+USUAL_DROP_PP = 0.5
+"""The drop that samples are counted for where a project sets no max_drop_pp."""
 
 _FOREIGN_LAST = ("hardware", "emulated", "host", None)
 
@@ -54,13 +65,13 @@ def summarise(builds: Sequence[Measured]) -> Report:
     rows: list[ReportRow] = []
     reported: list[ReportedBuild] = []
     checks: list[Check] = []
-    findings: list[str] = []
+    found: list[str] = []
     notes: list[str] = []
     for path, manifest, measurements in _each_once(builds):
         build = str(path)
         gathered = gather(manifest, measurements)
         labels = Labels.of(path, manifest)
-        own = _in_order([_row(build, evidence, labels) for evidence in gathered.evidence], manifest.target)
+        own = _in_order([_row(build, evidence, labels, manifest) for evidence in gathered.evidence], manifest.target)
         held = limits.held_against(own, manifest.limits, manifest.target)
         own = [_with_verdicts(row, held) for row in own]
         decided = decision.decide(build, manifest, own, held, gathered.evidence)
@@ -75,9 +86,9 @@ def summarise(builds: Sequence[Measured]) -> Report:
         )
         rows += own
         checks += (*held, *searches.checks(build, manifest))
-        findings += _findings(manifest, own)
-        findings += parity.diverging(compared) if compared else []
-        notes += _left_out(build, gathered)
+        found += findings.of_build(manifest, own)
+        found += parity.diverging(compared) if compared else []
+        notes += findings.left_out(build, gathered)
     return Report(
         model=", ".join(dict.fromkeys(one.model for one in reported)),
         target=", ".join(dict.fromkeys(one.target for one in reported)),
@@ -85,7 +96,7 @@ def summarise(builds: Sequence[Measured]) -> Report:
         rows=tuple(rows),
         builds=tuple(reported),
         checks=tuple(checks),
-        findings=tuple(dict.fromkeys(findings)),
+        findings=tuple(dict.fromkeys(found)),
         notes=tuple(notes),
     )
 
@@ -101,7 +112,9 @@ def checks_without_a_device(path: Path, manifest: Manifest) -> tuple[Check, ...]
         return searched
     labels = Labels.of(path, manifest)
     rows = [
-        _with_host_drop(_with_host_accuracy(_row(str(path), evidence, labels)), evidence, path, manifest, labels)
+        _with_host_drop(
+            _with_host_accuracy(_row(str(path), evidence, labels, manifest)), evidence, path, manifest, labels
+        )
         for evidence in gather(manifest, ()).evidence
     ]
     of_the_host = dataclasses.replace(
@@ -133,21 +146,13 @@ def _with_host_drop(row: ReportRow, what: Evidence, path: Path, manifest: Manife
     """The row with the paired drop of the host outputs, as if this machine were the device."""
     if what.is_twin or what.twin is None or labels.values is None:
         return row
-    labelled = labels.values != UNLABELLED
     evaluation = EvaluationSet.of(path, manifest)
     reference, candidate = (
-        (stats.top1(evaluation.host_outputs(name)) == labels.values)[labelled]
+        Judged.of(stats.top1(evaluation.host_outputs(name)), labels.values)
         for name in (what.twin.name, what.artifact.name)
     )
-    paired = stats.paired_drop(reference, candidate)
-    return dataclasses.replace(
-        row,
-        device=BUILD_MACHINE,
-        labelled=int(labelled.sum()),
-        drop_pp=paired.drop_pp,
-        drop_ci95_pp=(paired.low_pp, paired.high_pp),
-        drop_p_value=paired.p_value,
-    )
+    row = dataclasses.replace(row, device=BUILD_MACHINE, labelled=reference.right.size)
+    return _with_drop(row, paired_drop(reference, candidate), manifest)
 
 
 def _each_once(builds: Sequence[Measured]) -> tuple[Measured, ...]:
@@ -158,7 +163,7 @@ def _each_once(builds: Sequence[Measured]) -> tuple[Measured, ...]:
     return tuple(seen.values())
 
 
-def _row(build: str, what: Evidence, labels: Labels) -> ReportRow:
+def _row(build: str, what: Evidence, labels: Labels, manifest: Manifest) -> ReportRow:
     """Everything of one artifact on one device that is known; the rest is None."""
     artifact, measured = what.artifact, what.measured
     dropped = drop(what, labels)
@@ -189,9 +194,9 @@ def _row(build: str, what: Evidence, labels: Labels) -> ReportRow:
         accuracy=None,
         accuracy_ci95=None,
         samples=0,
-        drop_pp=dropped.drop_pp,
-        drop_ci95_pp=dropped.interval_pp,
-        drop_p_value=dropped.p_value,
+        drop_pp=None,
+        drop_ci95_pp=None,
+        drop_p_value=None,
         fp32_agreement=None,
         host_agreement=None,
         macs=artifact.macs,
@@ -203,14 +208,46 @@ def _row(build: str, what: Evidence, labels: Labels) -> ReportRow:
     )
     if measured is None:
         return row
-    row = _with_scores(row, measured)
+    row = _with_cost(_with_drop(_with_scores(row, measured), dropped, manifest), what.artifact, measured)
     if measured.timing != "emulated":
         row = _with_latencies(row, measured)
     return dataclasses.replace(row, notes=tuple(_row_notes(what, measured, dropped)))
 
 
+def _with_drop(row: ReportRow, dropped: Drop, manifest: Manifest) -> ReportRow:
+    """Add how much worse it is than fp32, and how many samples the project's limit would take."""
+    limit_pp = manifest.limits.max_drop_pp if manifest.limits else None
+    return dataclasses.replace(
+        row,
+        drop_pp=dropped.drop_pp,
+        drop_ci95_pp=dropped.interval_pp,
+        drop_p_value=dropped.p_value,
+        class_changes=dropped.class_changes,
+        samples_needed=samples_needed(dropped, USUAL_DROP_PP if limit_pp is None else limit_pp),
+    )
+
+
+def _with_cost(row: ReportRow, artifact: Artifact, measured: Measurement) -> ReportRow:
+    """Add instructions, held against the fewest that the device's core could do with, bytes and operators."""
+    least = None
+    if measured.instructions:
+        least = least_instructions(artifact, measured.device_facts.features)
+    return dataclasses.replace(
+        row,
+        instructions=measured.instructions,
+        least_instructions=least,
+        instruction_limit_share=least / measured.instructions if least is not None and measured.instructions else None,
+        peak_rss_bytes=measured.peak_rss_bytes,
+        planned_bytes=measured.planned_bytes,
+        load_anonymous_bytes=measured.load_anonymous_bytes,
+        leak=measured.leak,
+        pushed_bytes=measured.pushed_bytes,
+        profile=profiles.reported(measured),
+    )
+
+
 def _with_scores(row: ReportRow, measured: Measurement) -> ReportRow:
-    """Add what holds on any device, an emulated one too: counts, memory, retired instructions."""
+    """Add when and where it was measured, and how many answers were right."""
     right, labelled = measured.correct, measured.labelled
     scored = right is not None and labelled > 0
     return dataclasses.replace(
@@ -220,11 +257,6 @@ def _with_scores(row: ReportRow, measured: Measurement) -> ReportRow:
         measured_at=measured.started_at,
         threads=measured.threads,
         runs=len(measured.latencies_ns),
-        instructions=measured.instructions,
-        peak_rss_bytes=measured.peak_rss_bytes,
-        planned_bytes=measured.planned_bytes,
-        load_anonymous_bytes=measured.load_anonymous_bytes,
-        leak=measured.leak,
         correct=right,
         labelled=labelled,
         accuracy=right / labelled if right is not None and scored else None,
@@ -262,6 +294,9 @@ def _row_notes(what: Evidence, measured: Measurement, dropped: Drop) -> Iterator
         yield "compared with the fp32 row of its own session, not with the newer one shown"
     if dropped.unpaired:
         yield dropped.unpaired
+    profile = profiles.reported(measured)
+    if profile is not None and profile.missing:
+        yield profile.missing
     if measured.throttled:
         yield "the device throttled while it was measured: its times are too long"
     others = {one.name for state in measured.states for one in state.busy if one.share >= BUSY_SHARE}
@@ -325,35 +360,6 @@ def _reported(build: str, manifest: Manifest, gathered: Gathered, decided: Decis
         searches=manifest.searches,
         speed_searches=manifest.speed_searches,
     )
-
-
-def _findings(manifest: Manifest, rows: Sequence[ReportRow]) -> Iterator[str]:
-    """What the build found, and what the rows show beside their own figures."""
-    yield from manifest.findings
-    for check in manifest.cross_checks:
-        if check.total and check.agree / check.total < SAME_GRAPH:
-            yield (
-                f"{manifest.model}, {check.recipe}: the two formats give the same top-1 on only "
-                f"{figures.of_total(check.agree, check.total)} samples, though they come from one graph"
-            )
-    for row in rows:
-        if row.host_agreement is not None and row.host_agreement < SAME_ON_DEVICE:
-            yield (
-                f"{row.artifact} on {row.device}: top-1 equals the build machine's on only "
-                f"{figures.of_total(round(row.host_agreement * row.samples), row.samples)} samples"
-            )
-
-
-def _left_out(build: str, gathered: Gathered) -> Iterator[str]:
-    if gathered.unsound:
-        yield f"{build}: {gathered.unsound} row(s) of measurements.jsonl contradict themselves and are left out"
-    if gathered.stale:
-        yield (
-            f"{build}: {gathered.stale} row(s) of measurements.jsonl are of files that are no longer in the build "
-            "(another sha256) and are left out"
-        )
-    if gathered.older:
-        yield f"{build}: {gathered.older} older row(s) of the same files are left out; the newest ones are shown"
 
 
 def _share(part: int | None, total: int) -> float | None:

@@ -13,25 +13,15 @@ if TYPE_CHECKING:
 
     from edgeq.records import (
         Check,
-        CrossCheck,
         PacedRow,
         Recommendation,
         Report,
         ReportedBuild,
         ReportedDevice,
         ReportRow,
-        Undelegated,
     )
 
 Tone = Literal["", "good", "bad", "open", "dim"]
-
-NO_TIME = (
-    "No latency is shown for an emulated board: the emulator's clock says nothing about a real one. Retired "
-    "instructions per inference are shown instead. They are exact, and they are a cost, not a time: they compare "
-    "builds of one precision and catch regressions. Across precisions they say nothing about time: MobileNetV2 retires "
-    "124.2 M instructions in fp32 and 115.9 M in int8 on an emulated Cortex-A72, nearly the same, yet takes 46 ms and "
-    "17 ms on a real Raspberry Pi 4 (published figures)."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +51,7 @@ class Table:
     note: str = ""
 
 
-_FILE_COLUMNS = (Column(name="Artifact", numeric=False), Column(name="File size"))
-_NOTHING = Cell(text=figures.NOTHING, tone="dim")
+NOTHING = Cell(text=figures.NOTHING, tone="dim")
 _OUTCOMES: dict[str, Tone] = {"met": "good", "missed": "bad", "cannot tell": "open"}
 _GROWS: dict[str, Tone] = {"grows": "bad", "does not grow": "good", "cannot tell": "open"}
 _VERDICTS: dict[str, Tone] = {"faster": "good", "slower": "bad", "same": "", "cannot tell": "open"}
@@ -100,29 +89,6 @@ def accuracy(rows: Sequence[ReportRow], labelled: str) -> Table:
             for row in rows
         ),
         note=labelled,
-    )
-
-
-def cost(rows: Sequence[ReportRow]) -> Table:
-    """Size and memory, and on an emulated board the retired instructions of an inference."""
-    if all(row.device is None for row in rows):
-        return Table(title="Files", columns=_FILE_COLUMNS, rows=tuple((artifact(row), size_cell(row)) for row in rows))
-    emulated = any(row.timing == "emulated" for row in rows)
-    counted = (Column(name="Instructions per inference"),) if emulated else ()
-    return Table(
-        title="Size and cost" if emulated else "Size and memory",
-        columns=(*_FILE_COLUMNS, *counted, Column(name="Peak memory"), Column(name="Planned arena")),
-        rows=tuple(
-            (
-                artifact(row),
-                size_cell(row),
-                *((_instructions(row),) if emulated else ()),
-                memory_cell(row.peak_rss_bytes),
-                memory_cell(row.planned_bytes),
-            )
-            for row in rows
-        ),
-        note=NO_TIME if emulated else "",
     )
 
 
@@ -181,7 +147,7 @@ def growth(rows: Sequence[ReportRow]) -> Table | None:
             (
                 artifact(row),
                 Cell(text=figures.count(leak.runs[-1] - leak.runs[0] if leak.runs else 0)),
-                Cell(text=figures.megabytes(max(0, leak.grew_bytes))) if leak.anonymous_bytes else _NOTHING,
+                Cell(text=figures.megabytes(max(0, leak.grew_bytes))) if leak.anonymous_bytes else NOTHING,
                 Cell(text=leak.verdict, tone=_GROWS[leak.verdict]),
             )
             for row, leak in looked
@@ -219,7 +185,7 @@ def at_a_glance(rows: Sequence[ReportRow]) -> Table:
     names = ("File size", *(("Accuracy", "Against fp32", "Same answer", *spent) if measured else ()))
     body = []
     for row in rows:
-        took = (_instructions(row),) if emulated else (_threads(row), _latencies(row)[0], speed_cell(row))
+        took = (instructions_cell(row),) if emulated else (_threads(row), _latencies(row)[0], speed_cell(row))
         scores = (accuracy_cell(row), change_cell(row), agreement_cell(row, twin=True), *took)
         name = Cell(text=row.artifact, tone="good" if row.recommended else "")
         cells = (name, size_cell(row), *(scores if measured else ()))
@@ -228,98 +194,6 @@ def at_a_glance(rows: Sequence[ReportRow]) -> Table:
         title="At a glance",
         columns=(Column(name="Artifact", numeric=False), *(Column(name=name) for name in names)),
         rows=tuple(body),
-    )
-
-
-def coverage(rows: Sequence[ReportRow]) -> Table:
-    """What of the arithmetic is in int8 and what the accelerated kernels took."""
-    return Table(
-        title="What runs in int8",
-        columns=(
-            Column(name="Artifact", numeric=False),
-            Column(name="MACs"),
-            Column(name="In int8"),
-            Column(name="Delegated"),
-            Column(name="Partitions"),
-            Column(name="Nodes not delegated"),
-        ),
-        rows=tuple(
-            (
-                artifact(row),
-                Cell(text=figures.millions(row.macs)),
-                Cell(text=figures.percent(row.int8_mac_share)),
-                Cell(text=figures.percent(row.delegated_mac_share)),
-                Cell(text=figures.count(row.partitions)),
-                Cell(text=figures.count(len(row.undelegated))),
-            )
-            for row in _once(rows)
-        ),
-    )
-
-
-def undelegated(rows: Sequence[ReportRow]) -> Table:
-    """Nodes outside the accelerated kernels, those of one operator and reason together."""
-    found: list[tuple[Cell, ...]] = []
-    for row in _once(rows):
-        groups: dict[tuple[str, str], list[Undelegated]] = {}
-        for node in row.undelegated:
-            groups.setdefault((node.op, node.reason), []).append(node)
-        for (op, reason), nodes in sorted(groups.items(), key=lambda item: -sum(node.mac_share for node in item[1])):
-            found.append(
-                (
-                    artifact(row),
-                    Cell(text=op, small=nodes[0].source or nodes[0].node),
-                    Cell(text=figures.count(len(nodes))),
-                    Cell(text=figures.percent(sum(node.mac_share for node in nodes))),
-                    Cell(text=reason),
-                )
-            )
-    return Table(
-        title="Not delegated, and why",
-        columns=(
-            Column(name="Artifact", numeric=False),
-            Column(name="Operator", numeric=False),
-            Column(name="Nodes"),
-            Column(name="Share of MACs"),
-            Column(name="Reason", numeric=False),
-        ),
-        rows=tuple(found),
-    )
-
-
-def host_scores(rows: Sequence[ReportRow]) -> Table:
-    """What each artifact did in its own runtime on the build machine."""
-    return Table(
-        title="On the build machine",
-        columns=(
-            Column(name="Artifact", numeric=False),
-            Column(name="Accuracy"),
-            Column(name="Same answer as fp32"),
-            Column(name="SQNR against fp32"),
-        ),
-        rows=tuple((artifact(row), *_host(row)) for row in _once(rows)),
-        note="Each artifact in its own runtime on the machine that built it, over the whole evaluation set. "
-        "SQNR is the signal-to-noise ratio of its outputs against those of its fp32 twin.",
-    )
-
-
-def cross_checks(checks: Sequence[CrossCheck]) -> Table:
-    """The formats of one recipe against each other."""
-    return Table(
-        title="The two formats against each other",
-        columns=(Column(name="Recipe", numeric=False), Column(name="Same answer"), Column(name="SQNR")),
-        rows=tuple(
-            (
-                Cell(text=check.recipe),
-                Cell(
-                    text=figures.percent(check.agree / check.total, check.total) if check.total else figures.NOTHING,
-                    small=figures.of_total(check.agree, check.total),
-                ),
-                Cell(text=figures.decibels(check.sqnr_db, identical=check.identical)),
-            )
-            for check in checks
-        ),
-        note="Both come from one quantized graph; on the build machine.",
     )
 
 
@@ -346,21 +220,6 @@ def samples_sentence(build: ReportedBuild, rows: Sequence[ReportRow]) -> str:
     part = "" if labelled == total else f", {figures.count(labelled)} of them labelled"
     note = f": {build.evaluation.note}" if build.evaluation.note else ""
     return f"{figures.some(total, 'evaluation sample')}{part}{note}".rstrip(".") + "."
-
-
-def of_device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: ReportedBuild) -> tuple[Table, ...]:
-    """The tables of one device: no table holds two clocks, or a clock and a counter."""
-    if device is None:
-        return (cost(rows),)
-    found = (
-        accuracy(rows, samples_sentence(build, rows)),
-        time(rows, build.target),
-        starting(rows),
-        threads(rows),
-        cost(rows),
-        growth(rows),
-    )
-    return tuple(table for table in found if table is not None)
 
 
 def notes(rows: Sequence[ReportRow | PacedRow]) -> tuple[str, ...]:
@@ -393,14 +252,14 @@ def recommendations(found: Sequence[Recommendation]) -> Table:
     """The fastest artifact on each device, or why nobody can tell."""
     body = []
     for one in found:
-        named = _NOTHING
+        named = NOTHING
         if one.artifact is not None and one.runtime is not None:
             threads = figures.some(one.threads or 1, "thread")
             named = Cell(text=f"{one.recipe}, {figures.RUNTIMES[one.runtime]}, {threads}", small=one.artifact)
         clock = {"hardware": "", "host": "", "emulated": "emulated"}[one.timing]
         if one.timing != "emulated" and not one.of_target:
             clock = "not the target"
-        median = _NOTHING if one.p50_ms is None else Cell(text=figures.ms(one.p50_ms))
+        median = NOTHING if one.p50_ms is None else Cell(text=figures.ms(one.p50_ms))
         body.append((Cell(text=one.device, small=clock), named, median, Cell(text=one.reason)))
     return Table(
         title="Recommended",
@@ -414,15 +273,10 @@ def recommendations(found: Sequence[Recommendation]) -> Table:
     )
 
 
-def _once(rows: Sequence[ReportRow]) -> list[ReportRow]:
-    """One row for each artifact: what the file alone decides is the same on every device."""
-    return list({row.artifact: row for row in rows}.values())
-
-
 def accuracy_cell(row: ReportRow) -> Cell:
     """The share of right answers, its interval, the count."""
     if row.accuracy is None or row.accuracy_ci95 is None or row.correct is None:
-        return _NOTHING
+        return NOTHING
     return Cell(
         text=figures.percent(row.accuracy, row.labelled),
         small=f"{figures.percent_range(*row.accuracy_ci95, row.labelled)}; "
@@ -435,7 +289,7 @@ def change_cell(row: ReportRow) -> Cell:
     if row.recipe == FP32:
         return Cell(text="reference", tone="dim")
     if row.drop_pp is None:
-        return _NOTHING
+        return NOTHING
     small = ""
     if row.drop_ci95_pp is not None and row.drop_p_value is not None:
         low, high = row.drop_ci95_pp
@@ -449,7 +303,7 @@ def agreement_cell(row: ReportRow, *, twin: bool) -> Cell:
         return Cell(text="reference", tone="dim")
     share = row.fp32_agreement if twin else row.host_agreement
     if share is None:
-        return _NOTHING
+        return NOTHING
     return Cell(
         text=figures.percent(share, row.samples), small=figures.of_total(round(share * row.samples), row.samples)
     )
@@ -462,19 +316,20 @@ def size_cell(row: ReportRow) -> Cell:
 
 
 def _threads(row: ReportRow) -> Cell:
-    return _NOTHING if row.threads is None else Cell(text=figures.count(row.threads))
+    return NOTHING if row.threads is None else Cell(text=figures.count(row.threads))
 
 
 def _tried(p50_ms: float | None, *, chosen: bool) -> Cell:
-    return _NOTHING if p50_ms is None else Cell(text=figures.ms(p50_ms), tone="good" if chosen else "")
+    return NOTHING if p50_ms is None else Cell(text=figures.ms(p50_ms), tone="good" if chosen else "")
 
 
-def _instructions(row: ReportRow) -> Cell:
-    return _NOTHING if row.instructions is None else Cell(text=figures.millions(row.instructions))
+def instructions_cell(row: ReportRow) -> Cell:
+    """The instructions of one inference, or nothing."""
+    return NOTHING if row.instructions is None else Cell(text=figures.millions(row.instructions))
 
 
 def _latencies(row: ReportRow) -> tuple[Cell, ...]:
-    median = _NOTHING
+    median = NOTHING
     if row.p50_ms is not None:
         low_high = row.ci95_ms
         reach = f"{figures.ms_range(*low_high)}; " if low_high else ""
@@ -497,33 +352,14 @@ def speed_cell(row: ReportRow) -> Cell:
     return Cell(text=figures.ratio(speed.ratio), small=small, tone=_VERDICTS[speed.verdict])
 
 
-def _host(row: ReportRow) -> tuple[Cell, Cell, Cell]:
-    host = row.host
-    right = _NOTHING
-    if host.correct is not None and host.labelled:
-        right = Cell(
-            text=figures.percent(host.correct / host.labelled, host.labelled),
-            small=figures.of_total(host.correct, host.labelled),
-        )
-    if row.recipe == FP32:
-        reference = Cell(text="reference", tone="dim")
-        return right, reference, reference
-    agree = _NOTHING
-    if host.agree is not None and host.total:
-        agree = Cell(
-            text=figures.percent(host.agree / host.total, host.total), small=figures.of_total(host.agree, host.total)
-        )
-    return right, agree, Cell(text=figures.decibels(host.sqnr_db, identical=host.identical))
-
-
 def _ms(value: float | None) -> Cell:
-    return _NOTHING if value is None else Cell(text=figures.ms(value))
+    return NOTHING if value is None else Cell(text=figures.ms(value))
 
 
 def _per_second(row: ReportRow) -> Cell:
-    return _NOTHING if row.per_second is None else Cell(text=figures.significant(row.per_second))
+    return NOTHING if row.per_second is None else Cell(text=figures.significant(row.per_second))
 
 
 def memory_cell(value: int | None) -> Cell:
     """So many bytes of memory, or nothing."""
-    return _NOTHING if value is None else Cell(text=figures.megabytes(value))
+    return NOTHING if value is None else Cell(text=figures.megabytes(value))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from edgeq.records import Check, Measurement, Report, ReportedBuild, Search, SpeedSearch
+    from edgeq.records import Check, Report, ReportedBuild, ReportRow, Search, SpeedSearch
 
 _STYLES = {"": "", "good": "green", "bad": "bold red", "open": "yellow", "dim": "dim"}
 
@@ -96,9 +96,9 @@ def speed_search(record: SpeedSearch) -> RenderableType:
     return headed(searches.speed_table(record))
 
 
-def profile(row: Measurement) -> RenderableType:
-    """What the operators of a profiled artifact take, as a table under a heading."""
-    return headed(profiles.table(row))
+def operators(rows: Sequence[ReportRow]) -> Iterator[RenderableType]:
+    """What the operators of each profiled artifact take, as a table under a heading."""
+    return (headed(table) for row in rows if (table := profiles.table(row)) is not None)
 
 
 def headed(table: tables.Table) -> RenderableType:

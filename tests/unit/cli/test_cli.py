@@ -4,7 +4,7 @@ import importlib
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
@@ -14,21 +14,20 @@ from click.testing import CliRunner
 from edgeq import cli
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-
-def _edgeq(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edgeq", *args], capture_output=True, text=True, check=False, cwd=cwd, timeout=60
-    )
+    Edgeq = Callable[..., Any]
 
 
-def _modules_after(*args: str) -> set[str]:
+def _modules_after(*calls: list[str]) -> set[str]:
+    """What the command line has imported after those calls, one after the other in one process."""
     script = (
         "import sys, contextlib, os\n"
         "from edgeq.cli import group\n"
-        "with contextlib.redirect_stdout(open(os.devnull, 'w')), contextlib.suppress(SystemExit):\n"
-        f"    group.main({list(args)!r}, standalone_mode=False)\n"
+        f"for arguments in {calls!r}:\n"
+        "    with contextlib.redirect_stdout(open(os.devnull, 'w')), contextlib.suppress(SystemExit):\n"
+        "        group.main(arguments, standalone_mode=False)\n"
         "print('\\n'.join(sys.modules), file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
@@ -55,23 +54,24 @@ def test_every_command_but_a_script_printer_takes_json(name: str) -> None:
 
 def test_help_imports_neither_torch_nor_any_other_heavy_library() -> None:
     heavy = {"torch", "numpy", "executorch", "onnx", "onnxruntime", "rich", "paramiko", "msgspec", "jinja2"}
-    assert not heavy & _modules_after("--help")
+    assert not heavy & _modules_after(["--help"])
 
 
-@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "completion"])
-def test_no_command_imports_torch_before_it_builds(name: str) -> None:
-    assert not {"torch", "executorch", "onnx", "onnxruntime"} & _modules_after(name, "--help")
+def test_no_command_imports_torch_before_it_builds() -> None:
+    imported = _modules_after(*([name, "--help"] for name in cli.COMMANDS if name != "completion"))
+    assert {f"edgeq.cli.{name}" for name in cli.COMMANDS if name != "completion"} <= imported
+    assert not {"torch", "executorch", "onnx", "onnxruntime"} & imported
 
 
-def test_a_misspelt_command_is_refused_with_the_nearest() -> None:
-    done = _edgeq("bulid")
+def test_a_misspelt_command_is_refused_with_the_nearest(edgeq: Edgeq) -> None:
+    done = edgeq("bulid")
     assert done.returncode == 2
     assert "did you mean 'build'?" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_an_error_under_json_is_one_document_on_stdout(tmp_path: Path) -> None:
-    done = _edgeq("report", str(tmp_path), "--json")
+def test_an_error_under_json_is_one_document_on_stdout(edgeq: Edgeq, tmp_path: Path) -> None:
+    done = edgeq("report", str(tmp_path), "--json")
     assert done.returncode == 2
     error = json.loads(done.stdout)["error"]
     assert "is not a build" in error["message"]
@@ -79,15 +79,15 @@ def test_an_error_under_json_is_one_document_on_stdout(tmp_path: Path) -> None:
     assert error["hint"]
 
 
-def test_a_wrong_command_line_is_no_case_for_a_log(tmp_path: Path) -> None:
-    done = _edgeq("deploy", str(tmp_path), "--list", "--device", "local")
+def test_a_wrong_command_line_is_no_case_for_a_log(edgeq: Edgeq, tmp_path: Path) -> None:
+    done = edgeq("deploy", str(tmp_path), "--list", "--device", "local")
     assert done.returncode == 2
     assert "name a BUILD, or say --list" in done.stderr
     assert ".log" not in done.stderr
 
 
-def test_a_wrong_project_ends_with_one_message_and_its_exit_code(tmp_path: Path) -> None:
-    done = _edgeq("build", str(tmp_path))
+def test_a_wrong_project_ends_with_one_message_and_its_exit_code(edgeq: Edgeq, tmp_path: Path) -> None:
+    done = edgeq("build", str(tmp_path))
     assert done.returncode == 2
     assert done.stderr.startswith("edgeq: ")
     assert "Traceback" not in done.stderr
@@ -95,12 +95,12 @@ def test_a_wrong_project_ends_with_one_message_and_its_exit_code(tmp_path: Path)
 
 @pytest.mark.parametrize("budget", ["nan", "inf", "-1", "101", "0,5"])
 @pytest.mark.parametrize("name", ["build", "run"])
-def test_a_budget_that_is_no_number_of_points_is_refused(tmp_path: Path, name: str, budget: str) -> None:
+def test_a_budget_that_is_no_number_of_points_is_refused(edgeq: Edgeq, tmp_path: Path, name: str, budget: str) -> None:
     (tmp_path / "edgeq.toml").write_text(
         '[model]\nname = "a"\nfactory = "m.py:f"\ninputs = [{ shape = [1, 3] }]\n[data]\nevaluation = "m.py:f"\n'
         '[build]\ntarget = "host"\n'
     )
-    done = _edgeq(name, str(tmp_path), "--max-drop", budget, "--json")
+    done = edgeq(name, str(tmp_path), "--max-drop", budget, "--json")
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     error = json.loads(done.stdout)["error"]
@@ -123,17 +123,17 @@ def test_a_budget_that_is_no_number_of_points_is_refused(tmp_path: Path, name: s
     ],
 )
 def test_a_pace_or_cpus_that_make_no_sense_are_refused_before_anything_is_looked_at(
-    tmp_path: Path, options: tuple[str, ...], said: str
+    edgeq: Edgeq, tmp_path: Path, options: tuple[str, ...], said: str
 ) -> None:
-    done = _edgeq("bench", str(tmp_path), "--device", "local", *options, "--json")
+    done = edgeq("bench", str(tmp_path), "--device", "local", *options, "--json")
     assert done.returncode == 2, done.stderr
     error = json.loads(done.stdout)["error"]
     assert said in error["message"] + error["hint"]
 
 
-def test_the_completion_script_names_the_program() -> None:
+def test_the_completion_script_names_the_program(edgeq: Edgeq) -> None:
     for shell in ("bash", "zsh", "fish"):
-        done = _edgeq("completion", shell)
+        done = edgeq("completion", shell)
         assert done.returncode == 0
         assert "_EDGEQ_COMPLETE" in done.stdout
 

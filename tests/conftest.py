@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -14,6 +15,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The examples are measured where they lie, in the checkout: what tests measure is not their history.
 os.environ["EDGEQ_HISTORY"] = "off"
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector look no more at what imports have made: it would, again and again, and find nothing."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -115,18 +115,18 @@ def test_a_drift_that_both_artifacts_share_cancels_out() -> None:
 
 def test_a_session_shows_its_smallest_effect_in_about_four_of_five_cases() -> None:
     effects, shown = [], 0
-    for seed in range(0, 400, 2):
+    for seed in range(0, 200, 2):
         one = simulated_rounds(seed, rounds=10, each=5, median_ms=5, between=0.02)
         other = simulated_rounds(seed + 1, rounds=10, each=5, median_ms=5, between=0.02)
         found = stats.median_ratio(one, other, same_within=1e-9)
         assert found.smallest_effect is not None
         effects.append(found.smallest_effect)
     effect = float(np.median(effects))
-    for seed in range(1000, 1400, 2):
+    for seed in range(1000, 1200, 2):
         one = simulated_rounds(seed, rounds=10, each=5, median_ms=5 * (1 + effect), between=0.02)
         other = simulated_rounds(seed + 1, rounds=10, each=5, median_ms=5, between=0.02)
         shown += stats.median_ratio(one, other, same_within=1e-9).verdict == "faster"
-    assert 140 <= shown <= 185
+    assert 68 <= shown <= 94
 
 
 def test_different_numbers_of_rounds_were_not_measured_in_turn() -> None:

@@ -271,6 +271,8 @@ class OnnxRuntimeEngine : public Engine {
     Check(api->SetInterOpNumThreads(settings.get(), 1), Code::kCannotLoad);
     Check(api->SetSessionExecutionMode(settings.get(), ORT_SEQUENTIAL), Code::kCannotLoad);
     Check(api->SetSessionGraphOptimizationLevel(settings.get(), ORT_ENABLE_ALL), Code::kCannotLoad);
+    // The default on ARM. On x86 the runtime would compute int8 activations in float, and give what no board gives.
+    Check(api->AddSessionConfigEntry(settings.get(), "session.qdqisint8allowed", "1"), Code::kCannotLoad);
     if (options.count_instructions) {
       for (const char* key : {"session.intra_op.allow_spinning", "session.inter_op.allow_spinning"}) {
         Check(api->AddSessionConfigEntry(settings.get(), key, "0"), Code::kCannotLoad);

@@ -284,9 +284,9 @@ def test_another_edgeq_that_removes_is_waited_for_and_one_that_adds_is_not(setup
     store = Store(setup.device, ".edgeq")
     with store.opened(Silent()):
         setup.deploy()
-        with pytest.raises(DeviceBusyError), store.opened(Silent(), alone=True, patience_s=1):
+        with pytest.raises(DeviceBusyError), store.opened(Silent(), alone=True, patience_s=0):
             pass
-    with store.opened(Silent(), alone=True), pytest.raises(DeviceBusyError), store.opened(Silent(), patience_s=1):
+    with store.opened(Silent(), alone=True), pytest.raises(DeviceBusyError), store.opened(Silent(), patience_s=0):
         pass
     with store.opened(Silent(), alone=True):
         pass

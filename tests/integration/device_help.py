@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,11 +14,34 @@ from edgeq import pipeline
 from edgeq.device.ssh_connection import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from edgeq.device.board import RunningBoard
     from edgeq.device.transport import Transport
+
+
+def toml(
+    *,
+    size: int = 16,
+    target: str = "rpi4",
+    formats: Sequence[str] = ("pte", "onnx"),
+    recipes: Sequence[str] = ("fp32",),
+) -> str:
+    """The edgeq.toml of a network of tiny.py that takes a picture of ``size`` by ``size`` pixels."""
+    return f"""
+[model]
+name = "tiny"
+factory = "tiny.py:load"
+inputs = [{{ shape = [1, 3, {size}, {size}], dtype = "float32" }}]
+[data]
+calibration = "tiny.py:calibration"
+evaluation = "tiny.py:evaluation"
+[build]
+target = "{target}"
+formats = {json.dumps(formats)}
+recipes = {json.dumps(recipes)}
+"""
 
 
 def built(folder: Path, project: str, code: str) -> pipeline.Build:

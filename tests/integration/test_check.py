@@ -13,7 +13,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from device_help import board_address
+from device_help import board_address, toml
 
 from edgeq import pipeline
 from edgeq.device import board
@@ -23,18 +23,7 @@ from edgeq.target import load_target
 
 ARTIFACT = "tiny.int8-static.pte"
 
-PROJECT = """
-[model]
-name = "tiny"
-factory = "tiny.py:load"
-inputs = [{ shape = [1, 3, 16, 16], dtype = "float32" }]
-[data]
-calibration = "tiny.py:calibration"
-evaluation = "tiny.py:evaluation"
-[build]
-target = "rpi4"
-formats = ["pte"]
-recipes = ["int8-static"]
+LIMITS = """
 [limits]
 min_int8_mac_share = 0.95
 max_size_bytes = 1_000_000
@@ -98,7 +87,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     made = Shop(project=root / "project", before=root / "before", after=root / "after")
     made.project.mkdir()
     subprocess.run(["git", "init", "-q", str(made.project)], check=True)
-    (made.project / "edgeq.toml").write_text(PROJECT)
+    (made.project / "edgeq.toml").write_text(toml(formats=["pte"], recipes=["int8-static"]) + LIMITS)
     for out, code in ((made.before, CODE), (made.after, CODE.replace("nn.ReLU6()", "nn.Hardswish()"))):
         (made.project / "tiny.py").write_text(code)
         made.commit(out.name)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from device_help import built
+from device_help import built, toml
 
 from edgeq import pipeline, runner
 from edgeq.device.local import LocalTransport
@@ -22,19 +22,7 @@ from edgeq.stages.deploy import deploy
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROJECT = """
-[model]
-name = "tiny"
-factory = "tiny.py:load"
-inputs = [{ shape = [1, 3, 64, 64], dtype = "float32" }]
-[data]
-calibration = "tiny.py:calibration"
-evaluation = "tiny.py:evaluation"
-[build]
-target = "rpi4"
-formats = ["pte"]
-recipes = ["fp32"]
-"""
+PROJECT = toml(size=64, formats=["pte"])
 
 CODE = """
 import torch

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from device_help import board_address, built
+from device_help import board_address, built, toml
 
-from edgeq import pipeline, runner
+from edgeq import pipeline
 from edgeq.device import board
 from edgeq.device.inventory import open_device
 from edgeq.device.ssh import SshTransport
@@ -33,7 +33,7 @@ from edgeq.errors import (
 from edgeq.integrity import read_golden
 from edgeq.progress import Silent
 from edgeq.stages.bench import read_measurements
-from edgeq.stages.deployed import executable_of
+from edgeq.stages.deployed import run_untimed
 from edgeq.target import load_target
 
 if TYPE_CHECKING:
@@ -46,20 +46,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 24
 
-PROJECT = """
-[model]
-name = "tiny"
-factory = "tiny.py:load"
-inputs = [{ shape = [1, 3, 16, 16], dtype = "float32" }]
-[data]
-calibration = "tiny.py:calibration"
-evaluation = "tiny.py:evaluation"
-metric = "top1"
-[build]
-target = "rpi4"
-formats = ["pte", "onnx"]
-recipes = ["fp32", "int8-static"]
-"""
+PROJECT = toml(recipes=["fp32", "int8-static"])
 
 CODE = f"""
 import torch
@@ -232,19 +219,7 @@ def test_a_build_for_a_core_with_the_dot_product_gives_the_same_bits_on_one_with
 def _golden_output(build: pipeline.Build, artifact: Artifact, device: Transport, deployment: Deployment) -> bytes:
     given, _ = read_golden(build.path, artifact)
     outputs: list[bytes] = []
-    runner.execute(
-        device,
-        folder=deployment.root,
-        executable=executable_of(deployment, artifact.requires.runtime),
-        model=artifact.name,
-        threads=1,
-        warmup=0,
-        repeats=0,
-        count_instructions=False,
-        samples=(given,),
-        on_outputs=lambda _, data: outputs.append(data),
-        timeout_s=60.0,
-    )
+    run_untimed(device, deployment, artifact, (given,), lambda _, data: outputs.append(data), timeout_s=60.0)
     (output,) = outputs
     return output
 

@@ -29,19 +29,7 @@ if TYPE_CHECKING:
 
     from edgeq.stages.deploy import DeployResult
 
-PROJECT = """
-[model]
-name = "tiny"
-factory = "tiny.py:load"
-inputs = [{ shape = [1, 3, 16, 16], dtype = "float32" }]
-[data]
-calibration = "tiny.py:calibration"
-evaluation = "tiny.py:evaluation"
-[build]
-target = "host"
-formats = ["pte", "onnx"]
-recipes = ["fp32"]
-"""
+PROJECT = device_help.toml(target="host")
 
 CODE = """
 import torch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from device_help import built
+from device_help import built, toml
 
 from edgeq import pipeline
 from edgeq.device import board
@@ -33,19 +33,7 @@ if TYPE_CHECKING:
     from edgeq.device.transport import Completed
     from edgeq.records import Artifact
 
-PROJECT = """
-[model]
-name = "tiny"
-factory = "tiny.py:load"
-inputs = [{ shape = [1, 3, 16, 16], dtype = "float32" }]
-[data]
-calibration = "tiny.py:calibration"
-evaluation = "tiny.py:evaluation"
-[build]
-target = "rpi4"
-formats = ["pte", "onnx"]
-recipes = ["fp32", "int8-static"]
-"""
+PROJECT = toml(recipes=["fp32", "int8-static"])
 
 CODE = """
 import torch

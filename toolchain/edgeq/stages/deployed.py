@@ -34,19 +34,43 @@ def smoke_test(
     for artifact in artifacts:
         progress.step(f"trying {artifact.name} on {transport.name}")
         given, expected = read_golden(build, artifact)
-        runner.execute(
+        run_untimed(
             transport,
-            folder=deployment.root,
-            executable=executable_of(deployment, artifact.requires.runtime),
-            model=artifact.name,
-            threads=1,
-            warmup=0,
-            repeats=0,
-            count_instructions=False,
-            samples=(given,),
-            on_outputs=_check(transport.name, artifact, expected),
+            deployment,
+            artifact,
+            (given,),
+            _check(transport.name, artifact, expected),
             timeout_s=_SMOKE_TIMEOUT_S,
         )
+
+
+def run_untimed(  # noqa: PLR0913  # an artifact, where it lies, and what goes in and out
+    transport: Transport,
+    deployment: Deployment,
+    artifact: Artifact,
+    samples: Iterable[bytes],
+    on_outputs: Callable[[int, bytes], None],
+    *,
+    timeout_s: float,
+) -> None:
+    """Run an artifact once on each of the samples, one thread, for what it gives; ``on_outputs(index, bytes)`` gets it.
+
+    No inference may take longer than ``timeout_s``. Raises RunnerFailedError
+    if it cannot be loaded or run, and what the transport raises.
+    """
+    runner.execute(
+        transport,
+        folder=deployment.root,
+        executable=executable_of(deployment, artifact.requires.runtime),
+        model=artifact.name,
+        threads=1,
+        warmup=0,
+        repeats=0,
+        count_instructions=False,
+        samples=samples,
+        on_outputs=on_outputs,
+        timeout_s=timeout_s,
+    )
 
 
 def _check(device: str, artifact: Artifact, reference: bytes) -> Callable[[int, bytes], None]:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from edgeq import runner
 from edgeq.errors import RunnerProtocolError
-from edgeq.stages.deployed import executable_of
+from edgeq.stages.deployed import run_untimed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,19 +43,7 @@ def run(  # noqa: PLR0913  # an artifact, where it lies, and what goes in and ou
         found.append(_arrays(data, kinds, device=transport.name, name=artifact.name))
         progress.advance(len(found))
 
-    runner.execute(
-        transport,
-        folder=deployment.root,
-        executable=executable_of(deployment, artifact.requires.runtime),
-        model=artifact.name,
-        threads=1,
-        warmup=0,
-        repeats=0,
-        count_instructions=False,
-        samples=samples,
-        on_outputs=keep,
-        timeout_s=_SILENCE_S,
-    )
+    run_untimed(transport, deployment, artifact, samples, keep, timeout_s=_SILENCE_S)
     return found
 
 

@@ -26,3 +26,6 @@ bench:
 	$(BIN)/python benchmarks/run_speed.py
 	$(BIN)/python benchmarks/run_build.py
 	$(BIN)/python benchmarks/run_push.py
+	$(BIN)/python benchmarks/run_trust.py
+	$(BIN)/python benchmarks/run_overhead.py
+	$(BIN)/python benchmarks/run_instructions.py

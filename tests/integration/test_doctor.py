@@ -111,8 +111,9 @@ def test_a_board_of_the_command_line_is_started_and_gone_again(emulated: Running
     before = {one.name for one in board.running()}
     status, said = _doctor("board", "--target", "rpi5")
     assert status == 0, said
-    assert {one.name for one in board.running()} == before
-    assert emulated.name in before
+    after = {one.name for one in board.running()}  # tests beside this one start and stop boards of other names
+    assert ("rpi5" in after) == ("rpi5" in before)
+    assert emulated.name in before & after
     facts = said["examined"]["facts"]
     assert facts["cpu"] == "cortex-a76"
     assert "asimddp" in facts["features"]

@@ -378,7 +378,7 @@ def test_a_run_signs_what_it_deploys_and_a_device_that_trusts_the_key_has_checke
     project.mkdir()
     (project / "edgeq.toml").write_text(PROJECT)
     (project / "tiny.py").write_text(CODE)
-    run = ("run", project, "--device", "local", "--format", "pte", "--repeats", 3, "--jobs", 1, "--json")
+    run = ("run", project, "--device", "local", "--force", "--format", "pte", "--repeats", 3, "--jobs", 1, "--json")
     fingerprint = json.loads(_edgeq("keys", "new", "release", "--json").stdout)["fingerprint"]
     assert _edgeq("keys", "trust", "release", "--device", "local").returncode == 0
 

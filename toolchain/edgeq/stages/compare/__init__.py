@@ -239,9 +239,11 @@ def _why_not(ratio: stats.MedianRatio, *, rounds: int) -> str:
     """Why there is no verdict; nothing if there is one."""
     if ratio.low is None:
         return f"{rounds} rounds are too few for an interval; {stats.MIN_ROUNDS} are needed"
-    if ratio.verdict == "cannot tell":
-        return "the interval reaches to both sides of 1, and too far for the same"
-    return ""
+    if ratio.verdict != "cannot tell":
+        return ""
+    if ratio.low > 1 or (ratio.high is not None and ratio.high < 1):
+        return "the interval lies on one side of 1, as it does for five of a hundred equal pairs: not sure enough"
+    return "the interval reaches to both sides of 1, and too far for the same"
 
 
 def _cost(reference: ComparedSide, candidate: ComparedSide, ratio: float | None) -> Cost:

@@ -139,7 +139,7 @@ def latency_ratio(reference: Measurement, candidate: Measurement) -> Speedup:
     if found.low is None:
         reason = f"{len(reference.rounds)} rounds are too few for an interval; {stats.MIN_ROUNDS} are needed"
     elif found.verdict == "cannot tell":
-        reason = "the interval reaches to both sides of 1"
+        reason = "the interval reaches to both sides of 1, or so near that chance alone may do it"
     return Speedup(ratio=found.ratio, low=found.low, high=found.high, verdict=found.verdict, reason=reason)
 
 

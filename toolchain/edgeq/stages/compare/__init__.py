@@ -242,7 +242,9 @@ def _why_not(ratio: stats.MedianRatio, *, rounds: int) -> str:
     if ratio.verdict != "cannot tell":
         return ""
     if ratio.low > 1 or (ratio.high is not None and ratio.high < 1):
-        return "the interval lies on one side of 1, as it does for five of a hundred equal pairs: not sure enough"
+        return (
+            "the interval lies on one side of 1, but too near to it: of a hundred equal pairs five are that far apart"
+        )
     return "the interval reaches to both sides of 1, and too far for the same"
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from edgeq.errors import ConfigError, NoBaselineError, NothingToCheckError, UnknownNameError
-from edgeq.records import Check, CheckResult, ComparedSide, Comparison, Limits, Manifest, Tolerances
+from edgeq.records import Check, CheckResult, ComparedSide, Comparison, Limits, Manifest, Tolerances, Verdict
 from edgeq.schema import to_json
 from edgeq.stages import history
 from edgeq.stages.bench.rows import append
@@ -136,17 +136,18 @@ def test_sessions_of_the_history_tell_what_latency_is_a_change(tmp_path: Path, s
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "outcome"),
+    ("low", "high", "verdict", "outcome"),
     [
-        (0.75, 0.85, "worse"),
-        (1.2, 1.3, "better"),
-        (0.995, 1.005, "same"),
-        (0.9, 1.1, "cannot tell"),
-        (None, None, "cannot tell"),
+        (0.75, 0.85, "slower", "worse"),
+        (1.2, 1.3, "faster", "better"),
+        (0.995, 1.005, "same", "same"),
+        (0.9, 1.1, "cannot tell", "cannot tell"),
+        (1.001, 1.3, "cannot tell", "cannot tell"),  # on one side of 1, and not sure enough
+        (None, None, "cannot tell", "cannot tell"),
     ],
 )
 def test_two_builds_that_took_turns_in_one_session_are_told_by_it(
-    tmp_path: Path, low: float | None, high: float | None, outcome: str
+    tmp_path: Path, low: float | None, high: float | None, verdict: Verdict, outcome: str
 ) -> None:
     before, manifest = tiny_build(tmp_path / "a"), tiny_build(tmp_path / "b")
     manifest = replace(manifest, artifacts=tuple(replace(one, sha256="b" * 64) for one in manifest.artifacts))
@@ -181,7 +182,7 @@ def test_two_builds_that_took_turns_in_one_session_are_told_by_it(
         ratio=1.0,
         low=low,
         high=high,
-        verdict="cannot tell",
+        verdict=verdict,
         smallest_effect=None,
         instructions_ratio=None,
         cost="cannot tell",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq import stats
-from edgeq.records import Change, Observation
+from edgeq.records import Change, Moved, Observation, Verdict
 from edgeq.stages.change.spread import MIN_FREEDOM, conditions, unsuited
 from edgeq.stages.report import figures
 from edgeq.stages.report.evidence import CHANCE
@@ -17,7 +17,7 @@ from edgeq.stages.report.evidence import CHANCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edgeq.records import Comparison, Measurement, Moved, Tolerances
+    from edgeq.records import Comparison, Measurement, Tolerances
     from edgeq.stages.change.spread import Spread
 
 SIZE = "size_bytes"
@@ -25,6 +25,8 @@ LATENCY = "p50_ms"
 INSTRUCTIONS = "instructions"
 PEAK_RSS = "peak_rss_bytes"
 ACCURACY = "accuracy"
+
+_MOVED: dict[Verdict, Moved] = {"faster": "better", "slower": "worse"}
 
 COMPARE = "compare the two in one session: edgeq compare"
 
@@ -61,11 +63,14 @@ class _Figure:
         return self.change(outcome, text, before=before, now=now, difference=percent)
 
     def of_ratio(self, low: float, high: float) -> Moved:
-        """A latency, by the interval of now over before: the rule of :func:`edgeq.stats.median_ratio`."""
-        within = self.tolerance / 100
-        if 1 - within <= low and high <= 1 + within:
+        """A latency of two sessions, by the interval of now over before."""
+        if self.holds(low, high):
             return "same"
         return "worse" if low > 1 else "better" if high < 1 else "cannot tell"
+
+    def holds(self, low: float, high: float) -> bool:
+        """Whether a whole interval of a ratio lies within the tolerance."""
+        return 1 - self.tolerance / 100 <= low and high <= 1 + self.tolerance / 100
 
     def share(self, before: float, now: float) -> Change:
         """A share of the MACs, of which more is better."""
@@ -192,7 +197,8 @@ def _in_turn(figure: _Figure, paired: Comparison) -> Change:
         f"{figures.ms(before)}, now {figures.ms(now)} ({_percent(percent)}, {_reach(low, high)}, in turn in one "
         f"session of edgeq compare, {figures.moment(paired.started_at)})"
     )
-    return figure.change(figure.of_ratio(low, high), text, before=before, now=now, difference=percent)
+    outcome = "same" if figure.holds(low, high) else _MOVED.get(paired.verdict, "cannot tell")
+    return figure.change(outcome, text, before=before, now=now, difference=percent)
 
 
 def _reach(low: float, high: float) -> str:

@@ -319,7 +319,9 @@ def parity(  # noqa: PLR0913  # the options of a command
     watch: Watch,
 ) -> parity_stage.Compared:
     """Hold what the artifacts give on each device against the build machine and each other; nothing becomes active."""
-    chosen = parity_stage.chosen(what.manifest, artifacts, what.path, least_sqnr_db=least_sqnr_db)
+    chosen = what.manifest.chosen(artifacts)
+    if least_sqnr_db is not None:
+        chosen = tuple(replace(one, least_sqnr_db=least_sqnr_db) for one in chosen)
     golden = parity_stage.GoldenSet(what.path, what.manifest, samples)
 
     def see(device: str, progress: Progress) -> parity_stage.Seen:

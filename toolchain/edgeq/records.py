@@ -25,7 +25,12 @@ was not measured is ``None``, never a guess.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from edgeq.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Timing = Literal["hardware", "emulated", "host"]
 """Whose clock ran: a real board's, an emulator's (no latency), or the build machine's."""
@@ -359,6 +364,19 @@ class Manifest:
     tolerances: Tolerances | None = None
     searches: tuple[Search, ...] = ()
     speed_searches: tuple[SpeedSearch, ...] = ()
+
+    def chosen(self, names: Sequence[str]) -> tuple[Artifact, ...]:
+        """The artifacts of those names or recipes, in the order of ``names``; all without any.
+
+        UnknownNameError for a name that is neither.
+        """
+        found: dict[str, Artifact] = {}
+        for name in names or [one.name for one in self.artifacts]:
+            mine = {one.name: one for one in self.artifacts if name in {one.name, one.recipe}}
+            if not mine:
+                raise UnknownNameError("artifact", name, (one.name for one in self.artifacts))
+            found |= mine
+        return tuple(found.values())
 
 
 Bound: TypeAlias = float | dict[str, float] | None

@@ -113,14 +113,13 @@ def test_a_device_that_failed_is_a_row_with_its_error(tmp_path: Path, manifest: 
     assert [cell.text for cell in table.rows[1]][1:] == ["\u2013", "\u2013"]
 
 
-def test_artifacts_are_chosen_by_name_or_recipe_and_may_be_judged_more_strictly(
-    tmp_path: Path, manifest: Manifest
-) -> None:
-    (one,) = parity.chosen(manifest, ["int8-static"], tmp_path, least_sqnr_db=60)
-    assert (one.name, one.least_sqnr_db) == ("tiny.int8-static.pte", 60)
-    assert parity.chosen(manifest, [], tmp_path) == manifest.artifacts
+def test_artifacts_are_chosen_by_name_or_recipe_in_the_order_of_the_names(manifest: Manifest) -> None:
+    fp32, int8 = manifest.artifacts
+    assert manifest.chosen(["int8-static"]) == (int8,)
+    assert manifest.chosen(["int8-static", fp32.name, int8.name]) == (int8, fp32)
+    assert manifest.chosen([]) == manifest.artifacts
     with pytest.raises(UnknownNameError, match="int9"):
-        parity.chosen(manifest, ["int9-static"], tmp_path)
+        manifest.chosen(["int9-static"])
 
 
 def test_a_build_without_a_comparison_has_no_table(tmp_path: Path) -> None:

@@ -13,9 +13,6 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from edgeq.device.cores import read_cores
-from edgeq.errors import UnknownNameError
-from edgeq.evaluation import EvaluationSet
 from edgeq.runner import BACK_TO_BACK
 from edgeq.stages.bench.accuracy import Answers, Scores, answer, count, host_predictions
 from edgeq.stages.bench.leak import check_leak
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.device.transport import Transport
+    from edgeq.evaluation import EvaluationSet
     from edgeq.progress import Progress
     from edgeq.records import Artifact, Deployment, LeakCheck, Manifest, Measurement
 
@@ -61,11 +59,9 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
     there, UnfitDeviceError if the device is too busy or too hot, DeviceError
     if it fails; rows of artifacts that were finished before are on disk then.
     """
-    artifacts = chosen(manifest, how.artifacts)
-    evaluation = EvaluationSet.of(build, manifest)
-    cores = read_cores(transport) if how.timing != "emulated" else ()
-    place = Place(build=build, deployment=deployment, transport=transport, evaluation=evaluation, how=how, cores=cores)
+    artifacts = manifest.chosen(how.artifacts)
     progress.step("checking build and deployment")
+    place = Place.of(build, manifest, deployment, transport, how)
     place.check(manifest, artifacts)
 
     choices: dict[str, Choice] = {}
@@ -79,7 +75,7 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
     profiled = profile_all(place, artifacts, timed, progress=progress) if how.profile else {}
     leaks = _leaks(taken.entrants, progress=progress) if how.leak_check else {}
     session = Session(id=secrets.token_hex(8), deployment=deployment, how=how, states=taken.states, unfit=taken.unfit)
-    at = {artifact.name: index for index, artifact in enumerate(artifacts)}
+    warm_ups = {artifact.name: one for artifact, one in zip(artifacts, taken.warm_ups, strict=True)}
     rows: list[Measurement] = []
     for artifact, scores in _score_all(place, manifest, artifacts, choices, progress=progress):
         row = row_of(
@@ -88,7 +84,7 @@ def bench(  # noqa: PLR0913  # a build, where it lies, and how to measure it
             timed[artifact.name],
             scores,
             tried=choices[artifact.name].tried,
-            warm_up=taken.warm_ups[at[artifact.name]],
+            warm_up=warm_ups[artifact.name],
             pinned=place.pinning(choices[artifact.name].threads),
             profiled=profiled.get(artifact.name, NOT_PROFILED),
             leak=leaks.get(artifact.name),
@@ -137,14 +133,6 @@ def _score_all(
         order, budget_s = order[: len(given.indices)], None
         twin = _twins_answers(manifest, artifact, evaluation, answers, given.indices)
         yield artifact, count(given, evaluation, artifact, twin)
-
-
-def chosen(manifest: Manifest, names: Sequence[str]) -> tuple[Artifact, ...]:
-    known = {artifact.name: artifact for artifact in manifest.artifacts}
-    for name in names:
-        if name not in known:
-            raise UnknownNameError("artifact", name, known)
-    return tuple(known[name] for name in dict.fromkeys(names or known))
 
 
 def _twins_answers(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.device.cores import Core, Pinning, pinning
+from edgeq.device.cores import Core, Pinning, pinning, read_cores
 from edgeq.device.transport import Transport
 from edgeq.errors import CorruptArtifactError, DeploymentGoneError, NotPinnedError, StaleDeploymentError
 from edgeq.evaluation import EvaluationSet
@@ -36,6 +36,18 @@ class Place:
     how: Settings
     cores: tuple[Core, ...] = ()
     """Those of the device, to choose among; () where there is no choice, or it is not to be known."""
+
+    @classmethod
+    def of(cls, build: Path, manifest: Manifest, deployment: Deployment, transport: Transport, how: Settings) -> Place:
+        """Where a build lies; the device is asked for its cores, if there is a choice."""
+        return cls(
+            build=build,
+            deployment=deployment,
+            transport=transport,
+            evaluation=EvaluationSet.of(build, manifest),
+            how=how,
+            cores=read_cores(transport) if how.timing != "emulated" else (),
+        )
 
     def pinning(self, threads: int) -> Pinning:
         """Where so many threads run there."""

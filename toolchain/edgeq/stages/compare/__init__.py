@@ -15,17 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgeq import stats
-from edgeq.device.cores import read_cores
 from edgeq.errors import NothingToCompareError
-from edgeq.evaluation import EvaluationSet
 from edgeq.files import append_line
 from edgeq.records import Artifact, ComparedSide, Comparison, Deployment, Manifest
 from edgeq.schema import to_json
-from edgeq.stages.bench import chosen
 from edgeq.stages.bench.place import Place
 from edgeq.stages.bench.session import Taken, take
 from edgeq.stages.bench.threads import choose_threads
 from edgeq.stages.bench.timing import Entrant
+from edgeq.stages.report.evidence import AN_EMULATOR, why_no_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +41,6 @@ SAME_WITHIN = 0.01
 
 SAME_COUNT_WITHIN = 0.001
 """Counts of instructions repeat within that, from boot to boot."""
-
-AN_EMULATOR = "measured on an emulator, whose clock says nothing about a board"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +96,7 @@ def pair_up(builds: Sequence[tuple[Path, Manifest]], names: Sequence[str]) -> Pa
     name that is no artifact of the first build.
     """
     (_, first), *others = builds
-    wanted = [Side(of=0, artifact=one) for one in chosen(first, names)]
+    wanted = [Side(of=0, artifact=one) for one in first.chosen(names)]
     if not others:
         pairs = [Pair(reference=wanted[0], candidate=one) for one in wanted[1:]]
         left_out: list[str] = []
@@ -136,19 +132,10 @@ def compare(  # noqa: PLR0913  # what is compared, where and how
     Raises what :func:`edgeq.stages.bench.bench` raises.
     """
     sides = {side.key: side for pair in pairs for side in (pair.reference, pair.candidate)}
-    cores = read_cores(transport) if how.timing != "emulated" else ()
     places = []
     progress.step("checking builds and deployments")
     for of, one in enumerate(contenders):
-        evaluation = EvaluationSet.of(one.build, one.manifest)
-        place = Place(
-            build=one.build,
-            deployment=one.deployment,
-            transport=transport,
-            evaluation=evaluation,
-            how=how,
-            cores=cores,
-        )
+        place = Place.of(one.build, one.manifest, one.deployment, transport, how)
         place.check(one.manifest, [side.artifact for side in sides.values() if side.of == of])
         places.append(place)
 
@@ -189,7 +176,7 @@ def _comparison(taken: Taken, indices: tuple[int, int], *, same_within: float, s
             stats.split_rounds(second.latencies_ns, second.rounds),
             same_within=same_within,
         )
-        reason = _why_not(ratio, rounds=len(first.rounds))
+        reason = why_no_verdict(ratio, rounds=len(first.rounds))
     counted = reference.instructions, candidate.instructions
     count_ratio = counted[1] / counted[0] if counted[0] and counted[1] else None
     return Comparison(
@@ -233,19 +220,6 @@ def _side(taken: Taken, index: int) -> ComparedSide:
         p50_ms=None if emulated else statistics.median(timed.latencies_ns) / 1e6,
         instructions=statistics.median_low(timed.instructions) if timed.instructions else None,
     )
-
-
-def _why_not(ratio: stats.MedianRatio, *, rounds: int) -> str:
-    """Why there is no verdict; nothing if there is one."""
-    if ratio.low is None:
-        return f"{rounds} rounds are too few for an interval; {stats.MIN_ROUNDS} are needed"
-    if ratio.verdict != "cannot tell":
-        return ""
-    if ratio.low > 1 or (ratio.high is not None and ratio.high < 1):
-        return (
-            "the interval lies on one side of 1, but too near to it: of a hundred equal pairs five are that far apart"
-        )
-    return "the interval reaches to both sides of 1, and too far for the same"
 
 
 def _cost(reference: ComparedSide, candidate: ComparedSide, ratio: float | None) -> Cost:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.errors import NoNumericsError, UnknownNameError
+from edgeq.errors import NoNumericsError
 from edgeq.files import write_text
 from edgeq.records import Artifact, Check, Manifest, Nodes, Numerics
 from edgeq.schema import from_json, to_json
@@ -103,10 +103,7 @@ def artifacts_of(manifest: Manifest, name: str | None) -> tuple[Artifact, ...]:
     if name is None:
         quantized = tuple(one for one in manifest.artifacts if one.recipe != FP32)
         return quantized or manifest.artifacts
-    chosen = tuple(one for one in manifest.artifacts if name in (one.name, one.recipe))
-    if not chosen:
-        raise UnknownNameError("artifact", name, [one.name for one in manifest.artifacts])
-    return chosen
+    return manifest.chosen([name])
 
 
 def numerics_file(build: Path, recipe: str) -> Path:

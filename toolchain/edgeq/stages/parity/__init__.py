@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.errors import EdgeqError, UnknownNameError
+from edgeq.errors import EdgeqError
 from edgeq.files import write_text
 from edgeq.records import Parity, ParityDevice
 from edgeq.schema import from_json, to_json
@@ -36,7 +36,6 @@ __all__ = [
     "Place",
     "Probes",
     "Seen",
-    "chosen",
     "compared",
     "read_parity",
     "see",
@@ -52,24 +51,6 @@ class Compared:
 
     parity: Parity
     errors: dict[str, Exception]
-
-
-def chosen(
-    manifest: Manifest, names: Sequence[str], build: Path, *, least_sqnr_db: float | None = None
-) -> tuple[Artifact, ...]:
-    """The artifacts of those names or recipes, all without any, to be judged by ``least_sqnr_db`` if that is given.
-
-    UnknownNameError for a name that is neither.
-    """
-    known = {name for artifact in manifest.artifacts for name in (artifact.name, artifact.recipe)}
-    for name in names:
-        if name not in known:
-            raise UnknownNameError("artifact", name, known, where=str(build))
-    return tuple(
-        one if least_sqnr_db is None else replace(one, least_sqnr_db=least_sqnr_db)
-        for one in manifest.artifacts
-        if not names or one.name in names or one.recipe in names
-    )
 
 
 def compared(

@@ -30,6 +30,8 @@ WORST_CLASSES = 5
 
 WITHOUT_A_BOARD = "cannot tell without a board"
 
+AN_EMULATOR = "measured on an emulator, whose clock says nothing about a board"
+
 BENCH_TOGETHER = "measure both in one run of edgeq bench"
 
 
@@ -110,7 +112,7 @@ def speedup(what: Evidence) -> Speedup:
     if measured is None:
         return _cannot_tell("not measured yet")
     if measured.timing == "emulated":
-        return _cannot_tell("measured on an emulator, whose clock says nothing about a board")
+        return _cannot_tell(AN_EMULATOR)
     if what.is_twin:
         return Speedup(ratio=None, low=None, high=None, verdict="same", reason="this is the fp32 twin itself")
     if twin is None:
@@ -135,12 +137,19 @@ def latency_ratio(reference: Measurement, candidate: Measurement) -> Speedup:
         stats.split_rounds(reference.latencies_ns, reference.rounds),
         stats.split_rounds(candidate.latencies_ns, candidate.rounds),
     )
-    reason = ""
-    if found.low is None:
-        reason = f"{len(reference.rounds)} rounds are too few for an interval; {stats.MIN_ROUNDS} are needed"
-    elif found.verdict == "cannot tell":
-        reason = "the interval reaches to both sides of 1, or so near that chance alone may do it"
+    reason = why_no_verdict(found, rounds=len(reference.rounds))
     return Speedup(ratio=found.ratio, low=found.low, high=found.high, verdict=found.verdict, reason=reason)
+
+
+def why_no_verdict(found: stats.MedianRatio, *, rounds: int) -> str:
+    """Why nothing can be told by a ratio of so many rounds; nothing if something can."""
+    if found.low is None or found.high is None:
+        return f"{rounds} rounds are too few for an interval; {stats.MIN_ROUNDS} are needed"
+    if found.verdict != "cannot tell":
+        return ""
+    if found.low > 1 or found.high < 1:
+        return "the interval lies on one side of 1, but no further than that of five in a hundred equal pairs"
+    return "the interval reaches to both sides of 1, and too far for the same"
 
 
 @dataclass(frozen=True, kw_only=True)

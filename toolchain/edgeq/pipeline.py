@@ -6,8 +6,8 @@
     deploy   BUILD, device                    -> BUILD/deployments/DEVICE.json
     bench    BUILD, device                    -> rows of BUILD/measurements.jsonl
     report   BUILD...                         -> report.{json,md,html}
-    compare  BUILD..., device                 -> lines of BUILD/comparisons.jsonl
     run      the four in one
+    compare  BUILD..., device                 -> lines of BUILD/comparisons.jsonl
     parity   BUILD, devices                   -> BUILD/parity.json: whether all compute the same
     explain  BUILD                            -> what stayed float, which layers lose accuracy
     doctor   device                           -> what is missing here and there, and what mends it
@@ -18,6 +18,7 @@
 Each function reads what the one before wrote, so they can run on different
 days and machines. Only ``build`` imports torch, and only where something has changed
 (and ``parity``, to look into an artifact that diverges).
+The module is as long as there are commands.
 """
 
 from __future__ import annotations

@@ -20,6 +20,9 @@ record                                    where
 Raw samples and counts are stored; medians, percentages and intervals are
 derived from them by :mod:`edgeq.stats`. Units are in the names. A value that
 was not measured is ``None``, never a guess.
+
+The module is long on purpose: whoever asks what is on disk finds all of it
+in one list, each record beside those that it is made of.
 """
 
 from __future__ import annotations

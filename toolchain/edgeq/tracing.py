@@ -10,6 +10,9 @@ are a fact of their own.
 
 Reading that native code does by itself cannot be seen. It is noticed by the
 libraries that are loaded for it, and told in :attr:`Trace.unseen`.
+
+The hook and the stand-ins are one mechanism with one state, which can be
+installed once in a process: they stay in one module, long as it is.
 """
 
 from __future__ import annotations

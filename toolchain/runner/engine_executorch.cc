@@ -1,4 +1,5 @@
-// ExecuTorch: Program and Method with a memory manager of our own, so that the planned arenas can be told.
+// ExecuTorch: Program and Method with a memory manager of our own, so that the planned arenas can be told. All that knows
+// this runtime is in this one file, so that no other has to be compiled against it.
 
 #include <cstdio>
 #include <cstdlib>

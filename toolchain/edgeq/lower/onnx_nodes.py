@@ -5,7 +5,8 @@ them: the graph that ONNX Runtime's optimizer makes of it (level "extended"),
 which keeps names, so that each written node leads to the kernel it went
 into; and the profile of one inference with everything switched on, as the
 runner has it, which names each kernel that ran, conversions and transposes
-among them.
+among them. What is read from the one only means something beside the
+other: both readings are here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Push a build to a device: only what is missing travels, and nothing is active before it was verified there."""
+"""Push a build to a device: only what is missing travels, and nothing is active before it was verified there.
+
+The steps stand below :func:`deploy` in the order in which it takes them;
+they share its arguments and nothing else uses them, so they stay together.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from edgeq.stats import MIN_ROUNDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.records import Deployment
+    from edgeq.records import Deployment, DeviceFacts
     from edgeq.target import Target
 
 _MOST_ROUNDS = 10
@@ -74,6 +74,11 @@ class Settings:
         return _SILENCE_S[self.timing]
 
 
+def clock_of(device: str, facts: DeviceFacts) -> Timing:
+    """Whose clock runs on that device."""
+    return "host" if device == LOCAL else "emulated" if facts.emulated else "hardware"
+
+
 def settings(  # noqa: PLR0913  # the options of a command
     target: Target,
     deployment: Deployment,
@@ -92,8 +97,7 @@ def settings(  # noqa: PLR0913  # the options of a command
 
     Raises PaceError for a pace or CPUs on an emulated board, which has one core and no time.
     """
-    emulated = deployment.device_facts.emulated
-    timing: Timing = "host" if deployment.device == LOCAL else "emulated" if emulated else "hardware"
+    timing = clock_of(deployment.device, deployment.device_facts)
     if timing == "emulated" and (pace != BACK_TO_BACK or cpus):
         raise PaceError(
             "a pace or a choice of CPUs is about time, and an emulated board has none",

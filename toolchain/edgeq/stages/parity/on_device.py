@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.device.inventory import LOCAL, store_root
+from edgeq.device.inventory import store_root
 from edgeq.device.keyring import SigningKey
 from edgeq.device.store import Store
 from edgeq.device.transport import Transport
@@ -22,6 +22,7 @@ from edgeq.errors import (
 )
 from edgeq.records import DeviceFacts, LayerSearch, Manifest, ParityRow, Timing
 from edgeq.runner import RunnerBundle
+from edgeq.stages.bench.plan import clock_of
 from edgeq.stages.deploy import deploy
 from edgeq.stages.parity.comparing import Answer, compare, compare_layer
 from edgeq.stages.parity.layers import UnfaithfulError, search
@@ -96,7 +97,7 @@ def see(place: Place, artifacts: Sequence[Artifact], golden: GoldenSet, probes: 
     return Seen(
         device=place.device,
         facts=facts,
-        timing="host" if place.device == LOCAL else "emulated" if facts.emulated else "hardware",
+        timing=clock_of(place.device, facts),
         rows=tuple(rows),
         answers=answers,
     )

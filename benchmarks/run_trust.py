@@ -37,7 +37,6 @@ from projects import write_project
 import edgeq
 from edgeq import runner, stats
 from edgeq.device.local import LocalTransport
-from edgeq.evaluation import EvaluationSet
 from edgeq.files import write_text
 from edgeq.progress import SILENT
 from edgeq.stages.bench import Settings, settings
@@ -178,13 +177,7 @@ def _means_ratio(bed: Bed, pair: Pair) -> float:
     means = []
     for side in (pair.reference, pair.candidate):
         contender = bed.contenders[side.of]
-        place = Place(
-            build=contender.build,
-            deployment=contender.deployment,
-            transport=bed.transport,
-            evaluation=EvaluationSet.of(contender.build, contender.manifest),
-            how=bed.how,
-        )
+        place = Place.of(contender.build, contender.manifest, contender.deployment, bed.transport, bed.how)
         seen = Visit(Entrant(place=place, artifact=side.artifact, threads=1)).run(
             warmup=bed.how.warmup, repeats=bed.how.repeats
         )

@@ -957,6 +957,8 @@ class ReportRow:
     class_changes: ClassChanges | None = None
     samples_needed: SamplesNeeded | None = None
     profile: ReportedProfile | None = None
+    unfit: tuple[str, ...] = ()
+    """Why the device was not fit to be timed; it was measured all the same, as somebody said ``--force``."""
     verdicts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

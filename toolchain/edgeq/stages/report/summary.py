@@ -282,6 +282,7 @@ def _with_latencies(row: ReportRow, measured: Measurement) -> ReportRow:
         cold_start_ms=_ms(measured.cold_start_ns),
         per_second=len(times) / sum(measured.spans_ns) * 1e9 if sum(measured.spans_ns) else None,
         steady_after=measured.steady_after,
+        unfit=measured.unfit,
         threads_tried=tuple(
             ThreadsRow(threads=one.threads, p50_ms=statistics.median(one.latencies_ns) / 1e6) for one in measured.tried
         ),

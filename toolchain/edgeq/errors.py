@@ -146,6 +146,16 @@ class LimitRangeError(ConfigError):
         )
 
 
+class LabelsError(ConfigError):
+    """Names of classes that cannot be shown, or do not fit the model."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(
+            f"{where}: {reason}",
+            hint="write one name for each class, in the order of the scores: a list, or a UTF-8 file with one a line",
+        )
+
+
 class BadReferenceError(ConfigError):
     """A ``file.py:function`` or ``package.module:function`` that leads nowhere."""
 
@@ -296,6 +306,33 @@ class NotReplaceableError(ConfigError):
             f"{path} exists and is no build of edgeq, which would replace it",
             hint="choose another folder with --out, or empty that one",
         )
+
+
+class NotAnExportError(ConfigError):
+    """The folder of an export holds something that no export wrote."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            f"{path} exists and was not written by edgeq export, which would replace it",
+            hint="choose another folder with --out, or empty that one",
+        )
+
+
+class NotForAnAppError(ConfigError):
+    """An artifact with a tensor that the exported code cannot carry."""
+
+    def __init__(self, artifact: str, tensor: str, dtype: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"{artifact}: {tensor} is {dtype}, and an exported app takes {', '.join(known)}",
+            hint="convert it in the model's forward, or leave that artifact out with --artifact",
+        )
+
+
+class AppNameError(ConfigError):
+    """A name that the app's language or build tool does not take."""
+
+    def __init__(self, what: str, name: str, reason: str, example: str) -> None:
+        super().__init__(f"{what} {name!r} {reason}", hint=f"choose another, such as {example}")
 
 
 class NotABuildError(ConfigError):

@@ -11,6 +11,7 @@
     parity   BUILD, devices                   -> BUILD/parity.json: whether all compute the same
     explain  BUILD                            -> what stayed float, which layers lose accuracy
     doctor   device                           -> what is missing here and there, and what mends it
+    export   BUILD, a platform                -> a folder that an app takes in
     checked  BUILD, a baseline                -> what misses a limit or is worse
     remember BUILD                            -> rows of the history, which outlives builds
     history  PROJECT or BUILD                 -> how the figures moved
@@ -35,7 +36,7 @@ from edgeq.device.store import Store
 from edgeq.errors import LimitsMissedError, NotABuildError, WhichBoardError
 from edgeq.progress import SILENT, Progress
 from edgeq.project import check_limits, load_project
-from edgeq.records import Manifest, Report, Tolerances
+from edgeq.records import Export, Manifest, Report, Tolerances
 from edgeq.runner import BACK_TO_BACK, Pace
 from edgeq.schema import from_json
 from edgeq.stages import advice as advice_stage
@@ -45,6 +46,7 @@ from edgeq.stages import compare as compare_stage
 from edgeq.stages import deploy as deploy_stage
 from edgeq.stages import doctor as doctor_stage
 from edgeq.stages import explain as explain_stage
+from edgeq.stages import export as export_stage
 from edgeq.stages import history as history_stage
 from edgeq.stages import parity as parity_stage
 from edgeq.stages import planning, reuse
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 
     from edgeq.device.keyring import SigningKey
     from edgeq.device.transport import Transport
+    from edgeq.mobile import PlatformName
     from edgeq.project import Project
     from edgeq.records import Check, CheckResult, Deployment, Format, Measurement
     from edgeq.runner import RunnerBundle
@@ -376,6 +379,31 @@ def explain(build: Path, *, artifact: str | None = None, numerics: bool = False)
     """What a build's records say of why its artifacts are what they are."""
     what = read_build(build)
     return explain_stage.explain(build, what.manifest, summary([build]), artifact=artifact, numerics=numerics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written for an app, and where."""
+
+    record: Export
+    folder: Path
+
+
+def export(  # noqa: PLR0913  # the options of a command
+    what: Build,
+    platform: PlatformName,
+    out: Path | None = None,
+    *,
+    artifacts: Sequence[str] = (),
+    package: str | None = None,
+    progress: Progress = SILENT,
+) -> Exported:
+    """Write the folder ``out``, or export/MODEL/PLATFORM, for an app that runs ``artifacts`` of a build."""
+    folder = out or Path("export") / what.manifest.model / platform
+    record = export_stage.export(
+        what.path, what.manifest, platform, folder, artifacts=artifacts, package=package, progress=progress
+    )
+    return Exported(record=record, folder=folder)
 
 
 def doctor(device: str | None, *, target: str | None = None, progress: Progress = SILENT) -> doctor_stage.Diagnosis:

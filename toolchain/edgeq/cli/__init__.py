@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "hold a build against its limits and a baseline",
     "history": "show how the figures of a project moved",
     "explain": "say what stayed in float and why, and which layers lose accuracy",
+    "export": "write a folder that an Android or iOS app takes in",
     "keys": "make the keys that sign deployments, and tell devices which to trust",
     "board": "start, stop and enter emulated boards",
     "doctor": "say what is missing here and on a device, and how to mend it",

@@ -24,6 +24,19 @@ GOLDEN_SAMPLES = 4
 GOLDEN_LIMIT_BYTES = 8 << 20
 """What one file of test vectors may take; they are part of the app's test, not of the app."""
 
+_TAKEN = frozenset(
+    (
+        "Any", "AndroidJUnit4", "Array", "Bitmap", "Boolean", "Buffer", "Bundle", "ByteArray", "ByteBuffer", "Case",
+        "Charsets", "Closeable", "Context", "DType", "Data", "Double", "EValue", "Engine", "Error",
+        "ExecuTorchEngine", "File", "Float", "FloatArray", "GoldenVectorTest", "IllegalArgumentException",
+        "IllegalStateException", "InstrumentationRegistry", "Int", "IntArray", "LinkedHashMap", "List", "Long",
+        "LongArray", "ModelFile", "ModelFiles", "Module", "OnnxRuntimeEngine", "OnnxTensor", "OrtEnvironment",
+        "OrtSession", "Outputs", "Prediction", "Preprocessing", "RunWith", "Set", "String", "Tensor", "Test",
+        "TestCase", "TestTensor", "Value",
+    )
+)  # fmt: skip
+"""Names that the exported code uses itself."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AppModel:
@@ -114,9 +127,9 @@ def model_of(build: Path, manifest: Manifest, artifact: Artifact, *, identical_o
 
 
 def type_name(model: str) -> str:
-    """A model's name as that of a class: ``fashion-mnist`` becomes ``FashionMnist``."""
+    """A model's name as that of a class: ``fashion-mnist`` becomes ``FashionMnist``, ``tensor`` ``ModelTensor``."""
     name = "".join(word[:1].upper() + word[1:] for word in re.findall(r"[A-Za-z0-9]+", model))
-    return name if name[:1].isalpha() else f"Model{name}"
+    return name if name[:1].isalpha() and name not in _TAKEN else f"Model{name}"
 
 
 def golden_cases(build: Path, manifest: Manifest, artifact: Artifact) -> tuple[Case, ...]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Releases:
-    """A package in a registry: its versions as ``seen_on`` that day, the newest last.
+    """A package in a registry: its versions, the newest last, as far as they were known on that day.
 
     ``rule`` says which other version will do.
     """
@@ -28,24 +28,27 @@ class Releases:
 
 def dependency(requires: Requires, releases: Releases) -> Dependency:
     """The package at exactly the version that the artifact was made with, and whether it is there."""
-    if requires.version in releases.versions:
+    published: bool | None = requires.version in releases.versions
+    if published:
         return Dependency(name=releases.name, version=requires.version, published=True)
-    newest = releases.versions[-1]
+    newest, near = releases.versions[-1], _nearest(requires.version, releases.versions)
     if _key(requires.version) > _key(newest):
-        return Dependency(
-            name=releases.name,
-            version=requires.version,
-            published=None,
-            note=f"nobody looked whether {releases.registry} has {requires.version}: the newest seen there on "
-            f"{releases.seen_on} was {newest}. If it is not there: {releases.rule}",
-        )
-    return Dependency(
-        name=releases.name,
-        version=requires.version,
-        published=False,
-        note=f"{releases.registry} had no {requires.version} on {releases.seen_on}. Write another version into the "
-        f"build file: {releases.rule}",
-    )
+        published = None
+        said = f"the newest version known to be on {releases.registry} on {releases.seen_on} was {newest}"
+        step = f"If {requires.version} is not there, write {near} or another that will do into the build file"
+    else:
+        said = f"on {releases.seen_on} {requires.version} was not known to be on {releases.registry}"
+        step = f"Write {near} or another that will do into the build file"
+    note = f"{said}. {step}, and run the golden test: {releases.rule}"
+    return Dependency(name=releases.name, version=requires.version, published=published, note=note)
+
+
+def _nearest(version: str, known: tuple[str, ...]) -> str:
+    """Of the same minor release, else the next newer one, else the newest."""
+    minor = _key(version)[:2]
+    alike = [one for one in known if _key(one)[:2] == minor]
+    newer = [one for one in known if _key(one) > _key(version)]
+    return alike[-1] if alike else (newer or known[-1:])[0]
 
 
 def _key(version: str) -> tuple[int, ...]:

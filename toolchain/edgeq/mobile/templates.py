@@ -6,12 +6,19 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from jinja2 import Environment
 
 
-def render(package: str, template: str, **values: object) -> str:
-    """The template of that name in the folder ``templates`` of ``package``, filled in; it ends with one newline."""
-    return _environment(package).get_template(template).render(**values).rstrip() + "\n"
+def render(package: str, template: str, *, filters: Mapping[str, Callable[..., str]], **values: object) -> str:
+    """The template of that name in the folder ``templates`` of ``package``, filled in; it ends with one newline.
+
+    ``filters`` are the words of the language that it writes.
+    """
+    environment = _environment(package)
+    environment.filters.update(filters)
+    return environment.get_template(template).render(**values).rstrip() + "\n"
 
 
 @cache

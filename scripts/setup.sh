@@ -31,6 +31,8 @@ dataset-fashion-mnist   examples/fashion_mnist
 TEST_PACKAGES="
 openssh-server          the tests' own SSH server
 postgresql              the tests' own database server
+default-jre-headless    compiling and running exported Kotlin
+junit4                  running the tests of exported Kotlin
 "
 
 say() { printf '%s\n' "$*" >&2; }
@@ -53,6 +55,11 @@ missing_packages() {
     while read -r name why; do
         [ -z "$name" ] || grep -qxF "installed $name" <<<"$installed" || printf '%s\t%s\n' "$name" "$why"
     done <<<"$wanted"
+}
+
+# Prints npm's line if no npm is there: one that came with another Node.js than Debian's would be removed for Debian's.
+npm_package() {
+    command -v npm >/dev/null || printf '%s\t%s\n' npm "fetching the Kotlin compiler"
 }
 
 # Prints the first Python that is new enough.
@@ -169,7 +176,7 @@ main() {
     local check=false wanted=$PACKAGES argument missing
     for argument in "$@"; do
         case $argument in
-            --tests) wanted+=$TEST_PACKAGES ;;
+            --tests) wanted+=$TEST_PACKAGES$(npm_package) ;;
             --check) check=true ;;
             *) die "unknown argument $argument; there are --tests and --check" ;;
         esac

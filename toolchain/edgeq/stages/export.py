@@ -7,6 +7,7 @@ machine gave when the build was made.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -81,7 +82,16 @@ def export(  # noqa: PLR0913  # the options of a command
 
 def _is_replaceable(out: Path) -> bool:
     """Whether an export may be put there: nothing is there yet, an empty folder, or an export."""
-    return not out.exists() or (out / RECORD).is_file() or (out.is_dir() and next(out.iterdir(), None) is None)
+    return not out.exists() or (out.is_dir() and (next(out.iterdir(), None) is None or _is_export(out)))
+
+
+def _is_export(out: Path) -> bool:
+    """Of whatever edgeq: only what every record of an export has is looked at."""
+    try:
+        record = json.loads((out / RECORD).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and record.get("platform") in list(PLATFORMS) and "edgeq" in record
 
 
 def _choose(build: Path, manifest: Manifest, names: Sequence[str]) -> tuple[tuple[Artifact, ...], str]:

@@ -260,8 +260,9 @@ def test_the_examples_have_names_for_their_classes(compiled: Compiled) -> None:
 def test_the_build_file_is_kotlin_and_names_the_runtime_of_each_file(compiled: Compiled) -> None:
     parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_kotlin.language()))
     for module in compiled.modules.values():
+        for path in module.folder.rglob("*.kt*"):
+            assert not parser.parse(path.read_bytes()).root_node.has_error, path
         text = (module.folder / "build.gradle.kts").read_text()
-        assert not parser.parse(text.encode()).root_node.has_error
         named = set(re.findall(r'^    implementation\("(.*)"\)$', text, re.MULTILINE))
         assert named == {f"{one.dependency.name}:{one.dependency.version}" for one in module.record.files}
         assert f'namespace = "{module.record.package}"' in text

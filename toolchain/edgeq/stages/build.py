@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq import records
-from edgeq.errors import ArtifactError, LabelsError, NotReplaceableError
+from edgeq.errors import ArtifactError, NotReplaceableError
 from edgeq.files import atomic_folder, sha256_file, try_folder_lock, write_text
 from edgeq.lower import lower
 from edgeq.lower.coverage import Coverage
@@ -94,7 +94,7 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
             tolerances=what.project.check,
             searches=tuple(made.searches),
             speed_searches=tuple(made.speed_searches),
-            labels=_labels(what, made.artifacts),
+            labels=made.labels,
         )
         write_text(folder / reuse.MANIFEST, reuse.manifest_text(manifest))
         write_text(folder / "target.json", to_json(what.target, indent=2) + "\n")
@@ -109,15 +109,6 @@ def _unrepeatable(what: Plan, evaluation: Dataset) -> Iterator[str]:
         yield f"{FASTEST} is decided by measurements, which differ each time"
     if not evaluation.repeatable:
         yield f"{evaluation.where} gives other samples each time it is called"
-
-
-def _labels(what: Plan, artifacts: tuple[records.Artifact, ...]) -> tuple[str, ...]:
-    """The names of the classes; LabelsError unless there is one for each score of the first output."""
-    names = tuple(what.project.model.labels)
-    classes = artifacts[0].outputs[0].shape[-1] if artifacts[0].outputs[0].shape else 1
-    if names and len(names) != classes:
-        raise LabelsError(f"{what.project.model.name}: model.labels", f"{len(names)} names for {classes} classes")
-    return names
 
 
 class _Sources:
@@ -202,6 +193,7 @@ class _Maker:
         self._progress = progress
         self._notes: list[str] = []
         self._lowered: list[_Lowered] = []
+        self.labels: tuple[str, ...] = ()
         self.searches: list[records.Search] = []
         self.speed_searches: list[records.SpeedSearch] = []
         self.calibration: records.CalibrationData | None = None
@@ -303,6 +295,7 @@ class _Maker:
         path = self._folder / f"{program.model}.{recipe}.{form}"
         self._progress.step(f"lowering {path.name}")
         coverage = lower(program, form, self._what.target, path)
+        self.labels = reuse.labels(self._what.project, coverage.outputs)
         if form == "pte":
             self._keep(program, path.name)
         write_nodes(self._folder, path.name, coverage.nodes)

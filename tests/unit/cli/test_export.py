@@ -6,7 +6,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.shell_completion import ShellComplete
 
+from edgeq import cli
 from edgeq.testing import tiny_build
 
 if TYPE_CHECKING:
@@ -74,3 +76,9 @@ def test_exporting_needs_neither_torch_nor_a_runtime(build: Path, tmp_path: Path
     arguments = [str(build), "--platform", "android", "--out", str(tmp_path / "app"), "--json"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_shell_completes_the_artifacts_of_the_build(build: Path) -> None:
+    shell = ShellComplete(cli.group, {}, "edgeq", "_EDGEQ_COMPLETE")
+    found = shell.get_completions(["export", str(build), "--platform", "android", "--artifact"], "tiny.int8")
+    assert [one.value for one in found] == ["tiny.int8-static.pte"]

@@ -73,8 +73,10 @@ def complete_artifacts(ctx: click.Context, _param: click.Parameter, incomplete: 
     """The artifacts and recipes of the build that was named before."""
     import json  # noqa: PLC0415  # only the shell's Tab asks for it
 
+    # An option that still waits for its value keeps click from telling the arguments apart.
+    build = ctx.params.get("build") or next(iter(ctx.args), "")
     try:
-        manifest = json.loads((Path(ctx.params["build"]) / "manifest.json").read_bytes())
+        manifest = json.loads((Path(build) / "manifest.json").read_bytes())
         names = [one[key] for key in ("name", "recipe") for one in manifest["artifacts"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []  # no build there yet: the shell has nothing to offer

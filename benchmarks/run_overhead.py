@@ -140,7 +140,7 @@ def overheads(visits: Sequence[Visit]) -> list[Overhead]:
 def write(folder: Path, visits: Sequence[Visit]) -> None:
     """Both files of results."""
     found = {
-        "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "created_at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(),
         "overheads": [asdict(one) for one in overheads(visits)],
         "visits": [asdict(one) for one in visits],

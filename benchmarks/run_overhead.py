@@ -1,19 +1,20 @@
 """Print what the runner adds to an inference: beside a loop that hands over the input, executes, and does nothing else.
 
-    python benchmarks/run_overhead.py [--model NAME] [--rounds N] [--visit-ms N] [--out FOLDER]
+    python benchmarks/run_overhead.py [--model NAME] [--visits N] [--pairs N] [--out FOLDER]
 
-Both are programs of the same sources, on the same files, one thread, pinned
-to one processor. Each round visits the runner and the bare loop once for
-each file, in an order of its own; each visit is a process. The runner's
-figures are its wall time for an inference, from the first one's start to
-the last one's end, and what it reports as the latency. Writes
-``results.json``, with every visit, and ``results.md``.
+Both loops are in one process, a runner built for tests: every other block
+of its timed executions runs bare, so that a pair of blocks shares the
+memory, the processor's clock and what else runs on the machine. A visit is
+a process; visits to the files are in an order of its own in each round. A
+block's time is from the start of its first execution to the start of the
+next block's. Writes ``results.json``, with every pair, and ``results.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
+import itertools
 import json
 import os
 import platform
@@ -40,9 +41,12 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent / "trust" / "overhead"
 MODEL = "mobilenet-v2"
-ROUNDS = 20
-VISIT_MS = 500
-WARMUP = 5
+VISITS = 5
+PAIRS = 200
+BLOCK = 4
+"""Executions in a block: short, as what else a machine does comes in bursts. Of what the runner does before an
+execution, one fourth counts for the wrong side."""
+WARMUP = 20
 LIMIT = 0.01
 """The overhead is to be below this share of an inference."""
 
@@ -51,40 +55,39 @@ _BARE = "EDGEQ_TEST_BARE_LOOP"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Visit:
-    """Nanoseconds of an inference in one round: wall in the runner, what it reports (median), and in the bare loop."""
+class Pair:
+    """Nanoseconds of an inference in two neighbouring blocks: as the runner does it, and in the bare loop."""
 
     file: str
-    round: int
-    wall_ns: int
-    reported_ns: int
+    visit: int
+    runner_ns: int
     bare_ns: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overhead:
-    """Of one file: the runner's wall time over the bare loop's, less 1, with a 95 % interval over the rounds."""
+    """Of one file: the runner's time over the bare loop's, less 1, with a 95 % interval over the pairs."""
 
     file: str
     share: float
     low: float
     high: float
+    runner_ms: float
     bare_ms: float
-    reported_ms: float
 
 
 def main() -> None:
     """Make the files, measure, print the table."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--model", default=MODEL, metavar="NAME", help="a network of the zoo")
-    options.add_argument("--rounds", type=int, default=ROUNDS)
-    options.add_argument("--visit-ms", type=int, default=VISIT_MS, metavar="N")
+    options.add_argument("--visits", type=int, default=VISITS, metavar="N")
+    options.add_argument("--pairs", type=int, default=PAIRS, metavar="N", help="pairs of blocks in a visit")
     options.add_argument("--out", type=Path, default=HERE)
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         paths, sample = zoo_files(chosen.model, Path(folder))
-        visits = measure(paths, sample, rounds=chosen.rounds, visit_ms=chosen.visit_ms)
-    write(chosen.out, visits)
+        pairs = measure(paths, sample, visits=chosen.visits, pairs=chosen.pairs)
+    write(chosen.out, pairs)
     print((chosen.out / "results.md").read_text())
 
 
@@ -99,91 +102,83 @@ def zoo_files(name: str, folder: Path) -> tuple[list[Path], bytes]:
     return [file.path for file in made if file.timed and not file.problem], samples(entry.shape, 1, seed=3).tobytes()
 
 
-def measure(paths: Sequence[Path], sample: bytes, *, rounds: int = ROUNDS, visit_ms: int = VISIT_MS) -> list[Visit]:
-    """Visit the runner and the bare loop once a round for each file, all in an order that each round draws anew."""
+def measure(paths: Sequence[Path], sample: bytes, *, visits: int = VISITS, pairs: int = PAIRS) -> list[Pair]:
+    """So many visits to each file, in an order that each round of visits draws anew."""
     cpu = max(os.sched_getaffinity(0))
+    found = []
     with tempfile.TemporaryDirectory() as scratch:
-        shipped, bare = (_folder(Path(scratch) / name, paths, bare=name == "bare") for name in ("shipped", "bare"))
-        repeats = {path: _fitting(_run(shipped, path, sample, cpu, repeats=5), visit_ms) for path in paths}
-        visits = []
-        for number in range(rounds):
+        folder = _folder(Path(scratch), paths)
+        for number in range(visits):
             order = random.Random(number)  # noqa: S311  # an order, no secret
             for path in order.sample(list(paths), k=len(paths)):
-                seen: dict[Path, Execution] = {}
-                for folder in order.sample([shipped, bare], k=2):
-                    seen[folder] = _run(folder, path, sample, cpu, repeats=repeats[path])
-                visits.append(_visit(path, number, seen[shipped], seen[bare]))
-        return visits
+                found += _pairs(path.name, number, _run(folder, path, sample, cpu, pairs=pairs))
+    return found
 
 
-def overheads(visits: Sequence[Visit]) -> list[Overhead]:
-    """The overhead of each file; ValueError for fewer rounds than an interval takes."""
+def overheads(pairs: Sequence[Pair]) -> list[Overhead]:
+    """The overhead of each file; ValueError for fewer pairs than an interval takes."""
     found = []
-    for file in dict.fromkeys(visit.file for visit in visits):
-        mine = [visit for visit in visits if visit.file == file]
-        ratio = stats.median_ratio([(one.wall_ns,) for one in mine], [(one.bare_ns,) for one in mine])
+    for file in dict.fromkeys(pair.file for pair in pairs):
+        mine = [pair for pair in pairs if pair.file == file]
+        ratio = stats.median_ratio([(one.runner_ns,) for one in mine], [(one.bare_ns,) for one in mine])
         if ratio.low is None or ratio.high is None:
-            raise ValueError(f"{len(mine)} rounds are too few; {stats.MIN_ROUNDS} are needed")
+            raise ValueError(f"{len(mine)} pairs are too few; {stats.MIN_ROUNDS} are needed")
         found.append(
             Overhead(
                 file=file,
                 share=ratio.ratio - 1,
                 low=ratio.low - 1,
                 high=ratio.high - 1,
+                runner_ms=statistics.median(one.runner_ns for one in mine) / 1e6,
                 bare_ms=statistics.median(one.bare_ns for one in mine) / 1e6,
-                reported_ms=statistics.median(one.reported_ns for one in mine) / 1e6,
             )
         )
     return found
 
 
-def write(folder: Path, visits: Sequence[Visit]) -> None:
+def write(folder: Path, pairs: Sequence[Pair]) -> None:
     """Both files of results."""
     found = {
         "created_at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(),
-        "overheads": [asdict(one) for one in overheads(visits)],
-        "visits": [asdict(one) for one in visits],
+        "overheads": [asdict(one) for one in overheads(pairs)],
+        "pairs": [asdict(one) for one in pairs],
     }
     write_text(folder / "results.json", json.dumps(found, indent=1) + "\n")
-    lines = ["| file | bare loop ms | runner adds | 95 % interval | reported ms | below 1 % |"]
+    lines = ["| file | bare loop ms | runner ms | runner adds | 95 % interval | below 1 % |"]
     lines += ["| --- | ---: | ---: | ---: | ---: | --- |"]
-    for one in overheads(visits):
+    for one in overheads(pairs):
         verdict = "yes" if one.high < LIMIT else "no" if one.low > LIMIT else "cannot tell"
         interval = f"{100 * one.low:+.2f} to {100 * one.high:+.2f} %"
-        figures = f"{one.bare_ms:.3f} | {100 * one.share:+.2f} % | {interval} | {one.reported_ms:.3f}"
+        figures = f"{one.bare_ms:.3f} | {one.runner_ms:.3f} | {100 * one.share:+.2f} % | {interval}"
         lines.append(f"| {one.file} | {figures} | {verdict} |")
     write_text(folder / "results.md", "\n".join(lines) + "\n")
 
 
-def _visit(path: Path, number: int, seen: Execution, bare: Execution) -> Visit:
-    first, last = seen.runs[0], seen.runs[-1]
-    if first.at_ns is None or last.at_ns is None:
+def _pairs(file: str, visit: int, seen: Execution) -> list[Pair]:
+    starts = [run.at_ns for run in seen.runs[::BLOCK]]  # of each block, and one for where the last ended
+    if None in starts:
         raise ValueError("this runner does not say when its executions began")
-    # From start to start, so that what comes between two executions is counted as often as the executions are.
-    wall = (last.at_ns - first.at_ns) // (len(seen.runs) - 1)
-    reported = statistics.median_low(run.ns for run in seen.runs)
-    return Visit(file=path.name, round=number, wall_ns=wall, reported_ns=reported, bare_ns=bare.runs[0].ns)
+    each = [(end - start) // BLOCK for start, end in itertools.pairwise(starts)]
+    return [
+        Pair(file=file, visit=visit, runner_ns=runner_ns, bare_ns=bare_ns)
+        for runner_ns, bare_ns in zip(each[::2], each[1::2], strict=True)
+    ]
 
 
-def _fitting(seen: Execution, visit_ms: int) -> int:
-    return max(10, round(visit_ms * 1e6 / statistics.median(run.ns for run in seen.runs)))
-
-
-def _folder(folder: Path, paths: Sequence[Path], *, bare: bool) -> Path:
-    """A folder with the models and the runners, the shipped ones or those that can run bare."""
-    folder.mkdir()
+def _folder(folder: Path, paths: Sequence[Path]) -> Path:
+    """A folder with the models and the runners that can run bare."""
     for path in paths:
         (folder / path.name).symlink_to(path.resolve())
     for engine in sorted({_ENGINES[path.suffix] for path in paths}):
-        built = runner.bundle(engine, f"{platform.machine()}-linux-gnu", progress=SILENT, test_faults=bare)
+        built = runner.bundle(engine, f"{platform.machine()}-linux-gnu", progress=SILENT, test_faults=True)
         for name, local in built.files.items():
             (folder / name).symlink_to(local)
     return folder
 
 
-def _run(folder: Path, path: Path, sample: bytes, cpu: int, *, repeats: int) -> Execution:
-    os.environ[_BARE] = "1"  # a runner that is shipped does not know it
+def _run(folder: Path, path: Path, sample: bytes, cpu: int, *, pairs: int) -> Execution:
+    os.environ[_BARE] = str(BLOCK)
     try:
         return runner.execute(
             LocalTransport(folder),
@@ -192,7 +187,7 @@ def _run(folder: Path, path: Path, sample: bytes, cpu: int, *, repeats: int) -> 
             model=path.name,
             threads=1,
             warmup=WARMUP,
-            repeats=repeats,
+            repeats=2 * BLOCK * pairs + 1,
             count_instructions=False,
             samples=[sample],
             on_outputs=lambda *_: None,

@@ -21,17 +21,17 @@ def run_overhead(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return run_overhead
 
 
-def test_the_runner_and_a_bare_loop_are_visited_in_turn_and_compared(
+def test_blocks_of_the_runner_and_of_a_bare_loop_are_paired_and_compared(
     run_overhead: ModuleType, tmp_path: Path, models: Path
 ) -> None:
     device = with_models(tmp_path / "device", models)
     paths = [device.path("xnnpack.pte"), device.path("fp32.onnx")]
 
-    visits = run_overhead.measure(paths, SAMPLES[0].tobytes(), rounds=5, visit_ms=20)
-    run_overhead.write(tmp_path / "out", visits)
+    pairs = run_overhead.measure(paths, SAMPLES[0].tobytes(), visits=2, pairs=10)
+    run_overhead.write(tmp_path / "out", pairs)
 
-    assert len(visits) == 10
-    assert all(min(one.wall_ns, one.reported_ns, one.bare_ns) > 0 for one in visits)
+    assert len(pairs) == 40
+    assert all(min(one.runner_ns, one.bare_ns) > 0 for one in pairs)
     found = json.loads((tmp_path / "out" / "results.json").read_text())["overheads"]
     assert sorted(one["file"] for one in found) == ["fp32.onnx", "xnnpack.pte"]
     # Small as these networks are, a runner that does much between two executions would be twice as slow.
@@ -40,8 +40,8 @@ def test_the_runner_and_a_bare_loop_are_visited_in_turn_and_compared(
     assert all(f"| {path.name} |" in table for path in paths)
 
 
-def test_too_few_rounds_are_no_result(run_overhead: ModuleType) -> None:
-    visit = run_overhead.Visit(file="a", round=0, wall_ns=1, reported_ns=1, bare_ns=1)
+def test_too_few_pairs_are_no_result(run_overhead: ModuleType) -> None:
+    pair = run_overhead.Pair(file="a", visit=0, runner_ns=1, bare_ns=1)
 
     with pytest.raises(ValueError, match="5 are needed"):
-        run_overhead.overheads([visit])
+        run_overhead.overheads([pair])

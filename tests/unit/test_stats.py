@@ -52,6 +52,24 @@ def test_the_interval_of_a_median_covers_the_truth_about_95_times_in_100() -> No
     assert 90 <= covered <= 100
 
 
+def test_the_interval_of_a_90th_percentile_covers_the_truth_as_often_as_is_said() -> None:
+    truth = np.percentile(np.concatenate(simulated_rounds(1000, rounds=400, each=100, median_ms=5)), 90)
+    covered = 0
+    for seed in range(100):
+        interval = stats.percentile_interval(simulated_rounds(seed, rounds=10, each=20, median_ms=5), 90)
+        assert interval is not None
+        covered += interval[0] <= truth <= interval[1]
+    assert 80 <= covered <= 100
+
+
+def test_a_tail_that_few_samples_show_has_no_interval() -> None:
+    few, many = (simulated_rounds(1, rounds=10, each=each, median_ms=5) for each in (10, 40))
+    assert stats.percentile_interval(few, 99) is None
+    assert stats.percentile_interval(few, 90) is not None
+    assert stats.percentile_interval(many, 99) is not None
+    assert stats.percentile_interval(simulated_rounds(1, rounds=9, each=100, median_ms=5), 99) is None
+
+
 def test_rounds_that_differ_give_a_wider_interval_than_the_same_samples_shuffled() -> None:
     drifting = simulated_rounds(2, rounds=10, each=50, median_ms=5, between=0.05)
     shuffled = np.random.default_rng(0).permutation(np.array(drifting).ravel()).reshape(10, 50).tolist()

@@ -954,9 +954,13 @@ class ReportRow:
     least_instructions: int | None = None
     instruction_limit_share: float | None = None
     pushed_bytes: int | None = None
+    p90_ci95_ms: tuple[float, float] | None = None
+    p99_ci95_ms: tuple[float, float] | None = None
     class_changes: ClassChanges | None = None
     samples_needed: SamplesNeeded | None = None
     profile: ReportedProfile | None = None
+    unfit: tuple[str, ...] = ()
+    """Why the device was not fit to be timed; it was measured all the same, as somebody said ``--force``."""
     verdicts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -1046,6 +1050,8 @@ class PacedRow:
     ci95_ms: tuple[float, float] | None
     busy_share: float | None
     measured_at: str
+    p90_ci95_ms: tuple[float, float] | None = None
+    p99_ci95_ms: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
 
 

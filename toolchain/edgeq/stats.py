@@ -25,6 +25,14 @@ Rounds: TypeAlias = Sequence[Sequence[int]]
 MIN_ROUNDS = 5
 """Fewer rounds than this give no interval: the spread between them is what an interval is made of."""
 
+MEDIAN = 50
+"""In percent."""
+
+MIN_TAIL_ROUNDS = 10
+MIN_IN_TAIL = 4
+"""Below these a percentile above the median has no interval. In simulations, ones of 95 % then hold the truth 80 to 96
+times of a hundred, and with fewer as seldom as 68 times."""
+
 SAME_WITHIN = 0.02
 """Two medians whose ratio certainly lies within 1 +- this are called the same."""
 
@@ -116,25 +124,36 @@ def split_rounds(samples: Sequence[int], lengths: Sequence[int]) -> tuple[tuple[
 
 
 def median_interval(rounds: Rounds, *, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Interval of the median of all samples in ``rounds``.
+    """Interval of the median of all samples in ``rounds``: :func:`percentile_interval` of 50 %."""
+    return percentile_interval(rounds, MEDIAN, confidence=confidence)
+
+
+def percentile_interval(rounds: Rounds, percent: float, *, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Interval of the value below which ``percent`` of all samples in ``rounds`` lie.
 
     Samples of one round resemble each other (temperature, clock, layout of
     memory), so whole rounds are drawn with replacement, never single
     samples: the cluster bootstrap of Davison and Hinkley (1997, section
     3.8), the top level of Kalibera and Jones (2013). The percentiles are
     widened for the number of rounds as in Hesterberg (2015, "expanded
-    percentile interval"), since a plain one is too narrow for few.
+    percentile interval"), since a plain one is too narrow for few. No draw
+    reaches beyond the largest sample, so an interval far out in a tail that
+    few samples show would be too narrow (Davison and Hinkley, section 2.6).
 
     Returns:
-        (low, high) in the unit of the samples, or None below MIN_ROUNDS rounds.
+        (low, high) in the unit of the samples, or None below MIN_ROUNDS
+        rounds, and for a percentile above the median also below
+        MIN_TAIL_ROUNDS, and with fewer than MIN_IN_TAIL samples above it.
 
     Raises:
         ValueError: there is no round, or an empty one.
     """
     clusters = _Clusters.of(rounds)
-    if len(rounds) < MIN_ROUNDS:
+    if len(rounds) < (MIN_TAIL_ROUNDS if percent > MEDIAN else MIN_ROUNDS):
         return None
-    return _expanded_percentiles(clusters.medians(_drawn_rounds(len(rounds))), len(rounds), confidence)
+    if percent > MEDIAN and clusters.ordered.size * (100 - percent) < 100 * MIN_IN_TAIL:
+        return None
+    return _expanded_percentiles(clusters.percentiles(_drawn_rounds(len(rounds)), percent), len(rounds), confidence)
 
 
 def median_ratio(
@@ -342,18 +361,25 @@ class _Clusters:
         return cls(ordered=values[order], round_of=round_of[order])
 
     def medians(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The median for each row of ``counts``, which takes round i ``counts[row, i]`` times.
+        """The median for each row of ``counts``: see :meth:`percentiles`."""
+        return self.percentiles(counts, MEDIAN)
 
-        The mean of the two middle samples, as in numpy. ``counts`` is
-        (draws, rounds), the result (draws,).
+    def percentiles(self, counts: NDArray[np.int64], percent: float) -> NDArray[np.float64]:
+        """A percentile for each row of ``counts``, which takes round i ``counts[row, i]`` times.
+
+        Linear between order statistics, as :func:`percentile`. ``counts``
+        is (draws, rounds), the result (draws,).
         """
         found = np.empty(len(counts))
         block = max(1, _CHUNK // self.ordered.size)
         for start in range(0, len(counts), block):
             upto = counts[start : start + block, self.round_of].cumsum(axis=1)
-            middle = upto[:, -1:] / 2
-            lower, upper = (upto < middle).sum(axis=1), (upto <= middle).sum(axis=1)
-            found[start : start + block] = (self.ordered[lower] + self.ordered[upper]) / 2
+            last = upto[:, -1:] - 1
+            rank = last * (percent / 100)
+            below = np.floor(rank)
+            lower, upper = ((upto <= at).sum(axis=1) for at in (below, np.minimum(below + 1, last)))
+            share = (rank - below)[:, 0]
+            found[start : start + block] = self.ordered[lower] * (1 - share) + self.ordered[upper] * share
         return found
 
 

@@ -143,11 +143,20 @@ void WriteRuns(const std::vector<Run>& runs, const std::vector<Resources>& resou
   }
 }
 
-// What each of `runs` executions took, in the mean, in a loop that does nothing else.
-Run BareRun(Engine& engine, const std::byte* sample, std::size_t runs) {
-  Run run;
-  run.ns = BareLoop(engine, sample, runs).count();
-  return run;
+// `count` executions with nothing between them but the next input, told as if each had taken its share of the whole.
+void BareBlock(Engine& engine, const std::byte* sample, Clock::time_point began, Run* runs, std::size_t count) {
+  engine.SetInputs(sample);
+  const Clock::time_point start = Clock::now();
+  engine.Execute();
+  for (std::size_t i = 1; i < count; ++i) {
+    engine.SetInputs(sample);
+    engine.Execute();
+  }
+  const Clock::duration each = (Clock::now() - start) / static_cast<Clock::rep>(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const Clock::time_point at = start + each * static_cast<Clock::rep>(i);
+    runs[i] = {Nanoseconds(at - began), Nanoseconds(each), Nanoseconds(each), std::nullopt};
+  }
 }
 
 // All runs of the first sample; they are written when the last is over, so that writing disturbs none.
@@ -163,8 +172,13 @@ void MeasureFirst(Engine& engine, const RunArguments& arguments, const std::byte
   Pacer pacer(arguments.pace, [&] { pulse.Beat(); });
   std::optional<Clock::time_point> timed;
   std::size_t done = 1;
-  const std::size_t apart = WantsBareLoop() ? 1 + arguments.warmup : runs.size();
-  for (; done < apart; ++done) {
+  for (; done < runs.size(); ++done) {
+    if (const std::size_t bare = done > arguments.warmup ? BareRunsAt(done - arguments.warmup - 1) : 0; bare > 0) {
+      const std::size_t count = std::min(bare, runs.size() - done);
+      BareBlock(engine, sample, began, &runs[done], count);
+      done += count - 1;
+      continue;
+    }
     if (arguments.memory_every > 0 && done % arguments.memory_every == 0) {
       resources.push_back({done, CurrentKhz(), ResidentNow()});
     }
@@ -177,10 +191,6 @@ void MeasureFirst(Engine& engine, const RunArguments& arguments, const std::byte
     }
     runs[done] = Execute(engine, sample, counter, due, began);
     pulse.Beat();
-  }
-  if (WantsBareLoop()) {
-    done = runs.size();
-    std::fill(runs.begin() + static_cast<std::ptrdiff_t>(apart), runs.end(), BareRun(engine, sample, done - apart));
   }
   resources.push_back({done, CurrentKhz(), ResidentNow()});
   runs.resize(done);

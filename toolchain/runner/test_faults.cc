@@ -14,7 +14,7 @@ using Clock = std::chrono::steady_clock;
 
 double spin_share = 0;
 std::size_t leak_bytes = 0;
-bool bare_loop = false;
+std::size_t bare_runs = 0;
 // Written to, so that the compiler cannot drop the allocation.
 void* volatile lost = nullptr;
 
@@ -36,24 +36,17 @@ double FromEnvironment(const char* name) {
 void PrepareFaults(const std::string& path) {
   spin_share = FromEnvironment("EDGEQ_TEST_SPIN_PERCENT") / 100;
   leak_bytes = static_cast<std::size_t>(FromEnvironment("EDGEQ_TEST_LEAK_BYTES"));
-  bare_loop = FromEnvironment("EDGEQ_TEST_BARE_LOOP") > 0;
+  bare_runs = static_cast<std::size_t>(FromEnvironment("EDGEQ_TEST_BARE_LOOP"));
   const char* part = std::getenv("EDGEQ_TEST_MODEL");
   if (part != nullptr && path.find(part) == std::string::npos) {
     spin_share = 0;
     leak_bytes = 0;
-    bare_loop = false;
+    bare_runs = 0;
   }
 }
 
-bool WantsBareLoop() { return bare_loop; }
-
-std::chrono::nanoseconds BareLoop(Engine& engine, const std::byte* sample, std::size_t runs) {
-  const Clock::time_point start = Clock::now();
-  for (std::size_t i = 0; i < runs; ++i) {
-    engine.SetInputs(sample);
-    engine.Execute();
-  }
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start) / std::max<std::size_t>(runs, 1);
+std::size_t BareRunsAt(std::size_t index) {
+  return bare_runs > 0 && index / bare_runs % 2 == 1 && index % bare_runs == 0 ? bare_runs : 0;
 }
 
 void CommitFaults(std::chrono::nanoseconds took) {

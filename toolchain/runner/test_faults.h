@@ -6,8 +6,6 @@
 #include <cstddef>
 #include <string>
 
-#include "engine.h"
-
 namespace edgeq {
 
 #ifdef EDGEQ_TEST_FAULTS
@@ -17,7 +15,7 @@ constexpr bool kHasTestFaults = true;
 // Reads what the environment asks for a model at `path`:
 //   EDGEQ_TEST_SPIN_PERCENT  each timed execution takes so much longer than it did, busy on its core
 //   EDGEQ_TEST_LEAK_BYTES    each timed execution loses so much memory
-//   EDGEQ_TEST_BARE_LOOP     1: what the timed executions take together is measured with nothing between them
+//   EDGEQ_TEST_BARE_LOOP     N: of the timed executions, every other block of N runs with nothing between them
 //   EDGEQ_TEST_MODEL         only models whose path contains this
 // Failure(kBadArguments) for what is no number.
 void PrepareFaults(const std::string& path);
@@ -25,10 +23,8 @@ void PrepareFaults(const std::string& path);
 // Called inside of the timed region, after an execution that took `took`.
 void CommitFaults(std::chrono::nanoseconds took);
 
-// Whether the loop is to be bare, and that loop: the mean time of an execution, its input handed over, in `runs` of them
-// between two looks at the clock.
-bool WantsBareLoop();
-std::chrono::nanoseconds BareLoop(Engine& engine, const std::byte* sample, std::size_t runs);
+// How many executions are to run bare from timed execution number `index` on; 0 where it is one as any other.
+std::size_t BareRunsAt(std::size_t index);
 
 #else
 
@@ -36,8 +32,7 @@ constexpr bool kHasTestFaults = false;
 
 inline void PrepareFaults(const std::string&) {}
 inline void CommitFaults(std::chrono::nanoseconds) {}
-constexpr bool WantsBareLoop() { return false; }
-inline std::chrono::nanoseconds BareLoop(Engine&, const std::byte*, std::size_t) { return {}; }
+constexpr std::size_t BareRunsAt(std::size_t) { return 0; }
 
 #endif
 

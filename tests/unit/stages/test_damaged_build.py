@@ -18,7 +18,7 @@ from edgeq.testing import FakeTransport, sample_bundle, sample_measurement, tiny
 if TYPE_CHECKING:
     from pathlib import Path
 
-DAMAGES = 60
+DAMAGES = 30
 FILES = ("manifest.json", "manifest.json", "target.json", "measurements.jsonl", "deployments/fake.json")
 
 

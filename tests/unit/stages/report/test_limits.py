@@ -128,6 +128,16 @@ def test_a_clock_that_is_not_the_targets_decides_no_limit_of_latency(given: Any)
         assert only(given.report(of=given.manifest(limits=limits)), name).outcome == "cannot tell"
 
 
+def test_a_device_that_was_not_fit_decides_no_limit_of_time(given: Any) -> None:
+    limits = Limits(max_p50_ms=1.0, max_p99_ms=1.0, never_slower=True, max_drop_pp=100.0)
+    report = held(given, limits, unfit=("it is throttled now",))
+    for name in ("max_p50_ms", "max_p99_ms", "never_slower"):
+        found = only(report, name)
+        assert found.outcome == "cannot tell"
+        assert found.text.startswith("the device was not fit to be measured (it is throttled now)")
+    assert only(report, "max_drop_pp").outcome == "met"
+
+
 def test_the_99th_percentile_is_held_as_it_is(given: Any) -> None:
     assert only(held(given, Limits(max_p99_ms=30.0)), "max_p99_ms").outcome == "met"
     assert only(held(given, Limits(max_p99_ms=16.0)), "max_p99_ms").outcome == "missed"

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
-from edgeq.records import BusyProcess, DeviceState, Report, Undelegated
+from edgeq.records import BusyProcess, DeviceState, Parity, ParityDevice, ParityRow, Report, Undelegated
 from edgeq.schema import from_json
 from edgeq.stages.report import as_html, as_json, as_junit, as_markdown, terminal, write
 
@@ -259,6 +259,36 @@ def test_junit_without_limits_is_not_empty(given: Any) -> None:
     suite = ET.fromstring(as_junit.render(given.report("board", of=given.manifest(limits=None))))[0]  # noqa: S314
     assert len(suite.findall("testcase")) == 1
     assert suite.attrib["failures"] == "0"
+
+
+def test_junit_has_a_case_for_each_comparison_of_devices(given: Any) -> None:
+    report = given.report("board")
+    row = ParityRow(
+        artifact="tiny.int8-static.pte",
+        artifact_sha256="",
+        device="board",
+        against="the build machine",
+        verdict="identical",
+        samples=9,
+        identical=9,
+        least_sqnr_db=10.0,
+    )
+    parity = Parity(
+        model="tiny",
+        target="rpi4",
+        created_at=report.created_at,
+        samples=(1, 2),
+        devices=(ParityDevice(device="board"), ParityDevice(device="pi", error="it cannot be reached")),
+        rows=(row, dataclasses.replace(row, artifact="tiny.fp32.pte", verdict="diverges", reason="3 dB are too few")),
+    )
+    builds = (dataclasses.replace(report.builds[0], parity=parity),)
+    suite = ET.fromstring(as_junit.render(dataclasses.replace(report, builds=builds)))[1]  # noqa: S314  # our own text
+    assert [(case.attrib["name"], len(case.findall("failure"))) for case in suite] == [
+        ("on pi", 1),
+        ("tiny.int8-static.pte on board against the build machine", 0),
+        ("tiny.fp32.pte on board against the build machine", 1),
+    ]
+    assert "3 dB are too few" in suite[2][0].attrib["message"]
 
 
 def test_the_terminal_shows_the_decision_and_a_line_for_each_artifact(given: Any) -> None:

@@ -117,9 +117,10 @@ class Probes:
         return onnx_probe.points_of(self._build / artifact.name, operators), ()
 
     def _points_of_pte(self, artifact: Artifact) -> tuple[Points, tuple[str, ...]]:
+        program = self._program(artifact)
         from edgeq.lower import executorch_probe  # noqa: PLC0415  # as above
 
-        points = executorch_probe.points_of(executorch_probe.kept_program(self._program(artifact)))
+        points = executorch_probe.points_of(executorch_probe.kept_program(program))
         plain = self._folder / f"{artifact.name}.plain"
         self._write(artifact, (), plain)
         if hashlib.sha256(plain.read_bytes()).hexdigest() == artifact.sha256:

@@ -1,4 +1,4 @@
-"""junit.xml: a test case for each limit, so that a CI shows what was missed."""
+"""junit.xml: a test case for each limit, and for each comparison of devices, so that a CI shows what was missed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from edgeq.stages.report import parity
 from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def render(report: Report) -> str:
-    """The limits as JUnit XML: missed is a failure, "cannot tell" is skipped with its reason.
+    """The limits as JUnit XML: missed is a failure, "cannot tell" is skipped with its reason; divergence is a failure.
 
     A report whose projects set no limits has one passed case that says so,
     as an empty file is an error to many a CI.
@@ -38,6 +39,14 @@ def render(report: Report) -> str:
             classname=f"{build.model}.{build.target}",
             timestamp=report.created_at,
         )
+        compared = [
+            Case(name=what, failed=not fine, untold=False, text=text)
+            for what, fine, text in parity.outcomes(build.parity)
+        ]
+        if compared:
+            name = f"{build.model}.{build.target}.parity"
+            title = f"{build.model} on {build.target}: the same on every device"
+            add_suite(root, title, compared, classname=name, timestamp=build.parity.created_at if build.parity else "")
         if not checks:
             suite.set("tests", "1")
             ET.SubElement(suite, "testcase", classname="edgeq", name="the project sets no limits", time="0")

@@ -20,7 +20,8 @@ NEVER_SLOWER = "never_slower"
 def held_against(rows: Sequence[ReportRow], limits: Limits | None, target: str) -> tuple[Check, ...]:
     """Each limit against each quantized artifact, and on each device where the device matters.
 
-    Only a clock of ``target`` itself decides ``never_slower`` and the limits of latency.
+    Only a clock of ``target`` itself, on a device that was fit to be timed, decides ``never_slower`` and the limits of
+    latency.
 
     An fp32 artifact is the reference: it has no limits but those that name it.
     """
@@ -81,7 +82,7 @@ def _measured(row: ReportRow, limits: Limits, target: str) -> Iterator[Check]:
     """Limits of a figure itself, not of how it compares with fp32."""
     for name, bound, value, interval in (
         ("max_p50_ms", limits.max_p50_ms, row.p50_ms, row.ci95_ms),
-        ("max_p99_ms", limits.max_p99_ms, row.p99_ms, None),
+        ("max_p99_ms", limits.max_p99_ms, row.p99_ms, row.p99_ci95_ms),
     ):
         if (most := bound_of(bound, row)) is not None:
             yield _check(row, name, *_latency(row, target, value, interval, most), device=row.device)
@@ -116,6 +117,8 @@ def _latency(
     text = f"{figures.ms(value)}" + (f" (95 %: {figures.ms_range(*interval)})" if interval else " (no interval)")
     if not tells_time(row.timing, target):
         return "cannot tell", f"{WITHOUT_A_BOARD}; on this machine, which is no {target}, {text}; {limit}"
+    if row.unfit:
+        return "cannot tell", f"{_unfit(row)}; {text}; {limit}"
     low, high = interval or (value, value)
     return ("met" if high <= most else "missed" if low > most else "cannot tell"), f"{text}; {limit}"
 
@@ -161,7 +164,13 @@ def _slower(row: ReportRow, target: str) -> tuple[Outcome, str]:
     text = f"{speed.verdict}: fp32 takes {figures.ratio(speed.ratio)} its time{figures.reach(speed.low, speed.high)}"
     if not tells_time(row.timing, target):
         return "cannot tell", f"{WITHOUT_A_BOARD}; on this machine, which is no {target}, {text}"
+    if row.unfit:
+        return "cannot tell", f"{_unfit(row)}; {text}"
     return ("missed" if speed.verdict == "slower" else "met"), text
+
+
+def _unfit(row: ReportRow) -> str:
+    return f"the device was not fit to be measured ({'; '.join(row.unfit)})"
 
 
 def _check(row: ReportRow, limit: str, outcome: Outcome, text: str, *, device: str | None) -> Check:

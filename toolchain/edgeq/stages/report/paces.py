@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq import stats
 from edgeq.records import PacedRow
 from edgeq.stages.report import conditions, figures, tables
 from edgeq.stages.report.evidence import is_sound
+from edgeq.stages.report.latencies import interval_ms, percentile_ms
 from edgeq.stages.report.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -40,10 +40,8 @@ def tables_of(rows: Sequence[PacedRow]) -> tuple[Table, ...]:
 
 def _row(measured: Measurement) -> PacedRow:
     times = measured.latencies_ns
-    interval = stats.median_interval(stats.split_rounds(times, measured.rounds))
     running = sum(measured.executions_ns or times)
     busy = running / sum(measured.spans_ns) if sum(measured.spans_ns) else None
-    p50, p90, p99 = (stats.percentile(times, percent) for percent in (50, 90, 99))
     return PacedRow(
         artifact=measured.artifact,
         device=measured.device,
@@ -54,10 +52,12 @@ def _row(measured: Measurement) -> PacedRow:
         arrivals=measured.arrivals,
         threads=measured.threads,
         runs=len(times),
-        p50_ms=None if p50 is None else p50 / 1e6,
-        p90_ms=None if p90 is None else p90 / 1e6,
-        p99_ms=None if p99 is None else p99 / 1e6,
-        ci95_ms=None if interval is None else (interval[0] / 1e6, interval[1] / 1e6),
+        p50_ms=percentile_ms(measured, 50),
+        p90_ms=percentile_ms(measured, 90),
+        p99_ms=percentile_ms(measured, 99),
+        ci95_ms=interval_ms(measured, 50),
+        p90_ci95_ms=interval_ms(measured, 90),
+        p99_ci95_ms=interval_ms(measured, 99),
         busy_share=busy,
         measured_at=measured.started_at,
         notes=tuple(_notes(measured, busy)),
@@ -86,14 +86,13 @@ def _table(device: str, pace: str, rows: Sequence[PacedRow]) -> Table:
 
 
 def _cells(row: PacedRow) -> tuple[Cell, ...]:
-    interval = "" if row.ci95_ms is None else figures.ms_range(*row.ci95_ms)
     return (
         Cell(text=row.artifact),
         Cell(text=figures.count(row.threads)),
         Cell(text=figures.count(row.runs)),
-        Cell(text=_ms(row.p50_ms), small=interval),
-        Cell(text=_ms(row.p90_ms)),
-        Cell(text=_ms(row.p99_ms)),
+        tables.latency_cell(row.p50_ms, row.ci95_ms),
+        tables.latency_cell(row.p90_ms, row.p90_ci95_ms),
+        tables.latency_cell(row.p99_ms, row.p99_ci95_ms),
         Cell(
             text=figures.NOTHING if row.busy_share is None else figures.percent(min(row.busy_share, 1.0)),
             tone="bad" if row.busy_share is not None and row.busy_share >= OVERLOADED else "",
@@ -106,7 +105,3 @@ def _pace(row: PacedRow) -> str:
         return f"Single shots, {row.pause_ms} ms apart"
     how = "evenly" if row.arrivals == "even" else "at random"
     return f"Samples that arrive {how}, {row.rate_hz:g} a second"
-
-
-def _ms(value: float | None) -> str:
-    return figures.NOTHING if value is None else figures.ms(value)

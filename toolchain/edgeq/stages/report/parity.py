@@ -32,6 +32,22 @@ def diverging(found: Parity) -> list[str]:
     return [_sentence(row) for row in found.rows if row.verdict == "diverges"]
 
 
+def outcomes(found: Parity | None) -> Iterator[tuple[str, bool, str]]:
+    """What was compared, whether it is as it should be, and the evidence; a device that failed is one that is not."""
+    if found is None:
+        return
+    for device in found.devices:
+        if device.error:
+            yield f"on {device.device}", False, f"{device.error}. {device.hint}".strip()
+    for row in found.rows:
+        what = f"{row.artifact} on {row.device} against {row.against}"
+        if row.verdict in ("diverges", "failed"):
+            yield what, False, _sentence(row)
+        else:
+            cell = _cell(row)
+            yield what, True, ", ".join(part for part in (cell.text, cell.small) if part)
+
+
 def _sentence(row: ParityRow) -> str:
     against = "" if row.against == BUILD_MACHINE else f" against {row.against}"
     layer = f"; {first_layer(row.search)}" if row.search is not None else ""

@@ -39,6 +39,7 @@ from edgeq.stages.report.evidence import (
     tells_time,
 )
 from edgeq.stages.report.instruction_limit import least_instructions
+from edgeq.stages.report.latencies import interval_ms, percentile_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -270,18 +271,20 @@ def _with_scores(row: ReportRow, measured: Measurement) -> ReportRow:
 def _with_latencies(row: ReportRow, measured: Measurement) -> ReportRow:
     """Add what a clock said; never called for an emulated row."""
     times = measured.latencies_ns
-    interval = stats.median_interval(stats.split_rounds(times, measured.rounds)) if measured.rounds else None
     return dataclasses.replace(
         row,
-        p50_ms=_ms(stats.percentile(times, 50)),
-        p90_ms=_ms(stats.percentile(times, 90)),
-        p99_ms=_ms(stats.percentile(times, 99)),
-        ci95_ms=None if interval is None else (interval[0] / 1e6, interval[1] / 1e6),
+        p50_ms=percentile_ms(measured, 50),
+        p90_ms=percentile_ms(measured, 90),
+        p99_ms=percentile_ms(measured, 99),
+        ci95_ms=interval_ms(measured, 50),
+        p90_ci95_ms=interval_ms(measured, 90),
+        p99_ci95_ms=interval_ms(measured, 99),
         load_ms=_ms(measured.load_ns),
         first_ms=_ms(measured.first_ns),
         cold_start_ms=_ms(measured.cold_start_ns),
         per_second=len(times) / sum(measured.spans_ns) * 1e9 if sum(measured.spans_ns) else None,
         steady_after=measured.steady_after,
+        unfit=measured.unfit,
         threads_tried=tuple(
             ThreadsRow(threads=one.threads, p50_ms=statistics.median(one.latencies_ns) / 1e6) for one in measured.tried
         ),

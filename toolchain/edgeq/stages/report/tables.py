@@ -123,9 +123,9 @@ def starting(rows: Sequence[ReportRow]) -> Table | None:
         rows=tuple(
             (
                 artifact(row),
-                _ms(row.load_ms),
-                _ms(row.first_ms),
-                _ms(row.cold_start_ms),
+                latency_cell(row.load_ms),
+                latency_cell(row.first_ms),
+                latency_cell(row.cold_start_ms),
                 Cell(text=figures.NOTHING if row.steady_after is None else figures.some(row.steady_after + 1, "run")),
                 memory_cell(row.load_anonymous_bytes),
             )
@@ -335,12 +335,20 @@ def instructions_cell(row: ReportRow) -> Cell:
 
 
 def _latencies(row: ReportRow) -> tuple[Cell, ...]:
-    median = NOTHING
-    if row.p50_ms is not None:
-        low_high = row.ci95_ms
-        reach = f"{figures.ms_range(*low_high)}; " if low_high else ""
-        median = Cell(text=figures.ms(row.p50_ms), small=f"{reach}{figures.count(row.runs)} runs")
-    return median, _ms(row.p90_ms), _ms(row.p99_ms), speed_cell(row)
+    return (
+        latency_cell(row.p50_ms, row.ci95_ms, f"{figures.count(row.runs)} runs"),
+        latency_cell(row.p90_ms, row.p90_ci95_ms),
+        latency_cell(row.p99_ms, row.p99_ci95_ms),
+        speed_cell(row),
+    )
+
+
+def latency_cell(value_ms: float | None, interval: tuple[float, float] | None = None, more: str = "") -> Cell:
+    """A time, and small its interval and what else there is to say."""
+    if value_ms is None:
+        return NOTHING
+    reach = figures.ms_range(*interval) if interval else ""
+    return Cell(text=figures.ms(value_ms), small="; ".join(part for part in (reach, more) if part))
 
 
 def speed_cell(row: ReportRow) -> Cell:
@@ -356,10 +364,6 @@ def speed_cell(row: ReportRow) -> Cell:
     verdict = "the same" if speed.verdict == "same" else speed.verdict
     small = "; ".join(part for part in (reach, verdict) if part)
     return Cell(text=figures.ratio(speed.ratio), small=small, tone=_VERDICTS[speed.verdict])
-
-
-def _ms(value: float | None) -> Cell:
-    return NOTHING if value is None else Cell(text=figures.ms(value))
 
 
 def _per_second(row: ReportRow) -> Cell:

@@ -166,14 +166,12 @@ def test_edgeq_comes_from_the_wheel_alone(whole: Machine) -> None:
 
 def test_it_works_on_an_emulated_board_without_a_compiler(whole: Machine, wheel: Path) -> None:
     report = whole.edgeq(
-        "run", "fashion_mnist", "--target", "rpi4", "--recipe", "int8-static", "--samples", 64, "--repeats", 3,
+        "run", "fashion_mnist", "--target", "rpi4", "--recipe", "fp32", "--samples", 64, "--repeats", 3,
         "--out", "build/rpi4", "--json",
     )  # fmt: skip
 
     rows = json.loads(report.stdout)["rows"]
-    assert {(row["format"], row["recipe"]) for row in rows} == {
-        (form, recipe) for form in ("pte", "onnx") for recipe in ("fp32", "int8-static")
-    }
+    assert {row["format"] for row in rows} == {"pte", "onnx"}
     assert all(row["timing"] == "emulated" and row["instructions"] for row in rows)
     deployment = json.loads((whole.home / "build" / "rpi4" / "deployments" / "board.json").read_text())
     of_the_wheel = _sha256_of_runners(wheel)

@@ -1514,7 +1514,7 @@ class ExportedGolden:
 
     A device passes if the outputs of each case are at least
     ``least_sqnr_db`` from the expected ones, the bound that a deployment and
-    a parity check hold a device to. ``identical_on`` are the devices that
+    a parity check hold a device to. ``identical_on`` are the ARM devices that
     ``edgeq parity`` found to give the same bits.
     """
 

@@ -129,12 +129,18 @@ def _recommended(build: Path, manifest: Manifest) -> tuple[tuple[Artifact, ...],
 
 
 def _identical_on(build: Path, artifact: Artifact) -> tuple[str, ...]:
-    """The devices that were found to give the build machine's bits of this very file."""
+    """The ARM devices, as phones are, that were found to give the build machine's bits of this very file."""
     parity = read_parity(build)
+    if parity is None:
+        return ()
+    cores = {one.device: one.facts.cpu for one in parity.devices if one.facts and one.facts.machine == "aarch64"}
     return tuple(
-        row.device
-        for row in (parity.rows if parity else ())
-        if row.artifact_sha256 == artifact.sha256 and row.against == BUILD_MACHINE and row.verdict == "identical"
+        f"{row.device} ({cores[row.device]})" if cores[row.device] else row.device
+        for row in parity.rows
+        if row.artifact_sha256 == artifact.sha256
+        and row.against == BUILD_MACHINE
+        and row.verdict == "identical"
+        and row.device in cores
     )
 
 

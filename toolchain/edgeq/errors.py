@@ -348,6 +348,16 @@ class AppNameError(ConfigError):
         super().__init__(f"{what} {name!r} {reason}", hint=f"choose another, such as {example}")
 
 
+class BackendNotThereError(ConfigError):
+    """An artifact that was lowered to a backend which the platform's runtime does not have."""
+
+    def __init__(self, file: str, backend: str, platform: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"{file} runs in {backend}, which {platform} does not have; there are {', '.join(known)}",
+            hint="leave that file out with --artifact, or export it for another platform",
+        )
+
+
 class NotABuildError(ConfigError):
     """A folder that is not what ``edgeq build`` writes."""
 

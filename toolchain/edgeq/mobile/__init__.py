@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from edgeq.mobile import android
+from edgeq.mobile import android, ios
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,4 +38,4 @@ class Platform(Protocol):
         """Every text file by its relative path: build files, code, tests, a README."""
 
 
-PLATFORMS: Mapping[PlatformName, Platform] = {"android": android}
+PLATFORMS: Mapping[PlatformName, Platform] = {"android": android, "ios": ios}

@@ -19,6 +19,8 @@ from edgeq.records import Artifact, ImageInput, Manifest, Requires, TensorSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+IMAGES = "images.vectors"
+"""The file of images and the tensors that they become, beside the golden ones."""
 GOLDEN_SAMPLES = 4
 """Evaluation samples beside the golden input."""
 GOLDEN_LIMIT_BYTES = 8 << 20

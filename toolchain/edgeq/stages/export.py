@@ -16,7 +16,7 @@ from edgeq.errors import NotAnExportError
 from edgeq.files import atomic_folder, sha256_file, write_bytes, write_text
 from edgeq.installed import require
 from edgeq.mobile import PLATFORMS, vectors
-from edgeq.mobile.content import gather, model_of
+from edgeq.mobile.content import IMAGES, gather, model_of
 from edgeq.records import Export, ExportedFile, ExportedGolden, ExportedImages, Report
 from edgeq.schema import from_json, to_json
 from edgeq.stages.parity import BUILD_MACHINE, read_parity
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from edgeq.records import Artifact, Manifest
 
 RECORD = "export.json"
-IMAGES = "images.vectors"
 
 
 def export(  # noqa: PLR0913  # the options of a command

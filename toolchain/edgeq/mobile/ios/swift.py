@@ -1,0 +1,57 @@
+"""Names and literals as Swift writes them."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+# What the exported code, the modules that it imports and the standard library call something of their own.
+_TAKEN_TYPES = frozenset(
+    {
+        "AnyTensor", "Array", "Bool", "Bundle", "Data", "DataType", "Dictionary", "Double", "Engine", "Equatable", "Error",
+        "ErrorCode", "ExecuTorchEngine", "Float", "GoldenTests", "Int", "Log", "ModelError", "ModelTensor", "Module",
+        "NSLock", "NSMutableData", "NSNumber", "OnnxRuntimeEngine", "Pixels", "Prediction", "Preprocessing",
+        "PreprocessingTests", "Protocol", "Scalar", "Self", "Sendable", "Set", "String", "Tensor", "TensorKind", "Type",
+        "URL", "Value", "VectorCase", "VectorFile", "VectorFileTests", "Void",
+    }
+)  # fmt: skip
+_TAKEN_MODULES = frozenset(
+    {"ExecuTorch", "Foundation", "OnnxRuntimeBindings", "PackageDescription", "Swift", "XCTest"}
+    | {"executorch", "backend_xnnpack", "backend_coreml", "kernels_optimized", "kernels_quantized", "onnxruntime"}
+)
+_MODULE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def module_problem(name: str, class_name: str) -> str:
+    """Why ``name`` cannot be the module of that class; empty if it can."""
+    if not _MODULE.fullmatch(name):
+        return "is no Swift module: letters of ASCII, digits and _ after a letter"
+    if name in _TAKEN_MODULES:
+        return "is what another module of the package is called"
+    if name == class_name:
+        return "is the name of the class in it, which would hide the module's other types"
+    return ""
+
+
+def is_taken(class_name: str) -> bool:
+    """Whether a class of that name would hide another type that the code needs."""
+    return class_name in _TAKEN_TYPES
+
+
+def case_name(words: str) -> str:
+    """An enum's case: ``int8-static.pte`` becomes ``int8StaticPte``."""
+    first, *rest = re.findall(r"[A-Za-z0-9]+", words)
+    name = first[:1].lower() + first[1:] + "".join(word[:1].upper() + word[1:] for word in rest)
+    return name if name[:1].isalpha() else f"file{name}"
+
+
+def quoted(text: str) -> str:
+    """A string literal of printable text."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def float_bits(value: float) -> str:
+    """The bits of the float32 nearest to ``value``: a decimal literal could be rounded twice on its way there."""
+    bits = int(np.float32(value).view(np.uint32))
+    return f"0x{bits >> 16:04x}_{bits & 0xFFFF:04x}"

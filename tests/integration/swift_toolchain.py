@@ -52,6 +52,7 @@ def swift(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "HOME": "/work",
         "LD_LIBRARY_PATH": "/usr/libexec/swift/lib/swift/linux",
         "EDGEQ_RUNNERS": "/work/runners",
+        "EDGEQ_EXACT": "1",
         "LC_ALL": "C.UTF-8",
     }
     return subprocess.run(
@@ -85,6 +86,7 @@ def _unpack(debs: Sequence[Path], into: Path) -> None:
         unpack_deb(deb, into)
     for name in _LEFT_OUT:
         (into / "usr/libexec/swift/bin" / name).unlink()
+    (into / "usr/bin/ld").symlink_to("../libexec/swift/bin/lld")  # in place of binutils
     for name in ("proc", "dev", "tmp", "work"):
         (into / name).mkdir(exist_ok=True)
 

@@ -28,13 +28,16 @@ GOLDEN_LIMIT_BYTES = 8 << 20
 
 _TAKEN = frozenset(
     (
-        "Any", "AndroidJUnit4", "Array", "Bitmap", "Boolean", "Buffer", "Bundle", "ByteArray", "ByteBuffer", "Case",
-        "Charsets", "Closeable", "Context", "DType", "Data", "Double", "EValue", "Engine", "Error",
-        "ExecuTorchEngine", "File", "Float", "FloatArray", "GoldenVectorTest", "IllegalArgumentException",
-        "IllegalStateException", "InstrumentationRegistry", "Int", "IntArray", "LinkedHashMap", "List", "Long",
-        "LongArray", "ModelFile", "ModelFiles", "Module", "OnnxRuntimeEngine", "OnnxTensor", "OrtEnvironment",
-        "OrtSession", "Outputs", "Prediction", "Preprocessing", "RunWith", "Set", "String", "Tensor", "Test",
-        "TestCase", "TestTensor", "Value",
+        "AndroidJUnit4", "Any", "AnyTensor", "Array", "Bitmap", "Boolean", "Buffer", "Bundle", "ByteArray",
+        "ByteBuffer", "Case", "Charsets", "Closeable", "Context", "DType", "Data", "DataType", "Dictionary", "Double",
+        "EValue", "Engine", "Equatable", "Error", "ErrorCode", "ExecuTorchEngine", "File", "Float", "FloatArray",
+        "GoldenTests", "GoldenVectorTest", "IllegalArgumentException", "IllegalStateException", "InferenceError",
+        "InstrumentationRegistry", "Int", "IntArray", "LinkedHashMap", "List", "Log", "Long", "LongArray", "ModelFile",
+        "ModelFiles", "Module", "NSLock", "NSMutableData", "NSNumber", "OnnxRuntimeEngine", "OnnxTensor",
+        "OrtEnvironment", "OrtSession", "Outputs", "Pixels", "Prediction", "PredictionTests", "Preprocessing",
+        "PreprocessingTests", "Protocol", "RunWith", "Scalar", "Self", "Sendable", "Set", "String", "Tensor",
+        "TensorKind", "TensorValues", "Test", "TestCase", "TestTensor", "Type", "URL", "Value", "VectorCase",
+        "VectorFile", "VectorFileTests", "Void",
     )
 )  # fmt: skip
 """Names that the exported code uses itself."""

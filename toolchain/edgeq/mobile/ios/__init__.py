@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.errors import AppNameError
-from edgeq.mobile.content import IMAGES, type_name
+from edgeq.mobile.content import IMAGES, AppModel, type_name
 from edgeq.mobile.ios import swift
 from edgeq.mobile.ios.packages import EXECUTORCH, SwiftPackage, package_of, products
 from edgeq.mobile.releases import dependency as dependency_of
 from edgeq.mobile.templates import render
+from edgeq.records import Dependency
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from edgeq.mobile.content import AppModel, Content
-    from edgeq.records import Dependency
+    from edgeq.mobile.content import Content
+
+
+_FILTERS: Mapping[str, Callable[..., str]] = {"quoted": swift.quoted, "bits": swift.float_bits}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +44,6 @@ class _File:
 def package(model: str, wanted: str | None) -> str:
     """The Swift module: the class's name with ``Model`` behind it, unless another is ``wanted``."""
     class_name = type_name(model)
-    if swift.is_taken(class_name):
-        raise AppNameError("the model's name", model, f"would call a Swift class {class_name}", f"{model}-net")
     name = wanted or f"{class_name}Model"
     if problem := swift.module_problem(name, class_name):
         raise AppNameError("the package", name, problem, f"{class_name}Model")
@@ -78,13 +79,12 @@ def files(content: Content) -> Mapping[str, str]:
         "images_file": IMAGES,
         "keeps_all": any(one.package is EXECUTORCH for one in runtimes),
         "any_golden": any(one.vectors for one in content.models),
-        "swift": swift,
     }
     places = {
         "Package.swift": "Package.swift",
         "README.md": "README.md",
         "Model.swift": f"{source}/{content.type_name}.swift",
-        "ModelTensor.swift": f"{source}/ModelTensor.swift",
+        "TensorValues.swift": f"{source}/TensorValues.swift",
         **{f"{one.package.engine}.swift": f"{source}/{one.package.engine}.swift" for one in runtimes},
         "GoldenTests.swift": f"{tests}/GoldenTests.swift",
         "VectorFile.swift": f"{tests}/VectorFile.swift",
@@ -96,7 +96,10 @@ def files(content: Content) -> Mapping[str, str]:
         places["PreprocessingTests.swift"] = f"{tests}/PreprocessingTests.swift"
     if values["classes"]:
         places["Prediction.swift"] = f"{source}/Prediction.swift"
-    return {place: render(__name__, f"{template}.jinja", **values) for template, place in places.items()}
+        places["PredictionTests.swift"] = f"{tests}/PredictionTests.swift"
+    return {
+        place: render(__name__, f"{template}.jinja", filters=_FILTERS, **values) for template, place in places.items()
+    }
 
 
 def _behind(content: Content, model: AppModel) -> str:

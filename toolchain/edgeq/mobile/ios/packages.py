@@ -33,18 +33,20 @@ class SwiftPackage:
         return f'.package(url: "{dependency.name}", {self.requirement.format(version=dependency.version)})'
 
 
-# Read from copies of the two repositories: the branches and the manifest of swiftpm-1.4.1; the tags and the manifest of
-# 1.24.2, which was still the newest on the day that the Swift Package Index last built it.
+# Read from copies of both repositories: the branches up to 1.4.1 and the manifest of one, the tags and the manifest of
+# 1.24.2. Of ExecuTorch's newer branches others tell: of swiftpm-1.5.0 all of them; of a 1.5.1 some, and one that there
+# is none.
 EXECUTORCH = SwiftPackage(
     releases=Releases(
         name="https://github.com/pytorch/executorch.git",
-        registry="that repository, which keeps each release as a branch swiftpm-VERSION,",
+        registry="its repository, as a branch swiftpm-VERSION,",
         versions=(
             "0.4.0", "0.5.0", "0.6.0", "0.7.0", "1.0.0", "1.0.1", "1.1.0", "1.2.0", "1.3.0", "1.3.1", "1.4.0", "1.4.1",
+            "1.5.0",
         ),
-        seen_on="2026-08-22",
-        rule="take the nearest newer one of the same major version (a runtime reads the .pte of older exporters, not "
-        "of newer ones) and run the golden tests",
+        seen_on="2026-11-25",
+        rule="the runtime of the same or of the next minor release reads the file (ExecuTorch's compatibility policy), "
+        "an older one need not",
     ),
     identity="executorch",
     requirement='branch: "swiftpm-{version}"',
@@ -55,11 +57,11 @@ EXECUTORCH = SwiftPackage(
 ONNXRUNTIME = SwiftPackage(
     releases=Releases(
         name="https://github.com/microsoft/onnxruntime-swift-package-manager",
-        registry="that repository, which has fewer releases than ONNX Runtime,",
+        registry="its repository",
         versions=("1.15.0", "1.16.0", "1.17.0", "1.18.0", "1.19.2", "1.20.0", "1.24.1", "1.24.2"),
         seen_on="2026-09-24",
-        rule="take the nearest newer one, or the newest older one whose operator sets the model does not exceed (it "
-        "says so when it loads), and run the golden tests",
+        rule="another patch of the same minor release or any newer release reads the file; an older one does if it "
+        "knows the model's operator sets, and says so when it loads if not",
     ),
     identity="onnxruntime-swift-package-manager",
     requirement='exact: "{version}"',

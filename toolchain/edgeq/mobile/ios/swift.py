@@ -6,16 +6,6 @@ import re
 
 import numpy as np
 
-# What the exported code, the modules that it imports and the standard library call something of their own.
-_TAKEN_TYPES = frozenset(
-    {
-        "AnyTensor", "Array", "Bool", "Bundle", "Data", "DataType", "Dictionary", "Double", "Engine", "Equatable", "Error",
-        "ErrorCode", "ExecuTorchEngine", "Float", "GoldenTests", "Int", "Log", "ModelError", "ModelTensor", "Module",
-        "NSLock", "NSMutableData", "NSNumber", "OnnxRuntimeEngine", "Pixels", "Prediction", "Preprocessing",
-        "PreprocessingTests", "Protocol", "Scalar", "Self", "Sendable", "Set", "String", "Tensor", "TensorKind", "Type",
-        "URL", "Value", "VectorCase", "VectorFile", "VectorFileTests", "Void",
-    }
-)  # fmt: skip
 _TAKEN_MODULES = frozenset(
     {"ExecuTorch", "Foundation", "OnnxRuntimeBindings", "PackageDescription", "Swift", "XCTest"}
     | {"executorch", "backend_xnnpack", "backend_coreml", "kernels_optimized", "kernels_quantized", "onnxruntime"}
@@ -32,11 +22,6 @@ def module_problem(name: str, class_name: str) -> str:
     if name == class_name:
         return "is the name of the class in it, which would hide the module's other types"
     return ""
-
-
-def is_taken(class_name: str) -> bool:
-    """Whether a class of that name would hide another type that the code needs."""
-    return class_name in _TAKEN_TYPES
 
 
 def case_name(words: str) -> str:

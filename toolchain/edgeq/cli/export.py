@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     epilog=options.examples(
         "edgeq export build/fashion-mnist/rpi4 --platform android",
         "edgeq export build/fashion-mnist/rpi4 --platform android --package org.example.wardrobe --out app/model",
-        "edgeq export build/fashion-mnist/rpi4 --platform android --artifact int8-static",
+        "edgeq export build/fashion-mnist/rpi4 --platform ios --artifact int8-static",
+        "edgeq export build/fashion-mnist/rpi4 --platform ios --package Wardrobe --out app/Wardrobe",
     )
 )
 @options.build_argument
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     help="A file of the build or a recipe; may be repeated. If not given: what the report recommends, or else the "
     "int8 .pte.",
 )
-@click.option("--package", help="What the app imports: a Kotlin package, such as com.example.model.")
+@click.option("--package", help="What the app imports: a Kotlin package, such as com.example.model, or a Swift module.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The folder; export/MODEL/PLATFORM in this one, if not given."
 )

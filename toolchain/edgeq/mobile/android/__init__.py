@@ -10,6 +10,7 @@ from edgeq.errors import AppNameError
 from edgeq.files import sha256_file
 from edgeq.mobile.android import kotlin
 from edgeq.mobile.android.packages import EXECUTORCH, ONNXRUNTIME
+from edgeq.mobile.names import unlike
 from edgeq.mobile.releases import dependency as dependency_of
 from edgeq.mobile.templates import render
 
@@ -115,7 +116,7 @@ def _values(content: Content) -> dict[str, object]:
 def _named(content: Content) -> list[dict[str, object]]:
     """Each model file with its names in Kotlin."""
     short = [one.file.removeprefix(f"{content.manifest.model}.") for one in content.models]
-    constants, tests = (kotlin.unlike(map(name, short)) for name in (kotlin.constant, kotlin.camel))
+    constants, tests = (unlike(map(name, short)) for name in (kotlin.constant, kotlin.camel))
     return [
         {
             "file": one.file,
@@ -134,7 +135,7 @@ def _named(content: Content) -> list[dict[str, object]]:
 
 
 def _tensors(specs: Sequence[TensorSpec]) -> list[dict[str, object]]:
-    names = kotlin.unlike(kotlin.camel(spec.name) for spec in specs)
+    names = unlike(kotlin.camel(spec.name) for spec in specs)
     return [
         {"spec": spec, "name": name, "type": kotlin.TYPES[spec.dtype]} for spec, name in zip(specs, names, strict=True)
     ]

@@ -10,6 +10,7 @@ from edgeq.errors import AppNameError
 from edgeq.mobile.content import IMAGES, AppModel, type_name
 from edgeq.mobile.ios import swift
 from edgeq.mobile.ios.packages import EXECUTORCH, SwiftPackage, package_of, products
+from edgeq.mobile.names import camel, unlike
 from edgeq.mobile.releases import dependency as dependency_of
 from edgeq.mobile.templates import render
 from edgeq.records import Dependency
@@ -44,7 +45,7 @@ class _File:
 def package(model: str, wanted: str | None) -> str:
     """The Swift module: the class's name with ``Model`` behind it, unless another is ``wanted``."""
     class_name = type_name(model)
-    name = wanted or f"{class_name}Model"
+    name = f"{class_name}Model" if wanted is None else wanted
     if problem := swift.module_problem(name, class_name):
         raise AppNameError("the package", name, problem, f"{class_name}Model")
     return name
@@ -68,7 +69,7 @@ def dependency(model: AppModel) -> Dependency:
 def files(content: Content) -> Mapping[str, str]:
     """The whole package but for its resources."""
     source, tests = f"Sources/{content.package}", f"Tests/{content.package}Tests"
-    written = tuple(_File(case=swift.case_name(_behind(content, one)), model=one) for one in content.models)
+    written = _cases(content)
     runtimes = _runtimes(written)
     values = {
         "content": content,
@@ -102,9 +103,11 @@ def files(content: Content) -> Mapping[str, str]:
     }
 
 
-def _behind(content: Content, model: AppModel) -> str:
-    """A file's name without that of the model in front."""
-    return model.file.removeprefix(f"{content.manifest.model}.")
+def _cases(content: Content) -> tuple[_File, ...]:
+    """Each model file, its case called like the file without the model's name in front."""
+    short = (one.file.removeprefix(f"{content.manifest.model}.") for one in content.models)
+    cases = unlike(map(camel, short))
+    return tuple(_File(case=case, model=one) for case, one in zip(cases, content.models, strict=True))
 
 
 def _runtimes(written: tuple[_File, ...]) -> tuple[_Runtime, ...]:
@@ -128,5 +131,5 @@ def _classes(content: Content) -> int:
     """How many classes the first output has a score for; 0 if it is not one score for each class."""
     first = content.outputs[0]
     scores = math.prod(first.shape)
-    is_scores = first.dtype == "float32" and scores == first.shape[-1] > 1
+    is_scores = first.dtype == "float32" and scores == max(first.shape, default=0) > 1
     return scores if is_scores and (content.labels or content.manifest.evaluation.metric == "top1") else 0

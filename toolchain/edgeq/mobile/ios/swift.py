@@ -24,13 +24,6 @@ def module_problem(name: str, class_name: str) -> str:
     return ""
 
 
-def case_name(words: str) -> str:
-    """An enum's case: ``int8-static.pte`` becomes ``int8StaticPte``."""
-    first, *rest = re.findall(r"[A-Za-z0-9]+", words)
-    name = first[:1].lower() + first[1:] + "".join(word[:1].upper() + word[1:] for word in rest)
-    return name if name[:1].isalpha() else f"file{name}"
-
-
 def quoted(text: str) -> str:
     """A string literal of printable text."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -156,7 +156,7 @@ def _test(package: Path, work: Path, *options: str) -> CompletedProcess[str]:
     # SwiftPM's own sandbox is Apple's; Debian's clang would look for a linker that is not there.
     return swift_toolchain.swift(
         work,
-        *("test", "--disable-sandbox", "--disable-index-store", "-Xswiftc", "-use-ld=lld", "-Xswiftc", "-gnone"),
+        *("test", "--disable-sandbox", "-Xswiftc", "-use-ld=lld", "-Xswiftc", "-gnone"),
         *("--package-path", str(inside), "--scratch-path", "/work/scratch", *options),
     )
 

@@ -219,7 +219,7 @@ def _content(
     artifact = replace(sample_artifact(), name=f"{model}.fp32.pte", inputs=tuple(specs), outputs=results)
     app_model = AppModel(
         artifact=artifact,
-        path=Path("nowhere"),
+        path=Path(__file__),
         file=artifact.name,
         format="pte",
         requires=Requires(runtime="executorch", version="1.5.1", backends=("XnnpackBackend",)),

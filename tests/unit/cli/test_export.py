@@ -47,6 +47,7 @@ def test_a_person_is_told_what_to_depend_on_what_is_missing_and_where_to_begin(
     [
         (["--platform", "android", "--artifact", "tiny.int8-statik.pte"], "did you mean"),
         (["--platform", "android", "--package", "Bad"], "com.example.model"),
+        (["--platform", "ios", "--package", "my-module"], "TinyModel"),
         (["--platform", "symbian"], "symbian"),
         ([], "--platform"),
     ],

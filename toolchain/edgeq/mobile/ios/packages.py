@@ -39,7 +39,7 @@ class SwiftPackage:
 EXECUTORCH = SwiftPackage(
     releases=Releases(
         name="https://github.com/pytorch/executorch.git",
-        registry="its repository, as a branch swiftpm-VERSION,",
+        registry="GitHub, as a branch swiftpm-VERSION,",
         versions=(
             "0.4.0", "0.5.0", "0.6.0", "0.7.0", "1.0.0", "1.0.1", "1.1.0", "1.2.0", "1.3.0", "1.3.1", "1.4.0", "1.4.1",
             "1.5.0",
@@ -57,7 +57,7 @@ EXECUTORCH = SwiftPackage(
 ONNXRUNTIME = SwiftPackage(
     releases=Releases(
         name="https://github.com/microsoft/onnxruntime-swift-package-manager",
-        registry="its repository",
+        registry="GitHub",
         versions=("1.15.0", "1.16.0", "1.17.0", "1.18.0", "1.19.2", "1.20.0", "1.24.1", "1.24.2"),
         seen_on="2026-09-24",
         rule="another patch of the same minor release or any newer release reads the file; an older one does if it "

@@ -101,6 +101,7 @@ extension Tensor: ValueConvertible {
 public class Module {
     private let path: String
     private var runner: EdgeqRunner?
+    private var isRunning = false  // ExecuTorch's own is not for several threads at once either
 
     public init(filePath: String) { path = filePath }
 
@@ -114,6 +115,9 @@ public class Module {
     }
 
     public func forward(_ inputs: [ValueConvertible]) throws -> [Value] {
+        precondition(!isRunning)
+        isRunning = true
+        defer { isRunning = false }
         if runner == nil { try load() }
         let sample = inputs.reduce(into: Data()) { $0 += $1.asValue().anyTensor?.bytes ?? Data() }
         return try zip(runner!.outputs, runner!.run(sample)).map { spec, output in

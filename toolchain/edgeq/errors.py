@@ -941,6 +941,48 @@ class LoweringError(ConfigError):
         )
 
 
+class DelegateError(ConfigError):
+    """A program that ExecuTorch does not lower for a delegate, or not to what it should be."""
+
+    def __init__(self, delegate: str, reason: str, *, detail: str = "") -> None:
+        super().__init__(
+            f"--delegate {delegate}: {reason}",
+            hint="name another artifact with --artifact (fp32 asks least of a delegate), or export without --delegate",
+            detail=detail,
+        )
+
+
+class DelegatePlatformError(ConfigError):
+    """A delegate that the platform of an export does not have."""
+
+    def __init__(self, delegate: str, platform: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"--delegate {delegate}: {platform} does not have it", hint=f"{platform} has: {', '.join(known)}"
+        )
+
+
+class FormatWantedError(ConfigError):
+    """An option of an export that needs a file of another format than those that were named."""
+
+    def __init__(self, option: str, form: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"{option} is made of a .{form}, and none is to be exported",
+            hint=f"name one with --artifact: {', '.join(known)}"
+            if known
+            else f"the build has none: run edgeq build PROJECT --format {form}",
+        )
+
+
+class MissingCoreMlError(HostToolError):
+    """coremltools is not on this machine, or does not load."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"Core ML models are written by coremltools, which does not load here: {reason}",
+            hint="pip install coremltools==9.0 on macOS or x86-64 Linux; it is published for no other machine",
+        )
+
+
 class ArtifactError(ConfigError):
     """A model file that its own runtime does not load or run."""
 

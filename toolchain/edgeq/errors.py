@@ -973,6 +973,16 @@ class FormatWantedError(ConfigError):
         )
 
 
+class OperatorListError(HostToolError):
+    """ONNX Runtime's own tool does not list the operators that are in a file."""
+
+    def __init__(self, differing: Sequence[str]) -> None:
+        super().__init__(
+            f"the list that ONNX Runtime's tool writes and its file differ in {', '.join(differing)}",
+            hint="export without --ort, or install the onnxruntime that edgeq pins",
+        )
+
+
 class MissingCoreMlError(HostToolError):
     """coremltools is not on this machine, or does not load."""
 

@@ -1662,3 +1662,5 @@ class Export:
     image: ImageInput | None
     images: ExportedImages | None
     left_out: tuple[str, ...]
+    operator_lists: tuple[str, ...] = ()
+    """What a build of ONNX Runtime for the .ort files alone takes, without types and with them; () without an .ort."""

@@ -14,9 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgeq.mobile.content import AppModel, Content
-    from edgeq.records import Dependency
+    from edgeq.records import DelegateName, Dependency
 
 PlatformName = Literal["android", "ios"]
+
+
+DELEGATES: Mapping[PlatformName, tuple[DelegateName, ...]] = {
+    "android": ("vulkan", "vulkan-fp16"),
+    "ios": ("coreml", "coreml-fp32"),
+}
+"""What may run a .pte on each platform beside the CPU."""
 
 
 class Platform(Protocol):

@@ -14,7 +14,7 @@ from edgeq.evaluation import EvaluationSet, subset
 from edgeq.integrity import check_artifact, read_golden
 from edgeq.mobile import image, vectors
 from edgeq.mobile.vectors import Case
-from edgeq.records import Artifact, ImageInput, Manifest, Requires, TensorSpec
+from edgeq.records import Artifact, Delegated, ImageInput, Manifest, OrtFormat, Requires, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,8 @@ class AppModel:
     ``path`` is where it lies now, ``file`` its name in the app. ``vectors``
     are its golden cases; () where they do not fit into
     :data:`GOLDEN_LIMIT_BYTES`. ``identical_on`` are the devices that gave
-    the same bits.
+    the same bits. ``ort`` and ``delegated`` say how it was made of the
+    artifact.
     """
 
     artifact: Artifact
@@ -60,6 +61,8 @@ class AppModel:
     requires: Requires
     vectors: tuple[Case, ...]
     identical_on: tuple[str, ...] = ()
+    ort: OrtFormat | None = None
+    delegated: Delegated | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

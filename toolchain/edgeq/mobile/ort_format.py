@@ -97,7 +97,12 @@ def write_config(models: Sequence[Path], folder: Path) -> tuple[str, ...]:
 
 def _lines(found: dict[str, dict[int, set[str]]]) -> tuple[str, ...]:
     return tuple(
-        sorted(f"{domain};{opset};{name}" for domain, sets in found.items() for opset, names in sets.items() for name in names)
+        sorted(
+            f"{domain};{opset};{name}"
+            for domain, sets in found.items()
+            for opset, names in sets.items()
+            for name in names
+        )
     )
 
 

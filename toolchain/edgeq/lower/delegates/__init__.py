@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from torch.fx import Node
 
 from edgeq.errors import DelegateError
 from edgeq.files import write_bytes
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from torch.export import ExportedProgram
-    from torch.fx import Node
 
     from edgeq.lower.xnnpack import LoweredBackendModule
     from edgeq.records import DelegateName
@@ -45,11 +47,21 @@ _IDENTIFIER = b"ET12"
 """What stands in a .pte that this ExecuTorch writes and reads."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refusals:
+    """Why nodes were left out, by their names: by the delegate, then by XNNPACK."""
+
+    delegate: dict[str, Why]
+    xnnpack: dict[str, Why]
+
+
 class Backend(Protocol):
     """What a delegate has to say; a module with these is one."""
 
     BACKEND: str
     """What its runtime is called in a .pte."""
+    NAME: str
+    """What people call it."""
     SYSTEM: str
     """The oldest system that runs its files."""
     UNCHECKED: tuple[str, ...]
@@ -76,7 +88,9 @@ _BACKENDS: Mapping[DelegateName, tuple[Backend, bool]] = {
 }
 
 
-def lower_for(delegate: DelegateName, program: ExportedProgram, path: Path, *, total: int) -> tuple[Delegated, Requires]:
+def lower_for(
+    delegate: DelegateName, program: ExportedProgram, path: Path, *, total: int
+) -> tuple[Delegated, Requires]:
     """Write ``program``, which is consumed, to ``path`` as a .pte for a delegate.
 
     ``total`` are the multiply-accumulates of the artifact, of which a
@@ -84,11 +98,11 @@ def lower_for(delegate: DelegateName, program: ExportedProgram, path: Path, *, t
     refuses the program, or the file is not what it should be.
     """
     backend, half = _BACKENDS[delegate]
-    refusals: dict[str, Why] = {}
     watched = Watched()
+    refusals = Refusals(delegate={}, xnnpack=watched.refusals)
     try:
         with backend.lowering(program):
-            partitioners = [backend.partitioner(refusals, half=half), watched.partitioner()]
+            partitioners = [backend.partitioner(refusals.delegate, half=half), watched.partitioner()]
             edge = to_edge_transform_and_lower(program, partitioner=partitioners)
             lowered = edge.exported_program()
             parts = list(_parts(lowered))
@@ -97,7 +111,7 @@ def lower_for(delegate: DelegateName, program: ExportedProgram, path: Path, *, t
     except Exception as error:  # the passes of ExecuTorch and of coremltools raise whatever they raise
         raise DelegateError(delegate, _first_line(error), detail=str(error)) from error
     if not any(part.backend_id == backend.BACKEND for part in parts):
-        raise DelegateError(delegate, "it takes no operator of this program", detail=_all_of(refusals))
+        raise DelegateError(delegate, "it takes no operator of this program", detail=_all_of(refusals.delegate))
     write_bytes(path, data)
     kernels, requires = _read_back(delegate, backend, data)
     taken = _macs(parts, backend.BACKEND)
@@ -113,10 +127,28 @@ def lower_for(delegate: DelegateName, program: ExportedProgram, path: Path, *, t
         partitions=sum(part.backend_id == backend.BACKEND for part in parts),
         cpu_partitions=sum(part.backend_id == _XNNPACK for part in parts),
         kernels=dict(kernels.most_common()),
-        undelegated=grouped(_rows(parts, outside, refusals, watched.refusals, backend, found)),
+        undelegated=grouped(_row(one, found) for one in _left(parts, outside, refusals, backend.NAME)),
         checked=tuple(_checked(backend, found, total)),
         unchecked=backend.UNCHECKED,
     ), requires
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Left:
+    """A node that a delegate did not take."""
+
+    node: Node
+    reason: str
+
+
+def _row(left: _Left, total: int) -> Undelegated:
+    return Undelegated(
+        node=left.node.name,
+        op=getattr(left.node.target, "__name__", str(left.node.target)),
+        reason=left.reason,
+        mac_share=share(macs(left.node), total) if total else 0.0,
+        source=source_of(left.node),
+    )
 
 
 def _parts(lowered: ExportedProgram) -> Iterator[LoweredBackendModule]:
@@ -129,32 +161,19 @@ def _macs(parts: list[LoweredBackendModule], backend: str) -> int:
     return sum(total_macs(part.original_module.graph.nodes) for part in parts if part.backend_id == backend)
 
 
-def _rows(  # noqa: PLR0913  # what is known of nodes
-    parts: list[LoweredBackendModule],
-    outside: list[Node],
-    refusals: Mapping[str, Why],
-    left: Mapping[str, Why],
-    backend: Backend,
-    total: int,
-) -> Iterator[Undelegated]:
-    """What the delegate did not take, with its reason and what computes it instead."""
-    name = backend.BACKEND.removesuffix("Backend")
+def _left(parts: list[LoweredBackendModule], outside: list[Node], refusals: Refusals, name: str) -> Iterator[_Left]:
+    """What the delegate ``name`` did not take, with its reason and what computes it instead."""
     on_cpu = [node for part in parts if part.backend_id == _XNNPACK for node in part.original_module.graph.nodes]
-    for nodes, runs in ((on_cpu, "XNNPACK computes it on the CPU"), (outside, "ExecuTorch's own kernel computes it on the CPU")):
+    for nodes, runs in ((on_cpu, "XNNPACK"), (outside, "ExecuTorch's own kernel")):
         for node in nodes:
             if not is_operator(node) or only_converts(node):
                 continue
-            why = refusals.get(node.name) or Why(
+            why = refusals.delegate.get(node.name) or Why(
                 "constraint", f"{name} takes this {plain_name(operator_name(node))} in no partition with its neighbours"
             )
-            also = f" ({left[node.name].sentence})" if nodes is outside and node.name in left else ""
-            yield Undelegated(
-                node=node.name,
-                op=getattr(node.target, "__name__", str(node.target)),
-                reason=f"{why}; {runs}{also}",
-                mac_share=share(macs(node), total) if total else 0.0,
-                source=source_of(node),
-            )
+            also = refusals.xnnpack.get(node.name) if nodes is outside else None
+            because = f" ({also.sentence})" if also else ""
+            yield _Left(node=node, reason=f"{why}; {runs} computes it on the CPU{because}")
 
 
 def _read_back(delegate: DelegateName, backend: Backend, data: bytes) -> tuple[Counter[str], Requires]:

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from torch.fx import Node
 
 BACKEND = "CoreMLBackend"
+NAME = "Core ML"
 SYSTEM = "iOS 17 or macOS 14"
-UNCHECKED = (
+UNCHECKED: tuple[str, ...] = (
     "that Core ML compiles and runs it: that takes macOS or iOS, and nothing else has Core ML",
     "what it computes: its test vectors are those of the artifact for the CPU, which Core ML need not give bit for bit",
     "which of CPU, GPU and neural engine runs which operator: Core ML decides when it loads the model",
@@ -82,7 +83,7 @@ def kernels(data: bytes, named: Mapping[str, int]) -> Counter[str]:
 
 
 class _Exporter:
-    """What edgeq uses of coremltools and of ExecuTorch's part for it: loaded where it is asked for, it takes seconds."""
+    """What edgeq uses of coremltools and of ExecuTorch's part for it: it takes seconds to load."""
 
     def __init__(self) -> None:
         try:

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from torch.fx import Node
 
 BACKEND = "VulkanBackend"
+NAME = "Vulkan"
 SYSTEM = "Android with Vulkan 1.1"
-UNCHECKED = (
-    "that it runs: no runtime with Vulkan is in a registry for this machine (the wheels of ExecuTorch hold none), so "
-    "that neither a GPU nor a software renderer ran it",
+UNCHECKED: tuple[str, ...] = (
+    "that it runs: ExecuTorch's wheels hold no Vulkan, so that neither a GPU nor a software renderer ran it here",
     "what it computes: its test vectors are those of the artifact for the CPU, which a GPU need not give bit for bit",
     "that each shader is in the package that an app takes, and that a phone's driver runs it",
     "how fast it is",

@@ -1541,7 +1541,10 @@ class Delegated:
     ``partitions`` pieces, ``cpu_mac_share`` XNNPACK's, in
     ``cpu_partitions``. ``kernels`` counts the delegate's own operators, as
     they stand in the file. ``undelegated`` are the nodes that the delegate
-    left, with its reason. ``checked`` and ``unchecked`` are sentences.
+    left, with its reason. ``described_db`` is how near its kernels as
+    ExecuTorch describes them in PyTorch come to the artifact's outputs, None
+    if they give the same bits or were not run. ``checked`` and ``unchecked``
+    are sentences.
     """
 
     delegate: DelegateName
@@ -1554,6 +1557,7 @@ class Delegated:
     cpu_partitions: int
     kernels: dict[str, int]
     undelegated: tuple[Undelegated, ...]
+    described_db: float | None
     checked: tuple[str, ...]
     unchecked: tuple[str, ...]
 

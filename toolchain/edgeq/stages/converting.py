@@ -119,9 +119,12 @@ def for_delegates(
             from edgeq.lower import delegates, executorch_probe  # noqa: PLC0415  # brings torch, which no other export needs
 
             path = folder / f"{model.path.stem}.{delegate}.pte"
-            made, requires = delegates.lower_for(
-                delegate, executorch_probe.kept_program(program), path, total=model.artifact.macs
+            expected = delegates.Expected(
+                macs=model.artifact.macs,
+                cases=tuple((one.inputs, one.outputs) for one in model.vectors),
+                least_sqnr_db=model.artifact.least_sqnr_db,
             )
+            made, requires = delegates.lower_for(delegate, executorch_probe.kept_program(program), path, expected)
             yield replace(model, path=path, file=path.name, requires=requires, identical_on=(), delegated=made)
 
 

@@ -2,83 +2,42 @@
 
 A delegate takes what it has kernels for, XNNPACK what it left, and
 ExecuTorch's own kernels the rest. None of these delegates runs on the build
-machine: what can be known of a file without is read back from the file.
+machine: what can be known of a file without is found in the graphs that the
+delegate was handed (``left``), read back from the file (``file``), and
+computed with the exporter's own descriptions of kernels (``reference``).
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections import Counter
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from torch.fx import Node
-
-from edgeq.errors import DelegateError
+from edgeq.errors import DelegateError, EdgeqError
 from edgeq.files import write_bytes
+from edgeq.host import Arrays
 from edgeq.lower.coverage import grouped, share
-from edgeq.lower.delegates import coreml, vulkan
-from edgeq.lower.executorch_nodes import is_operator, only_converts
-from edgeq.lower.executorch_watch import Watched, plain_name
-from edgeq.lower.reasons import Why
+from edgeq.lower.delegates import coreml, file, reference, vulkan
+from edgeq.lower.delegates.left import Refusals, left_out
+from edgeq.lower.executorch_nodes import is_operator
+from edgeq.lower.executorch_watch import Watched
 from edgeq.lower.xnnpack import to_edge_transform_and_lower
-from edgeq.quantize.macs import macs, operator_name, total_macs
-from edgeq.quantize.source import source_of
-from edgeq.quiet import quietly
+from edgeq.quantize.macs import operator_name, total_macs
 from edgeq.records import Delegated, Requires, Undelegated
-
-with quietly():
-    from executorch.exir._serialize._program import deserialize_pte_binary
-    from executorch.runtime import Runtime
+from edgeq.stats import sqnr_db
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from contextlib import AbstractContextManager
     from pathlib import Path
-    from typing import Any
 
     from torch.export import ExportedProgram
 
-    from edgeq.lower.xnnpack import LoweredBackendModule
+    from edgeq.lower.delegates.backend import Backend
+    from edgeq.lower.delegates.reference import Handed
+    from edgeq.lower.xnnpack import EdgeProgramManager, LoweredBackendModule
     from edgeq.records import DelegateName
 
-_XNNPACK = "XnnpackBackend"
-_IDENTIFIER = b"ET12"
-"""What stands in a .pte that this ExecuTorch writes and reads."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refusals:
-    """Why nodes were left out, by their names: by the delegate, then by XNNPACK."""
-
-    delegate: dict[str, Why]
-    xnnpack: dict[str, Why]
-
-
-class Backend(Protocol):
-    """What a delegate has to say; a module with these is one."""
-
-    BACKEND: str
-    """What its runtime is called in a .pte."""
-    NAME: str
-    """What people call it."""
-    SYSTEM: str
-    """The oldest system that runs its files."""
-    UNCHECKED: tuple[str, ...]
-    """What nobody on this machine can know of a file."""
-
-    def lowering(self, program: ExportedProgram) -> AbstractContextManager[None]:
-        """What stands around a lowering; it replaces functions of libraries: one thread at a time."""
-
-    def partitioner(self, refusals: dict[str, Why], *, half: bool) -> Any:  # noqa: ANN401  # ExecuTorch is not typed
-        """Hands over what there are kernels for, in float16 if ``half``; says of each other node why not."""
-
-    def kernels(self, data: bytes, named: Mapping[str, int]) -> Counter[str]:
-        """The kernels in what the delegate was given, read back; ValueError if it is damaged.
-
-        ``named`` are the sizes in bytes of the tensors beside it.
-        """
-
+XNNPACK = "XnnpackBackend"
 
 _BACKENDS: Mapping[DelegateName, tuple[Backend, bool]] = {
     "vulkan": (vulkan, False),
@@ -86,68 +45,109 @@ _BACKENDS: Mapping[DelegateName, tuple[Backend, bool]] = {
     "coreml": (coreml, True),
     "coreml-fp32": (coreml, False),
 }
+"""Each delegate by its name, and whether it is to compute in float16."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What is known of the artifact: its multiply-accumulates, and outputs (all, or the first ones) for inputs.
+
+    A program whose outputs are less than ``least_sqnr_db`` from those is another one.
+    """
+
+    macs: int
+    cases: tuple[tuple[Arrays, Arrays], ...]
+    least_sqnr_db: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Described:
+    """What the delegate's kernels as ExecuTorch describes them give."""
+
+    sqnr_db: float | None = None
+    checked: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
 
 def lower_for(
-    delegate: DelegateName, program: ExportedProgram, path: Path, *, total: int
+    delegate: DelegateName, program: ExportedProgram, path: Path, expected: Expected
 ) -> tuple[Delegated, Requires]:
     """Write ``program``, which is consumed, to ``path`` as a .pte for a delegate.
 
-    ``total`` are the multiply-accumulates of the artifact, of which a
-    re-loaded program must have lost none. DelegateError if ExecuTorch
-    refuses the program, or the file is not what it should be.
+    DelegateError if ExecuTorch refuses the program, or the file is not what
+    it should be; MissingCoreMlError without what writes for Core ML.
     """
     backend, half = _BACKENDS[delegate]
     watched = Watched()
     refusals = Refusals(delegate={}, xnnpack=watched.refusals)
     try:
-        with backend.lowering(program):
+        with backend.lowering(program) as handed:
             partitioners = [backend.partitioner(refusals.delegate, half=half), watched.partitioner()]
             edge = to_edge_transform_and_lower(program, partitioner=partitioners)
-            lowered = edge.exported_program()
-            parts = list(_parts(lowered))
-            outside = [node for node in lowered.graph.nodes if is_operator(node)]
+            facts = _facts(backend, edge, handed, refusals, expected)
             data = edge.to_executorch().buffer
+    except EdgeqError:
+        raise
     except Exception as error:  # the passes of ExecuTorch and of coremltools raise whatever they raise
         raise DelegateError(delegate, _first_line(error), detail=str(error)) from error
-    if not any(part.backend_id == backend.BACKEND for part in parts):
-        raise DelegateError(delegate, "it takes no operator of this program", detail=_all_of(refusals.delegate))
+    if not facts.partitions:
+        refused = dict.fromkeys(map(str, refusals.delegate.values()))
+        raise DelegateError(delegate, "it takes no operator of this program", detail="\n".join(refused))
+    if facts.described.sqnr_db is not None and facts.described.sqnr_db < expected.least_sqnr_db:
+        raise DelegateError(delegate, f"it makes another program of it: {facts.described.checked[0]}")
     write_bytes(path, data)
-    kernels, requires = _read_back(delegate, backend, data)
-    taken = _macs(parts, backend.BACKEND)
-    on_cpu = _macs(parts, _XNNPACK)
-    found = taken + on_cpu + total_macs(outside)
+    try:
+        found = file.read_back(data, backend)
+    except ValueError as error:
+        raise DelegateError(delegate, f"the file that it wrote is not what it should be: {error}") from error
     return Delegated(
         delegate=delegate,
         backend=backend.BACKEND,
         float_dtype="float16" if half else "float32",
         system=backend.SYSTEM,
-        mac_share=share(taken, found),
-        cpu_mac_share=share(on_cpu, found),
-        partitions=sum(part.backend_id == backend.BACKEND for part in parts),
-        cpu_partitions=sum(part.backend_id == _XNNPACK for part in parts),
-        kernels=dict(kernels.most_common()),
-        undelegated=grouped(_row(one, found) for one in _left(parts, outside, refusals, backend.NAME)),
-        checked=tuple(_checked(backend, found, total)),
-        unchecked=backend.UNCHECKED,
-    ), requires
+        mac_share=share(facts.macs, facts.total_macs),
+        cpu_mac_share=share(facts.cpu_macs, facts.total_macs) if facts.cpu_partitions else 0.0,
+        partitions=facts.partitions,
+        cpu_partitions=facts.cpu_partitions,
+        kernels=dict(found.kernels.most_common()),
+        undelegated=facts.undelegated,
+        described_db=facts.described.sqnr_db,
+        checked=(*file.CHECKED, *_about_macs(facts.total_macs, expected.macs), *facts.described.checked),
+        unchecked=(*facts.described.unchecked, *backend.UNCHECKED),
+    ), found.requires
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Left:
-    """A node that a delegate did not take."""
+class _Facts:
+    """What is known of a lowered program before it is written, when its nodes still have their names."""
 
-    node: Node
-    reason: str
+    partitions: int
+    cpu_partitions: int
+    macs: int
+    cpu_macs: int
+    total_macs: int
+    undelegated: tuple[Undelegated, ...]
+    described: _Described
 
 
-def _row(left: _Left, total: int) -> Undelegated:
-    return Undelegated(
-        node=left.node.name,
-        op=getattr(left.node.target, "__name__", str(left.node.target)),
-        reason=left.reason,
-        mac_share=share(macs(left.node), total) if total else 0.0,
-        source=source_of(left.node),
+def _facts(
+    backend: Backend, edge: EdgeProgramManager, handed: Handed, refusals: Refusals, expected: Expected
+) -> _Facts:
+    lowered = edge.exported_program()
+    parts = list(_parts(lowered))
+    outside = [node for node in lowered.graph.nodes if is_operator(node)]
+    mine = [part for part in parts if part.backend_id == backend.BACKEND]
+    on_cpu = [part for part in parts if part.backend_id == XNNPACK]
+    macs, cpu_macs = (sum(total_macs(part.original_module.graph.nodes) for part in some) for some in (mine, on_cpu))
+    total = macs + cpu_macs + total_macs(outside)
+    return _Facts(
+        partitions=len(mine),
+        cpu_partitions=len(on_cpu),
+        macs=macs,
+        cpu_macs=cpu_macs,
+        total_macs=total,
+        undelegated=grouped(left_out(on_cpu, outside, refusals, backend.NAME, total=total)),
+        described=_described(lowered, handed, expected),
     )
 
 
@@ -157,70 +157,33 @@ def _parts(lowered: ExportedProgram) -> Iterator[LoweredBackendModule]:
             yield getattr(lowered.graph_module, str(node.args[0].target))
 
 
-def _macs(parts: list[LoweredBackendModule], backend: str) -> int:
-    return sum(total_macs(part.original_module.graph.nodes) for part in parts if part.backend_id == backend)
-
-
-def _left(parts: list[LoweredBackendModule], outside: list[Node], refusals: Refusals, name: str) -> Iterator[_Left]:
-    """What the delegate ``name`` did not take, with its reason and what computes it instead."""
-    on_cpu = [node for part in parts if part.backend_id == _XNNPACK for node in part.original_module.graph.nodes]
-    for nodes, runs in ((on_cpu, "XNNPACK"), (outside, "ExecuTorch's own kernel")):
-        for node in nodes:
-            if not is_operator(node) or only_converts(node):
-                continue
-            why = refusals.delegate.get(node.name) or Why(
-                "constraint", f"{name} takes this {plain_name(operator_name(node))} in no partition with its neighbours"
-            )
-            also = refusals.xnnpack.get(node.name) if nodes is outside else None
-            because = f" ({also.sentence})" if also else ""
-            yield _Left(node=node, reason=f"{why}; {runs} computes it on the CPU{because}")
-
-
-def _read_back(delegate: DelegateName, backend: Backend, data: bytes) -> tuple[Counter[str], Requires]:
-    """The kernels that the written file hands over and what it needs; DelegateError if it is not what it should be."""
-    if data[4:8] != _IDENTIFIER:
-        raise DelegateError(delegate, f"its file has the identifier {data[4:8]!r} and not {_IDENTIFIER!r}")
-    with quietly():
-        read = deserialize_pte_binary(data)
-    (plan,) = read.program.execution_plan
-    stored = read.named_data
-    named = {key: len(stored.buffers[entry.buffer_index]) for key, entry in stored.pte_data.items()} if stored else {}
-    kernels: Counter[str] = Counter()
-    for given in plan.delegates:
-        if given.id == backend.BACKEND:
-            payload = read.program.backend_delegate_data[given.processed.index].data
-            try:
-                kernels += backend.kernels(bytes(payload), named)
-            except ValueError as error:
-                raise DelegateError(delegate, f"what it was handed is damaged: {error}") from error
-    operators = tuple(sorted(f"{op.name}.{op.overload}" if op.overload else op.name for op in plan.operators))
-    missing = [name for name in operators if name not in Runtime.get().operator_registry.operator_names]
-    if missing:
-        raise DelegateError(delegate, f"ExecuTorch has no kernel for {', '.join(missing)}, which it leaves to others")
-    return kernels, Requires(
-        runtime="executorch",
-        version=importlib.metadata.version("executorch"),
-        ops=operators,
-        backends=tuple(sorted({given.id for given in plan.delegates})),
+def _described(lowered: ExportedProgram, handed: Handed, expected: Expected) -> _Described:
+    """Run the program with the delegate's kernels as ExecuTorch describes them, where it does."""
+    if not handed or not expected.cases:
+        return _Described()
+    try:
+        given = [reference.outputs(lowered, handed, inputs) for inputs, _ in expected.cases]
+    except Exception as error:  # noqa: BLE001  # PyTorch raises whatever it raises
+        return _Described(unchecked=(f"what its kernels should compute: {_first_line(error)}",))
+    nearest = min(
+        sqnr_db(output, made)
+        for (_, outputs), several in zip(expected.cases, given, strict=True)
+        for output, made in zip(outputs, several, strict=False)
+    )
+    told = "the bits of" if nearest == math.inf else f"what is {nearest:.1f} dB from"
+    of = f"ExecuTorch's own descriptions of its kernels, run in PyTorch in float32 on {len(given)} test vectors,"
+    return _Described(
+        sqnr_db=None if nearest == math.inf else nearest,
+        checked=(f"{of} give {told} the outputs of the artifact for the CPU",),
     )
 
 
-def _checked(backend: Backend, found: int, total: int) -> Iterator[str]:
-    yield (
-        f"the file is read back as the schema of ExecuTorch {importlib.metadata.version('executorch')} says, and hands "
-        f"{backend.BACKEND} what its own schema allows"
-    )
-    yield "ExecuTorch has a kernel for every operator that no delegate takes"
-    if found == total:
-        yield f"all {total:,} multiply-accumulates of the artifact are in the file's program"
-    else:
-        yield f"the file's program has {found:,} multiply-accumulates, the artifact's {total:,}"
+def _about_macs(found: int, expected: int) -> tuple[str]:
+    if found == expected:
+        return (f"all {found:,} multiply-accumulates of the artifact are in the file's program",)
+    return (f"the file's program has {found:,} multiply-accumulates, the artifact's {expected:,}",)
 
 
 def _first_line(error: BaseException) -> str:
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-
-def _all_of(refusals: Mapping[str, Why]) -> str:
-    return "\n".join(dict.fromkeys(map(str, refusals.values())))

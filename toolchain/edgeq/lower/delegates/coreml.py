@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import Node
 
+    from edgeq.lower.delegates.reference import Handed
+
 BACKEND = "CoreMLBackend"
 NAME = "Core ML"
 SYSTEM = "iOS 17 or macOS 14"
@@ -45,8 +47,8 @@ _DATE = "com.github.apple.coremltools.conversion_date"
 
 
 @contextlib.contextmanager
-def lowering(program: ExportedProgram) -> Iterator[None]:
-    """What stands around a lowering, see :class:`edgeq.lower.delegates.Backend`.
+def lowering(program: ExportedProgram) -> Iterator[Handed]:
+    """What stands around a lowering, see :class:`edgeq.lower.delegates.backend.Backend`.
 
     Without the shortcuts of :mod:`edgeq.lower.shortcuts`: which operators
     are left whole is another matter for Core ML than for XNNPACK.
@@ -57,18 +59,18 @@ def lowering(program: ExportedProgram) -> Iterator[None]:
     preprocess.executorchcoreml = _Settling(native)
     try:
         with quietly(), _no_bars():
-            yield
+            yield {}  # ML programs run nowhere else
     finally:
         preprocess.executorchcoreml = native
 
 
 def partitioner(refusals: dict[str, Why], *, half: bool) -> Any:  # noqa: ANN401  # ExecuTorch is not typed
-    """Hands over what coremltools can translate, see :class:`edgeq.lower.delegates.Backend`."""
+    """Hands over what coremltools can translate, see :class:`edgeq.lower.delegates.backend.Backend`."""
     return _exporter().partitioner(refusals, half=half)
 
 
 def kernels(data: bytes, named: Mapping[str, int]) -> Counter[str]:
-    """The operations of the ML program, constants aside, see :class:`edgeq.lower.delegates.Backend`."""
+    """The operations of the ML program, constants aside, see :class:`edgeq.lower.delegates.backend.Backend`."""
     del named
     with tempfile.TemporaryDirectory() as folder:
         if not _exporter().preprocess.executorchcoreml.unflatten_directory_contents(data, folder):

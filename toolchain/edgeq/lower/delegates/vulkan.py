@@ -14,7 +14,7 @@ from edgeq.quantize.macs import operator_name
 from edgeq.quiet import quietly
 
 with quietly():
-    from executorch.backends.vulkan import utils
+    from executorch.backends.vulkan import utils, vulkan_preprocess
     from executorch.backends.vulkan.partitioner.vulkan_partitioner import VulkanPartitioner, VulkanSupportedOperators
     from executorch.backends.vulkan.patterns import fusable_patterns, get_all_fusable_subgraphs
     from executorch.backends.vulkan.serialization.vulkan_graph_serialize import (
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import Node
 
+    from edgeq.lower.delegates.reference import Handed
+
 BACKEND = "VulkanBackend"
 NAME = "Vulkan"
 SYSTEM = "Android with Vulkan 1.1"
 UNCHECKED: tuple[str, ...] = (
     "that it runs: ExecuTorch's wheels hold no Vulkan, so that neither a GPU nor a software renderer ran it here",
-    "what it computes: its test vectors are those of the artifact for the CPU, which a GPU need not give bit for bit",
+    "what a GPU computes: its test vectors are those of the artifact for the CPU, which it need not give bit for bit",
     "that each shader is in the package that an app takes, and that a phone's driver runs it",
     "how fast it is",
 )
@@ -42,19 +44,19 @@ _HALVES_JOIN = ("cat", "stack")
 
 
 @contextlib.contextmanager
-def lowering(program: ExportedProgram) -> Iterator[None]:
-    """What stands around a lowering, see :class:`edgeq.lower.delegates.Backend`."""
-    with lowering_of_executorch(Watched()), _without_patterns_that_cannot_match(program):
-        yield
+def lowering(program: ExportedProgram) -> Iterator[Handed]:
+    """What stands around a lowering, see :class:`edgeq.lower.delegates.backend.Backend`."""
+    with lowering_of_executorch(Watched()), _without_patterns_that_cannot_match(program), _watching() as handed:
+        yield handed
 
 
 def partitioner(refusals: dict[str, Why], *, half: bool) -> VulkanPartitioner:
-    """Hands over what there are shaders for, see :class:`edgeq.lower.delegates.Backend`."""
+    """Hands over what there are shaders for, see :class:`edgeq.lower.delegates.backend.Backend`."""
     return _Asking(refusals, {"force_fp16": True} if half else {})
 
 
 def kernels(data: bytes, named: Mapping[str, int]) -> Counter[str]:
-    """The calls of shaders, see :class:`edgeq.lower.delegates.Backend`."""
+    """The calls of shaders, see :class:`edgeq.lower.delegates.backend.Backend`."""
     if data[4:8] != b"VH00":
         raise ValueError(f"it begins with {data[4:8]!r} and not with the header of Vulkan's graphs")
     flat = extract_vk_flatbuffer(data)
@@ -101,6 +103,29 @@ class _Heard(VulkanSupportedOperators):  # type: ignore[misc]  # ExecuTorch is n
         if self.is_node_supported({}, node):
             return Why("constraint", f"Vulkan takes this {name} alone, but in no partition with its neighbours")
         return _classified(name, self._said)
+
+
+@contextlib.contextmanager
+def _watching() -> Iterator[Handed]:
+    """The graphs that are written inside the block. It replaces two names: one thread at a time."""
+    build, serialize = vulkan_preprocess.VkGraphBuilder, vulkan_preprocess.serialize_vulkan_graph
+    handed: Handed = {}
+    programs: list[ExportedProgram] = []
+
+    def building(program: ExportedProgram, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # ExecuTorch is not typed
+        programs.append(program)
+        return build(program, *args, **options)
+
+    def serializing(*args: Any) -> bytes:  # noqa: ANN401  # the same
+        written: bytes = serialize(*args)
+        handed[written] = programs[-1]
+        return written
+
+    vulkan_preprocess.VkGraphBuilder, vulkan_preprocess.serialize_vulkan_graph = building, serializing
+    try:
+        yield handed
+    finally:
+        vulkan_preprocess.VkGraphBuilder, vulkan_preprocess.serialize_vulkan_graph = build, serialize
 
 
 _WORDS = (

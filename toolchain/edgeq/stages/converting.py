@@ -75,14 +75,14 @@ def onnx_artifact(manifest: Manifest) -> Artifact:
     return next((one for one in onnx if one.int8_mac_share > 0), onnx[0])
 
 
-def with_ort(models: Sequence[AppModel], folder: Path, progress: Progress) -> Iterator[AppModel]:
+def with_ort(manifest: Manifest, models: Sequence[AppModel], folder: Path, progress: Progress) -> Iterator[AppModel]:
     """The models with an .ort in the place of each .onnx.
 
     FormatWantedError if there is none, ArtifactError if ONNX Runtime does
     not convert one, or the .ort computes something else.
     """
     if not any(one.format == "onnx" for one in models):
-        raise FormatWantedError("--ort", "onnx", ())
+        raise FormatWantedError("--ort", "onnx", [one.name for one in manifest.artifacts if one.format == "onnx"])
     for model in models:
         if model.format != "onnx":
             yield model

@@ -119,7 +119,7 @@ def _models(  # noqa: PLR0913  # what goes in, what is to be made of it, and whe
 
     models = as_they_are(chosen)
     if conversions.ort:
-        models = list(converting.with_ort(models, made, progress))
+        models = list(converting.with_ort(manifest, models, made, progress))
     if conversions.delegates:
         sources = as_they_are(converting.delegated_artifacts(manifest, chosen, named=named))
         models += converting.for_delegates(build, sources, conversions.delegates, made, progress)

@@ -127,7 +127,7 @@ class _Exporter:
 def _why_not(supported: Any, node: Node) -> Why:  # noqa: ANN401  # ExecuTorch is not typed
     name = plain_name(operator_name(node))
     if supported.should_override_support(node):
-        return Why("constraint", f"ExecuTorch keeps this {name} from Core ML, which computes it wrong")
+        return Why("constraint", f"ExecuTorch keeps this {name} from Core ML, where it is missing or known to be wrong")
     if not supported.is_node_supported({}, node):
         return Why("no-kernel", f"coremltools cannot translate {name}")
     return Why("constraint", f"Core ML takes this {name} alone, but in no partition with its neighbours")

@@ -6,6 +6,7 @@ scales), and nothing of the processor that is to run it.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -61,6 +62,8 @@ class _Descriptions(Interpreter):
             return module.original_module.module()(*inputs) if inside is None else _run(inside, inputs, self._handed)
         if name in _LINEAR:
             return self.call_function(n.target, _without_padding(args), {})
+        if name == "conv_with_clamp":
+            return self.call_function(n.target, tuple(map(_in_float32, args)), {})
         return super().run_node(n)
 
 
@@ -70,3 +73,9 @@ def _without_padding(args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(
         arg[:rows] if place in _PADDED and isinstance(arg, torch.Tensor) else arg for place, arg in enumerate(args)
     )
+
+
+def _in_float32(arg: Any) -> Any:  # noqa: ANN401  # any argument of an operator
+    """A bound beyond all float32, which ExecuTorch writes where there is none and PyTorch refuses, as infinity."""
+    largest = torch.finfo(torch.float32).max
+    return math.copysign(math.inf, arg) if isinstance(arg, float) and abs(arg) > largest else arg

@@ -72,7 +72,8 @@ def convert(onnx: Path, path: Path) -> None:
 def operators(path: Path) -> tuple[str, ...]:
     """What the kernels of a file are called, ``DOMAIN;OPSET;NAME``; sorted."""
     found: dict[str, dict[int, set[str]]] = {}
-    _ort_format().OrtFormatModelProcessor(str(path), found, None).process()
+    with quietly():  # it leaves its file to Python to close, which warns of that
+        _ort_format().OrtFormatModelProcessor(str(path), found, None).process()
     return _lines(found)
 
 

@@ -189,12 +189,10 @@ def test_the_record_says_whether_an_ort_gives_the_bits_of_the_onnx(build: Path, 
 
 
 def test_the_same_onnx_gives_the_same_ort_in_another_process(build: Path, android: Exported, tmp_path: Path) -> None:
-    convert = "import sys; from pathlib import Path; from edgeq.mobile.ort_format import convert; convert(*map(Path, sys.argv[1:]))"
+    done = _python("-c", CONVERT, build, tmp_path)
+    assert done.returncode == 0, done.stderr
     for name in (INT8, FLOAT):
-        again = tmp_path / f"{name}.ort"
-        done = _python("-c", convert, build / f"{name}.onnx", again)
-        assert done.returncode == 0, done.stderr
-        assert sha256_file(again) == android.file(f"{name}.ort").sha256
+        assert sha256_file(tmp_path / f"{name}.ort") == android.file(f"{name}.ort").sha256
 
 
 def test_the_operator_lists_have_what_is_in_the_files_and_nothing_else(android: Exported) -> None:

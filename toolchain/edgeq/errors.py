@@ -1330,11 +1330,12 @@ class CheckFailedError(LimitError):
 
 
 class MissingProgramError(ConfigError):
-    """A build without what probes of its layers are made of."""
+    """A build without the program that a .pte was lowered from: probes and files for delegates are made of it."""
 
     def __init__(self, build: object, artifact: str) -> None:
         super().__init__(
-            f"{build} does not hold what the layers of {artifact} can be looked at with: an older edgeq made it",
+            f"{build} does not hold what the layers of {artifact} can be looked at with, or lowered anew from: an older "
+            "edgeq made it",
             hint="run: edgeq build PROJECT --rebuild",
         )
 

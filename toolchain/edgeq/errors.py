@@ -1334,8 +1334,7 @@ class MissingProgramError(ConfigError):
 
     def __init__(self, build: object, artifact: str) -> None:
         super().__init__(
-            f"{build} does not hold what the layers of {artifact} can be looked at with or lowered from: an older edgeq "
-            "made it",
+            f"{build} does not hold the program that {artifact} was lowered from: an older edgeq made it",
             hint="run: edgeq build PROJECT --rebuild",
         )
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeq.errors import ArtifactError, DelegatePlatformError, FormatWantedError, MissingProgramError
 from edgeq.host import HostRuntime
+from edgeq.installed import EXTRA_OF, require
 from edgeq.mobile import DELEGATES, ort_format
 from edgeq.records import DelegateName, OrtFormat
 from edgeq.stages.parity.comparing import nearest_db
@@ -83,6 +84,7 @@ def with_ort(manifest: Manifest, models: Sequence[AppModel], folder: Path, progr
     """
     if not any(one.format == "onnx" for one in models):
         raise FormatWantedError("--ort", "onnx", [one.name for one in manifest.artifacts if one.format == "onnx"])
+    require(EXTRA_OF["onnx"], needed_for="converting an .onnx")
     for model in models:
         if model.format != "onnx":
             yield model
@@ -110,6 +112,7 @@ def for_delegates(
     MissingProgramError if it kept none, DelegateError if a delegate does
     not take it, MissingCoreMlError without what writes for Core ML.
     """
+    require(EXTRA_OF["pte"], needed_for="lowering a program for a delegate")
     for model in models:
         program = build / program_file(model.artifact.recipe)
         if not program.is_file():

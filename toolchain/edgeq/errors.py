@@ -348,6 +348,16 @@ class AppNameError(ConfigError):
         super().__init__(f"{what} {name!r} {reason}", hint=f"choose another, such as {example}")
 
 
+class BackendNotThereError(ConfigError):
+    """An artifact that was lowered to a backend which the platform's runtime does not have."""
+
+    def __init__(self, file: str, backend: str, platform: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"{file} runs in {backend}, which {platform} does not have; there are {', '.join(known)}",
+            hint="leave that file out with --artifact, or export it for another platform",
+        )
+
+
 class NotABuildError(ConfigError):
     """A folder that is not what ``edgeq build`` writes."""
 
@@ -931,6 +941,58 @@ class LoweringError(ConfigError):
         )
 
 
+class DelegateError(ConfigError):
+    """A program that ExecuTorch does not lower for a delegate, or not to what it should be."""
+
+    def __init__(self, delegate: str, reason: str, *, detail: str = "") -> None:
+        super().__init__(
+            f"--delegate {delegate}: {reason}",
+            hint="name another artifact with --artifact (fp32 asks least of a delegate), or export without --delegate",
+            detail=detail,
+        )
+
+
+class DelegatePlatformError(ConfigError):
+    """A delegate that the platform of an export does not have."""
+
+    def __init__(self, delegate: str, platform: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"--delegate {delegate}: {platform} does not have it", hint=f"{platform} has: {', '.join(known)}"
+        )
+
+
+class FormatWantedError(ConfigError):
+    """An option of an export that needs a file of another format than those that were named."""
+
+    def __init__(self, option: str, form: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"{option} is made of a .{form}, and none is to be exported",
+            hint=f"name one with --artifact: {', '.join(known)}"
+            if known
+            else f"the build has none: run edgeq build PROJECT --format {form}",
+        )
+
+
+class OperatorListError(HostToolError):
+    """ONNX Runtime's own tool does not list the operators that are in a file."""
+
+    def __init__(self, differing: Sequence[str]) -> None:
+        super().__init__(
+            f"the list that ONNX Runtime's tool writes and its file differ in {', '.join(differing)}",
+            hint="export without --ort, or install the onnxruntime that edgeq pins",
+        )
+
+
+class MissingCoreMlError(HostToolError):
+    """coremltools is not on this machine, or does not load."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"Core ML models are written by coremltools, which does not load here: {reason}",
+            hint="pip install coremltools==9.0 on macOS or x86-64 Linux; it is published for no other machine",
+        )
+
+
 class ArtifactError(ConfigError):
     """A model file that its own runtime does not load or run."""
 
@@ -1268,11 +1330,11 @@ class CheckFailedError(LimitError):
 
 
 class MissingProgramError(ConfigError):
-    """A build without what probes of its layers are made of."""
+    """A build without the program that a .pte was lowered from: probes and files for delegates are made of it."""
 
     def __init__(self, build: object, artifact: str) -> None:
         super().__init__(
-            f"{build} does not hold what the layers of {artifact} can be looked at with: an older edgeq made it",
+            f"{build} does not hold the program that {artifact} was lowered from: an older edgeq made it",
             hint="run: edgeq build PROJECT --rebuild",
         )
 

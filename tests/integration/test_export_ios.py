@@ -19,6 +19,7 @@ import pytest
 import swift_toolchain
 from example_builds import example_build
 
+from edgeq.evaluation import EvaluationSet, subset
 from edgeq.files import write_bytes, write_text
 from edgeq.mobile import image, ios, vectors
 from edgeq.mobile.content import IMAGES, AppModel, Content
@@ -30,6 +31,20 @@ from edgeq.testing import sample_artifact, sample_manifest
 
 STAND_INS = Path(__file__).parent / "swift"
 EXAMPLES = ("fashion_mnist", "efficientnet_lite0")
+
+CLASSIFIED = """import XCTest
+@testable import {module}
+
+final class ClassifiedTests: XCTestCase {{
+    func testTheImagesAreClassified() throws {{
+        let model = try {type}()
+        for image in try cases("images.vectors") {{
+            guard case .uint8(let bytes, _)? = image.inputs.first else {{ return XCTFail("no bytes") }}
+            for one in try model.classify(Pixels(bytes), best: 1) {{ print("classified: \\(one.index) \\(one.label)") }}
+        }}
+    }}
+}}
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,6 +69,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Tried:
     """A package as it was exported, a copy whose runtimes are the stand-ins, and what its tests said there."""
 
+    build: Path
     exported: Path
     here: Path
     said: CompletedProcess[str]
@@ -64,10 +80,12 @@ def tried(work: Path) -> dict[str, Tried]:
     """Each example with its int8 .pte and .onnx."""
     found = {}
     for example in EXAMPLES:
-        exported, here = work / example, work / f"{example}-here"
-        export(read_build(example_build(example)), "ios", exported, artifacts=["int8-static"])
+        build, exported, here = example_build(example), work / example, work / f"{example}-here"
+        record = export(read_build(build), "ios", exported, artifacts=["int8-static"]).record
         _with_stand_ins(exported, here)
-        found[example] = Tried(exported=exported, here=here, said=_test(here, work))
+        shown = CLASSIFIED.format(module=record.package, type=record.type_name)
+        write_text(here / "Tests" / f"{record.package}Tests" / "ClassifiedTests.swift", shown)
+        found[example] = Tried(build=build, exported=exported, here=here, said=_test(here, work))
     return found
 
 
@@ -86,6 +104,18 @@ def test_an_exported_package_passes_its_own_tests_in_the_real_runtimes_to_the_bi
     }
     record = json.loads((tried[example].exported / "export.json").read_text())
     assert record["images"]["as_evaluated"] is True  # an image of the evaluation is among those compared
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_image_of_the_evaluation_gets_the_class_that_the_build_machine_gave_it(
+    example: str, tried: dict[str, Tried]
+) -> None:
+    manifest = read_build(tried[example].build).manifest
+    samples = EvaluationSet.of(tried[example].build, manifest)
+    first = int(subset(samples.labels, samples.samples, 1)[0])
+    best = int(np.argmax(samples.host_outputs(manifest.chosen(["int8-static"])[0].name)[first]))
+    *_, last = re.findall(r"^classified: (\d+) (.*)$", tried[example].said.stdout, re.MULTILINE)
+    assert last == (str(best), manifest.labels[best])
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

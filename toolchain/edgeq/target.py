@@ -8,16 +8,25 @@ from typing import Literal
 
 from edgeq.errors import UnknownNameError
 from edgeq.schema import from_data, read_toml
+from edgeq.triple import Triple
 
 _BESIDE_THE_SOURCES = Path(__file__).parents[2] / "targets"
 _IN_THE_PACKAGE = Path(__file__).parent / "targets"
 
 
+EmulatedSystem = Literal["arm64", "armhf", "armhf-on-arm64"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Emulation:
-    """How QEMU stands in for the board: ``cpu`` is QEMU's name of the core."""
+    """How QEMU stands in for the board: ``cpu`` is QEMU's name of the core, ``system`` what runs on it.
+
+    A system is named as Debian does; ``armhf-on-arm64`` has 32-bit programs
+    and a 64-bit kernel.
+    """
 
     cpu: str
+    system: EmulatedSystem = "arm64"
     machine: str = "virt"
     ram_mib: int = 1024
 
@@ -41,9 +50,9 @@ class RuntimeFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Runtimes:
-    """The runtimes edgeq knows, as they are on this board."""
+    """The runtimes edgeq knows, as they are on this board; None of one that there is not for it."""
 
-    executorch: RuntimeFacts
+    executorch: RuntimeFacts | None = None
     onnxruntime: RuntimeFacts
 
 
@@ -53,7 +62,7 @@ class Target:
 
     name: str = ""
     description: str
-    triple: Literal["aarch64-linux-gnu", "x86_64-linux-gnu"]
+    triple: Triple
     cpu: str
     features: tuple[str, ...]
     cores: int
@@ -62,6 +71,11 @@ class Target:
     runtimes: Runtimes
     bench: BenchDefaults
     emulation: Emulation | None = None
+
+    @property
+    def formats(self) -> tuple[Literal["pte", "onnx"], ...]:
+        """The formats that a runtime of this board takes."""
+        return ("onnx",) if self.runtimes.executorch is None else ("pte", "onnx")
 
 
 def targets_dir() -> Path:

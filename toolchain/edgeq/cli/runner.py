@@ -8,11 +8,11 @@ import click
 
 from edgeq import packages, runner
 from edgeq.cli.options import examples, shows
+from edgeq.triple import TRIPLES
 
 if TYPE_CHECKING:
     from edgeq.cli.terminal import Terminal
 
-_TRIPLES = ("aarch64-linux-gnu", "x86_64-linux-gnu")
 _ENGINES: tuple[Literal["executorch", "onnxruntime"], ...] = ("executorch", "onnxruntime")
 
 
@@ -22,7 +22,7 @@ def command() -> None:
 
 
 @command.command(epilog=examples("edgeq runner build", "edgeq runner build --triple aarch64-linux-gnu --json"))
-@click.option("--triple", "triples", multiple=True, type=click.Choice(_TRIPLES), help="All, if not given.")
+@click.option("--triple", "triples", multiple=True, type=click.Choice(TRIPLES), help="All, if not given.")
 @click.option("--engine", "engines", multiple=True, type=click.Choice(_ENGINES), help="All, if not given.")
 @shows
 def build(
@@ -32,8 +32,8 @@ def build(
     with terminal.progress() as progress:
         bundles = [
             runner.bundle(engine, triple, progress=progress)
-            for triple in triples or _TRIPLES
-            for engine in engines or _ENGINES
+            for triple in triples or TRIPLES
+            for engine in engines or runner.engines_of(triple)
         ]
     terminal.result(
         [

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-from edgeq.runner.build import TRIPLES, Engine, RunnerBundle, build_tools, bundle, is_built
+from edgeq.runner.build import Engine, RunnerBundle, build_tools, bundle, engines_of, is_built
 from edgeq.runner.profile import OperatorTimes, operator_times
 from edgeq.runner.protocol import Resources, Run
 from edgeq.runner.session import BACK_TO_BACK, Execution, Pace, execute, hash_files, verify
 
 __all__ = [
     "BACK_TO_BACK",
-    "TRIPLES",
     "Engine",
     "Execution",
     "OperatorTimes",
@@ -22,6 +21,7 @@ __all__ = [
     "RunnerBundle",
     "build_tools",
     "bundle",
+    "engines_of",
     "execute",
     "hash_files",
     "is_built",

@@ -11,30 +11,42 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from edgeq.errors import BuildFailedError, DiskFullError, MissingSourcesError, MissingToolError, UnknownNameError
+from edgeq.errors import (
+    BuildFailedError,
+    DiskFullError,
+    MissingSourcesError,
+    MissingToolError,
+    NoRuntimeError,
+    UnknownNameError,
+)
 from edgeq.files import atomic_folder, cache_dir, folder_lock, sha256_file, write_bytes
 from edgeq.packages import fetch_wheel, resolve_debs, unpack_deb
 from edgeq.packages.locks import load_wheel_lock, lock_path
+from edgeq.triple import TRIPLES, Triple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from edgeq.packages.locks import LockedWheel
     from edgeq.progress import Progress
 
 Engine = Literal["executorch", "onnxruntime"]
 
-TRIPLES = ("aarch64-linux-gnu", "x86_64-linux-gnu")
+SYSROOTS: dict[str, str] = {"aarch64-linux-gnu": "sysroot-aarch64", "arm-linux-gnueabihf": "sysroot-armhf"}
+"""The lock of the older C and C++ libraries that a board's runner is compiled against."""
 
-# What lies beside the runner on a device: name there -> member of the wheel.
+# What lies beside the runner on a device, by the project whose wheel holds it: name there -> member of the wheel.
 # Of ExecuTorch these are the runtime, the XNNPACK delegate and all kernels.
-_LIBRARIES: dict[Engine, dict[str, str]] = {
+_LIBRARIES: dict[str, dict[str, str]] = {
     "executorch": {
         f"libexecutorch{part}.so": f"executorch/lib/libexecutorch{part}.so"
         for part in ("", "_backend_xnnpack", "_kernels_optimized", "_kernels_quantized", "_threadpool")
     },
     "onnxruntime": {"libonnxruntime.so.1": "onnxruntime/capi/libonnxruntime.so.{version}"},
+    # Another project's, which carries an ONNX Runtime for 32-bit Arm; PyPI has no wheel of ONNX Runtime's own for it.
+    "sherpa-onnx-core": {"libonnxruntime.so.1": "sherpa_onnx/lib/libonnxruntime.so"},
 }
 
 _IN_THE_PACKAGE = Path(__file__).parent / "sources"
@@ -49,11 +61,16 @@ _OUTPUT_SHOWN = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerBundle:
-    """What must lie on a device for one engine: ``files`` maps each name there to the file here."""
+    """What must lie on a device for one engine: ``files`` maps each name there to the file here.
+
+    ``runtime_version`` is what runs there, ``built_with`` the version that
+    artifacts for it are built with: not every kind of machine has the same.
+    """
 
     engine: Engine
-    triple: str
+    triple: Triple
     runtime_version: str
+    built_with: str
     executable: str
     files: dict[str, Path]
     sha256: str
@@ -64,16 +81,24 @@ def sources_dir() -> Path:
     return _IN_THE_PACKAGE if _IN_THE_PACKAGE.is_dir() else _BESIDE_THE_PACKAGE
 
 
+def engines_of(triple: str) -> tuple[Engine, ...]:
+    """The engines that a registry has for machines of ``triple``."""
+    locked = {wheel.name for wheel in load_wheel_lock().wheel}
+    return tuple(engine for engine in get_args(Engine) if _wheel_name(engine, triple) in locked)
+
+
 def bundle(engine: Engine, triple: str, *, progress: Progress, test_faults: bool = False) -> RunnerBundle:
     """The runner of ``engine`` for machines of ``triple``, built if its sources or pins have changed.
 
     A runner that came with edgeq (``edgeq/runners/TRIPLE``) is taken as it
     is. One with ``test_faults`` can be told to be slow or to leak: it is for
-    tests of the measurement, and always built. Raises MissingToolError, BuildFailedError, MissingSourcesError and
-    what fetching packages raises.
+    tests of the measurement, and always built. Raises NoRuntimeError, MissingToolError, BuildFailedError,
+    MissingSourcesError and what fetching packages raises.
     """
     if triple not in TRIPLES:
         raise UnknownNameError("triple", triple, TRIPLES)
+    if engine not in engines_of(triple):
+        raise NoRuntimeError(engine, triple)
     prebuilt = _PREBUILT / triple
     if (prebuilt / _executable(engine)).is_file() and not test_faults:
         return _bundle_in(prebuilt, engine, triple)
@@ -97,12 +122,8 @@ def is_built(engine: Engine, triple: str) -> bool:
 
 def build_tools(triple: str) -> tuple[tuple[str, str], ...]:
     """The programs that building a runner for ``triple`` takes, the compiler last, each with its Debian package."""
-    if triple == "aarch64-linux-gnu":
-        compiler = ("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu")
-    elif platform.machine() == "x86_64":
-        compiler = ("g++", "g++")
-    else:
-        compiler = ("x86_64-linux-gnu-g++", "g++-x86-64-linux-gnu")
+    own = triple not in SYSROOTS and triple == f"{platform.machine()}-linux-gnu"
+    compiler = ("g++", "g++") if own else (f"{triple}-g++", f"g++-{triple.replace('_', '-')}")
     return (("cmake", "cmake"), ("make", "make"), compiler)
 
 
@@ -116,9 +137,9 @@ def build_hash(engine: Engine, triple: str, *, test_faults: bool = False) -> str
         digest.update(f"{path.relative_to(sources)} ".encode() + hashlib.sha256(path.read_bytes()).digest())
     digest.update(Path(__file__).read_bytes())
     digest.update(_wheel_name(engine, triple).encode())
-    for lock in ("wheels", "onnxruntime-headers", "sysroot-aarch64"):
+    for lock in ("wheels", "onnxruntime-headers", *([SYSROOTS[triple]] if triple in SYSROOTS else [])):
         digest.update(lock_path(lock).read_bytes())
-    if triple == "x86_64-linux-gnu":
+    if triple not in SYSROOTS:
         # Linked against this machine's own C library; a cache may be carried to an older one.
         digest.update("".join(platform.libc_ver()).encode())
     return digest.hexdigest()
@@ -138,13 +159,15 @@ def _wheel_name(engine: Engine, triple: str) -> str:
     return f"{engine}-{triple}"
 
 
-def _bundle_in(folder: Path, engine: Engine, triple: str) -> RunnerBundle:
+def _bundle_in(folder: Path, engine: Engine, triple: Triple) -> RunnerBundle:
     executable = _executable(engine)
-    names = (executable, *_LIBRARIES[engine])
+    locked = _locked(engine, triple)
+    names = (executable, *_LIBRARIES[locked.project])
     return RunnerBundle(
         engine=engine,
         triple=triple,
-        runtime_version=_locked_version(engine, triple),
+        runtime_version=locked.runtime_version,
+        built_with=_locked(engine, "x86_64-linux-gnu").runtime_version,
         executable=executable,
         files={name: folder / name for name in names},
         sha256=sha256_file(folder / executable),
@@ -152,16 +175,16 @@ def _bundle_in(folder: Path, engine: Engine, triple: str) -> RunnerBundle:
 
 
 def _build(  # noqa: PLR0913  # what to build, and where
-    engine: Engine, triple: str, key: str, home: Path, progress: Progress, *, test_faults: bool
+    engine: Engine, triple: Triple, key: str, home: Path, progress: Progress, *, test_faults: bool
 ) -> None:
     compiler = _check_tools(triple)
     wheel = fetch_wheel(_wheel_name(engine, triple), progress=progress)
     options = [f"-DEDGEQ_ENGINE={engine}", f"-DEDGEQ_TRIPLE={triple}", f"-DEDGEQ_BUILD={key}", "-DEDGEQ_WERROR=OFF"]
     options += ["-DEDGEQ_TEST_FAULTS=ON"] if test_faults else []
     sources = sources_dir()
-    if triple == "aarch64-linux-gnu":
-        options.append(f"-DCMAKE_TOOLCHAIN_FILE={sources / 'cmake' / 'aarch64-linux-gnu.cmake'}")
-        options.append(f"-DEDGEQ_SYSROOT={_unpacked('sysroot-aarch64', progress)}")
+    if triple in SYSROOTS:
+        options.append(f"-DCMAKE_TOOLCHAIN_FILE={sources / 'cmake' / 'debian-cross.cmake'}")
+        options.append(f"-DEDGEQ_SYSROOT={_unpacked(SYSROOTS[triple], progress)}")
     else:
         options.append(f"-DCMAKE_CXX_COMPILER={compiler}")
     if engine == "onnxruntime":
@@ -174,10 +197,10 @@ def _build(  # noqa: PLR0913  # what to build, and where
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=home) as temporary:
         work = Path(temporary)
-        members = _extract(wheel, engine, work / "wheel")
+        members = _extract(wheel, _locked(engine, triple), work / "wheel")
         if engine == "executorch":
             options.append(f"-DEDGEQ_RUNTIME={work / 'wheel' / 'executorch'}")
-        options.append(f"-DEDGEQ_VERSION={_locked_version(engine, triple)}")
+        options.append(f"-DEDGEQ_VERSION={_locked(engine, triple).runtime_version}")
         _run(["cmake", "-S", str(sources), "-B", str(work / "out"), "-G", "Unix Makefiles", *options])
         _run(["cmake", "--build", str(work / "out"), "--parallel", str(min(os.cpu_count() or 1, 4))])
         with atomic_folder(home / triple) as folder:
@@ -209,15 +232,14 @@ def _unpacked(lock: str, progress: Progress) -> Path:
     return tree
 
 
-def _locked_version(engine: Engine, triple: str) -> str:
+def _locked(engine: Engine, triple: str) -> LockedWheel:
     name = _wheel_name(engine, triple)
-    return next(wheel.version for wheel in load_wheel_lock().wheel if wheel.name == name)
+    return next(wheel for wheel in load_wheel_lock().wheel if wheel.name == name)
 
 
-def _extract(wheel: Path, engine: Engine, into: Path) -> dict[str, Path]:
+def _extract(wheel: Path, locked: LockedWheel, into: Path) -> dict[str, Path]:
     """Unpack headers and libraries; the libraries by the name they have on a device."""
-    version = _locked_version(engine, "x86_64-linux-gnu")
-    members = {name: member.format(version=version) for name, member in _LIBRARIES[engine].items()}
+    members = {name: member.format(version=locked.version) for name, member in _LIBRARIES[locked.project].items()}
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
             if name in members.values() or name.startswith("executorch/include/"):

@@ -24,11 +24,11 @@ from edgeq.device.inventory import BOARD, LOCAL
 from edgeq.errors import MissingSourcesError
 from edgeq.files import cache_dir
 from edgeq.stages.doctor.finding import Finding, ok, problem, unknown, warning
+from edgeq.triple import TRIPLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_ENGINES: tuple[runner.Engine, ...] = ("executorch", "onnxruntime")
 _BOARDS = "aarch64-linux-gnu"
 _LEAST_CACHE_BYTES = 200 << 20
 _ROOMY_CACHE_BYTES = 2 << 30
@@ -67,7 +67,7 @@ def examine(device: str | None) -> tuple[HostFacts, tuple[Finding, ...]]:
 
 def _facts() -> HostFacts:
     triples = (_BOARDS, f"{platform.machine()}-linux-gnu")
-    programs = [program for triple in triples if triple in runner.TRIPLES for program, _ in runner.build_tools(triple)]
+    programs = [program for triple in triples if triple in TRIPLES for program, _ in runner.build_tools(triple)]
     programs += [program for program, _ in board.PROGRAMS] + ["apt-get", "ssh"]
     cache = cache_dir()
     try:
@@ -166,7 +166,7 @@ def _local_runner(facts: HostFacts, device: str | None) -> Iterator[Finding]:
     triple = f"{facts.machine}-linux-gnu"
     if triple == _BOARDS:
         return
-    if triple not in runner.TRIPLES:
+    if triple not in TRIPLES:
         severity = problem if device == LOCAL else warning
         yield severity("host.runner", f"there is no runner for {facts.machine}", "measure on a board with --device")
         return
@@ -175,7 +175,7 @@ def _local_runner(facts: HostFacts, device: str | None) -> Iterator[Finding]:
 
 def _runner(facts: HostFacts, triple: str, what: str, *, needed: bool) -> Iterator[Finding]:
     try:
-        if all(runner.is_built(engine, triple) for engine in _ENGINES):
+        if all(runner.is_built(engine, triple) for engine in runner.engines_of(triple)):
             yield ok("host.runner", f"the runners of {what} ({triple}) are built")
             return
     except MissingSourcesError as error:

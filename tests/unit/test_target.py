@@ -12,7 +12,10 @@ from edgeq.target import known_targets, load_target
 if TYPE_CHECKING:
     from pathlib import Path
 
-SHIPPED = ("generic-aarch64", "graviton2", "host", "jetson-orin-nano", "rpi-zero-2w", "rpi3", "rpi4", "rpi5")
+SHIPPED = (
+    *("generic-aarch64", "generic-armv7", "graviton2", "host", "jetson-orin-nano"),
+    *("rpi-zero-2w", "rpi2", "rpi3", "rpi4", "rpi5"),
+)
 OWN_BOARD = """
 description = "A board of my own"
 triple = "aarch64-linux-gnu"
@@ -66,7 +69,7 @@ def test_every_shipped_target_loads_and_says_where_its_facts_were_read(name: str
 def test_every_arm_target_is_emulated_by_a_named_core(name: str) -> None:
     emulation = load_target(name).emulation
     assert emulation is not None
-    assert emulation.cpu in {"cortex-a53", "cortex-a72", "cortex-a76", "neoverse-n1"}
+    assert emulation.cpu in {"cortex-a7", "cortex-a53", "cortex-a72", "cortex-a76", "neoverse-n1"}
     assert emulation.machine == "virt"
 
 
@@ -166,12 +169,19 @@ def test_a_missing_field_is_refused_by_its_name(own_board: Path, line: str, fiel
         ("cores = 4", 'cores = "4"', "cores"),
         ("ram_bytes = 2_147_483_648", "ram_bytes = 2.5", "ram_bytes"),
         ('features = ["fp", "asimd", "asimddp"]', 'features = "fp"', "features"),
-        ('triple = "aarch64-linux-gnu"', 'triple = "arm-linux-gnueabihf"', "triple"),
+        ('triple = "aarch64-linux-gnu"', 'triple = "arm-linux-gnueabi"', "triple"),
         ('[runtimes.onnxruntime]\nactivations = "int8"', '[runtimes.onnxruntime]\nactivations = "int4"', "onnxruntime"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_by_its_field(own_board: Path, old: str, new: str, field: str) -> None:
     assert field in refused(own_board, old, new).message
+
+
+def test_executorch_is_named_where_there_is_one_and_nowhere_else(own_board: Path) -> None:
+    error = refused(own_board, 'triple = "aarch64-linux-gnu"', 'triple = "arm-linux-gnueabihf"')
+    assert "no package registry has it for arm-linux-gnueabihf" in error.message
+    own_board.write_text(own_board.read_text().replace('[runtimes.executorch]\nactivations = "int8"\n', ""))
+    assert load_target(str(own_board)).formats == ("onnx",)
 
 
 def test_a_file_that_is_not_toml_is_refused(own_board: Path) -> None:

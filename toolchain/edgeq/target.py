@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from edgeq.errors import UnknownNameError
+from edgeq.errors import ConfigError, UnknownNameError
 from edgeq.schema import from_data, read_toml
-from edgeq.triple import Triple
+from edgeq.triple import KINDS, Triple
 
 _BESIDE_THE_SOURCES = Path(__file__).parents[2] / "targets"
 _IN_THE_PACKAGE = Path(__file__).parent / "targets"
@@ -75,7 +75,7 @@ class Target:
     @property
     def formats(self) -> tuple[Literal["pte", "onnx"], ...]:
         """The formats that a runtime of this board takes."""
-        return ("onnx",) if self.runtimes.executorch is None else ("pte", "onnx")
+        return ("pte", "onnx") if "executorch" in KINDS[self.triple].engines else ("onnx",)
 
 
 def targets_dir() -> Path:
@@ -97,4 +97,17 @@ def load_target(name: str) -> Target:
             raise UnknownNameError("target", name, known)
         path = known[name]
     target = from_data(Target, read_toml(path), where=str(path))
+    _check_runtimes(target, path)
     return replace(target, name=target.name or path.stem)
+
+
+def _check_runtimes(target: Target, path: Path) -> None:
+    """Raise ConfigError unless the file says of ExecuTorch what there is to say for machines of that kind."""
+    there = "executorch" in KINDS[target.triple].engines
+    if there and target.runtimes.executorch is None:
+        raise ConfigError(f"{path}: [runtimes.executorch] is missing", hint='it needs activations = "int8"')
+    if not there and target.runtimes.executorch is not None:
+        raise ConfigError(
+            f"{path}: [runtimes.executorch] is given, and no package registry has it for {target.triple}",
+            hint="leave that table out",
+        )

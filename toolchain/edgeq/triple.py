@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
+from edgeq.errors import UnknownNameError
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 Triple = Literal["aarch64-linux-gnu", "arm-linux-gnueabihf", "x86_64-linux-gnu"]
 
 TRIPLES: tuple[Triple, ...] = get_args(Triple)
+
+Engine = Literal["executorch", "onnxruntime"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +24,8 @@ class Kind:
 
     ``machines`` is what ``uname -m`` may say where its programs run: a
     64-bit kernel of Arm runs 32-bit programs as well. ``loader`` is the
-    dynamic linker that they name. ``glibc`` and ``glibcxx`` are the oldest
+    dynamic linker that they name. ``engines`` are the runtimes that a package
+    registry has for it. ``glibc`` and ``glibcxx`` are the oldest
     that do for every runner of the kind (a test holds both). ``needs``
     says for a machine which features the runtimes are compiled for, so that
     they end with SIGILL without. ``dot_products`` are features that multiply
@@ -32,6 +38,7 @@ class Kind:
     glibc: str
     glibcxx: str
     generic: str
+    engines: tuple[Engine, ...] = ENGINES
     dot_products: tuple[str, ...] = ()
     needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -51,6 +58,7 @@ KINDS: dict[Triple, Kind] = {
         glibc="2.34",
         glibcxx="3.4.29",
         generic="generic-armv7",
+        engines=("onnxruntime",),
         needs={"armv7l": ("neon",)},
     ),
     "x86_64-linux-gnu": Kind(
@@ -62,6 +70,14 @@ KINDS: dict[Triple, Kind] = {
         dot_products=("avx512_vnni", "avx_vnni"),
     ),
 }
+
+
+def named(name: str) -> Triple:
+    """The triple called ``name``; UnknownNameError if edgeq knows none of that name."""
+    for triple in TRIPLES:
+        if triple == name:
+            return triple
+    raise UnknownNameError("triple", name, TRIPLES)
 
 
 def runnable(machine: str, loaders: Collection[str]) -> tuple[Triple, ...]:

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from edgeq.runner.build import Engine, RunnerBundle, build_tools, bundle, engines_of, is_built
+from edgeq.runner.build import RunnerBundle, build_tools, bundle, is_built
 from edgeq.runner.profile import OperatorTimes, operator_times
 from edgeq.runner.protocol import Resources, Run
 from edgeq.runner.session import BACK_TO_BACK, Execution, Pace, execute, hash_files, verify
+from edgeq.triple import Engine
 
 __all__ = [
     "BACK_TO_BACK",
@@ -21,7 +22,6 @@ __all__ = [
     "RunnerBundle",
     "build_tools",
     "bundle",
-    "engines_of",
     "execute",
     "hash_files",
     "is_built",

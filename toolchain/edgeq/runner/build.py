@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from edgeq.errors import (
     BuildFailedError,
@@ -19,20 +19,17 @@ from edgeq.errors import (
     MissingSourcesError,
     MissingToolError,
     NoRuntimeError,
-    UnknownNameError,
 )
 from edgeq.files import atomic_folder, cache_dir, folder_lock, sha256_file, write_bytes
 from edgeq.packages import fetch_wheel, resolve_debs, unpack_deb
 from edgeq.packages.locks import load_wheel_lock, lock_path
-from edgeq.triple import TRIPLES, Triple
+from edgeq.triple import KINDS, Engine, Triple, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgeq.packages.locks import LockedWheel
     from edgeq.progress import Progress
-
-Engine = Literal["executorch", "onnxruntime"]
 
 SYSROOTS: dict[str, str] = {"aarch64-linux-gnu": "sysroot-aarch64", "arm-linux-gnueabihf": "sysroot-armhf"}
 """The lock of the older C and C++ libraries that a board's runner is compiled against."""
@@ -81,23 +78,15 @@ def sources_dir() -> Path:
     return _IN_THE_PACKAGE if _IN_THE_PACKAGE.is_dir() else _BESIDE_THE_PACKAGE
 
 
-def engines_of(triple: str) -> tuple[Engine, ...]:
-    """The engines that a registry has for machines of ``triple``."""
-    locked = {wheel.name for wheel in load_wheel_lock().wheel}
-    return tuple(engine for engine in get_args(Engine) if _wheel_name(engine, triple) in locked)
-
-
 def bundle(engine: Engine, triple: str, *, progress: Progress, test_faults: bool = False) -> RunnerBundle:
     """The runner of ``engine`` for machines of ``triple``, built if its sources or pins have changed.
 
     A runner that came with edgeq (``edgeq/runners/TRIPLE``) is taken as it
     is. One with ``test_faults`` can be told to be slow or to leak: it is for
-    tests of the measurement, and always built. Raises NoRuntimeError, MissingToolError, BuildFailedError,
+    tests of the measurement, and always built. Raises UnknownNameError, NoRuntimeError, MissingToolError, BuildFailedError,
     MissingSourcesError and what fetching packages raises.
     """
-    if triple not in TRIPLES:
-        raise UnknownNameError("triple", triple, TRIPLES)
-    if engine not in engines_of(triple):
+    if engine not in KINDS[named(triple)].engines:
         raise NoRuntimeError(engine, triple)
     prebuilt = _PREBUILT / triple
     if (prebuilt / _executable(engine)).is_file() and not test_faults:
@@ -159,13 +148,13 @@ def _wheel_name(engine: Engine, triple: str) -> str:
     return f"{engine}-{triple}"
 
 
-def _bundle_in(folder: Path, engine: Engine, triple: Triple) -> RunnerBundle:
+def _bundle_in(folder: Path, engine: Engine, triple: str) -> RunnerBundle:
     executable = _executable(engine)
     locked = _locked(engine, triple)
     names = (executable, *_LIBRARIES[locked.project])
     return RunnerBundle(
         engine=engine,
-        triple=triple,
+        triple=named(triple),
         runtime_version=locked.runtime_version,
         built_with=_locked(engine, "x86_64-linux-gnu").runtime_version,
         executable=executable,
@@ -175,7 +164,7 @@ def _bundle_in(folder: Path, engine: Engine, triple: Triple) -> RunnerBundle:
 
 
 def _build(  # noqa: PLR0913  # what to build, and where
-    engine: Engine, triple: Triple, key: str, home: Path, progress: Progress, *, test_faults: bool
+    engine: Engine, triple: str, key: str, home: Path, progress: Progress, *, test_faults: bool
 ) -> None:
     compiler = _check_tools(triple)
     wheel = fetch_wheel(_wheel_name(engine, triple), progress=progress)

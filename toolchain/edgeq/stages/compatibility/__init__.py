@@ -23,7 +23,6 @@ from edgeq.errors import (
     IncompatibleDeviceError,
     WrongArchitectureError,
 )
-from edgeq.runner import engines_of
 from edgeq.runner.elf import floor_of, is_elf, loader_of, version_key
 from edgeq.stages.bench.rows import read_measurements
 from edgeq.stages.compatibility.onnx_header import read_header
@@ -298,7 +297,7 @@ def _fitting(facts: DeviceFacts) -> str:
         return ""
     known = map(load_target, known_targets())
     name = next((one.name for one in known if (one.triple, one.cpu) == (triple, facts.cpu)), KINDS[triple].generic)
-    return name if "executorch" in engines_of(triple) else f"{name} --format onnx"
+    return name if "executorch" in KINDS[triple].engines else f"{name} --format onnx"
 
 
 def _memory(build: Path, manifest: Manifest, facts: DeviceFacts) -> Iterator[Mismatch]:

@@ -24,7 +24,7 @@ from edgeq.device.inventory import BOARD, LOCAL
 from edgeq.errors import MissingSourcesError
 from edgeq.files import cache_dir
 from edgeq.stages.doctor.finding import Finding, ok, problem, unknown, warning
-from edgeq.triple import TRIPLES
+from edgeq.triple import KINDS, TRIPLES, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -175,7 +175,7 @@ def _local_runner(facts: HostFacts, device: str | None) -> Iterator[Finding]:
 
 def _runner(facts: HostFacts, triple: str, what: str, *, needed: bool) -> Iterator[Finding]:
     try:
-        if all(runner.is_built(engine, triple) for engine in runner.engines_of(triple)):
+        if all(runner.is_built(engine, triple) for engine in KINDS[named(triple)].engines):
             yield ok("host.runner", f"the runners of {what} ({triple}) are built")
             return
     except MissingSourcesError as error:

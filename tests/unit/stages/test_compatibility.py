@@ -293,9 +293,8 @@ def test_an_older_system_of_32_bits_is_told_what_the_runner_needs(case: Case) ->
 def test_a_core_of_32_bits_without_neon_is_told(case: Case) -> None:
     _armv7_case(case)
     case.facts = replace(case.facts, machine="armv7l", cpu="cortex-a9", features=("half", "thumb", "vfpv3"))
-    assert case.found() == [
-        "the onnxruntime runner's library is compiled for neon, and that device's cortex-a9 has not"
-    ]
+    (said,) = case.found()
+    assert "compiled for neon, and that device's cortex-a9 has not" in said
 
 
 def test_another_version_of_the_runtime_than_scored_the_build_is_said_and_no_obstacle(case: Case) -> None:
@@ -304,10 +303,8 @@ def test_another_version_of_the_runtime_than_scored_the_build_is_said_and_no_obs
     (said,) = other_runtimes({"onnxruntime": case.bundle})
     assert "1.28.2 for arm-linux-gnueabihf, and 1.31.1" in said
     case.requires(version="1.30.0")
-    assert case.found() == [
-        f"{case.manifest.artifacts[0].name} was built for onnxruntime 1.30.0, and the runner takes files of "
-        "onnxruntime 1.31.1"
-    ]
+    (said,) = case.found()
+    assert said.endswith("built for onnxruntime 1.30.0, and the runner takes files of onnxruntime 1.31.1")
 
 
 def test_room_alone_has_its_own_error(case: Case) -> None:
@@ -402,6 +399,6 @@ def test_an_onnx_file_newer_than_the_runtime_is_told(case: Case, content: bytes,
 
 def test_the_limits_of_one_onnx_runtime_are_not_held_against_another(case: Case) -> None:
     _onnx_case(case, _onnx(14, onnx=99))
-    case.bundle = replace(case.bundle, runtime_version="9.9.9")
+    case.bundle = replace(case.bundle, runtime_version="9.9.9", built_with="9.9.9")
     case.requires(version="9.9.9")
     assert case.found() == []

@@ -83,8 +83,9 @@ def bundle(engine: Engine, triple: str, *, progress: Progress, test_faults: bool
 
     A runner that came with edgeq (``edgeq/runners/TRIPLE``) is taken as it
     is. One with ``test_faults`` can be told to be slow or to leak: it is for
-    tests of the measurement, and always built. Raises UnknownNameError, NoRuntimeError, MissingToolError, BuildFailedError,
-    MissingSourcesError and what fetching packages raises.
+    tests of the measurement, and always built. Raises UnknownNameError,
+    NoRuntimeError, MissingToolError, BuildFailedError, MissingSourcesError
+    and what fetching packages raises.
     """
     if engine not in KINDS[named(triple)].engines:
         raise NoRuntimeError(engine, triple)

@@ -180,8 +180,12 @@ def test_a_value_of_the_wrong_type_is_refused_by_its_field(own_board: Path, old:
 def test_executorch_is_named_where_there_is_one_and_nowhere_else(own_board: Path) -> None:
     error = refused(own_board, 'triple = "aarch64-linux-gnu"', 'triple = "arm-linux-gnueabihf"')
     assert "no package registry has it for arm-linux-gnueabihf" in error.message
-    own_board.write_text(own_board.read_text().replace('[runtimes.executorch]\nactivations = "int8"\n', ""))
+    text = own_board.read_text().replace('[runtimes.executorch]\nactivations = "int8"\n', "")
+    own_board.write_text(text.replace('activations = "int8"', 'activations = "uint8"'))
     assert load_target(str(own_board)).formats == ("onnx",)
+    own_board.write_text(text)
+    with pytest.raises(ConfigError, match="'int8', which ONNX Runtime computes wrongly on arm-linux-gnueabihf"):
+        load_target(str(own_board))
 
 
 def test_a_file_that_is_not_toml_is_refused(own_board: Path) -> None:

@@ -102,12 +102,20 @@ def load_target(name: str) -> Target:
 
 
 def _check_runtimes(target: Target, path: Path) -> None:
-    """Raise ConfigError unless the file says of ExecuTorch what there is to say for machines of that kind."""
-    there = "executorch" in KINDS[target.triple].engines
+    """Raise ConfigError unless the file says of the runtimes what holds for machines of that kind."""
+    kind = KINDS[target.triple]
+    there = "executorch" in kind.engines
     if there and target.runtimes.executorch is None:
         raise ConfigError(f"{path}: [runtimes.executorch] is missing", hint='it needs activations = "int8"')
     if not there and target.runtimes.executorch is not None:
         raise ConfigError(
             f"{path}: [runtimes.executorch] is given, and no package registry has it for {target.triple}",
             hint="leave that table out",
+        )
+    stated = target.runtimes.onnxruntime.activations
+    if stated not in kind.activations:
+        raise ConfigError(
+            f"{path}: [runtimes.onnxruntime] activations is {stated!r}, which ONNX Runtime computes wrongly "
+            f"on {target.triple}",
+            hint=f'say activations = "{kind.activations[0]}"',
         )

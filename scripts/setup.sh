@@ -6,7 +6,7 @@
 #   scripts/setup.sh --tests    the same, and what the tests need
 #   scripts/setup.sh --check    say what is missing and change nothing; exit status 1 if something is
 #
-# EDGEQ_PYTHON       the Python to use (3.11 or newer); else the first that fits
+# EDGEQ_PYTHON       the Python to use (3.11 or newer, as ONNX Runtime needs); else the first that fits
 # EDGEQ_TORCH_INDEX  one more package index for torch. PyPI's torch for x86-64 brings several gigabytes of CUDA with
 #                    it; name PyTorch's own index of CPU builds here, and its smaller build is taken.
 # PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and pip's other settings are pip's own and are honoured.
@@ -32,6 +32,8 @@ dataset-fashion-mnist   examples/fashion_mnist
 TEST_PACKAGES="
 openssh-server          the tests' own SSH server
 postgresql              the tests' own database server
+default-jre-headless    compiling and running exported Kotlin
+junit4                  running the tests of exported Kotlin
 "
 
 say() { printf '%s\n' "$*" >&2; }
@@ -54,6 +56,11 @@ missing_packages() {
     while read -r name why; do
         [ -z "$name" ] || grep -qxF "installed $name" <<<"$installed" || printf '%s\t%s\n' "$name" "$why"
     done <<<"$wanted"
+}
+
+# Prints npm's line if no npm is there: one that came with another Node.js than Debian's would be removed for Debian's.
+npm_package() {
+    command -v npm >/dev/null || printf '%s\t%s\n' npm "fetching the Kotlin compiler"
 }
 
 # Prints the first Python that is new enough.
@@ -170,7 +177,7 @@ main() {
     local check=false wanted=$PACKAGES argument missing
     for argument in "$@"; do
         case $argument in
-            --tests) wanted+=$TEST_PACKAGES ;;
+            --tests) wanted+=$TEST_PACKAGES$(npm_package) ;;
             --check) check=true ;;
             *) die "unknown argument $argument; there are --tests and --check" ;;
         esac

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -124,9 +125,9 @@ def test_a_doctor_tells_which_programs_run_there_and_finds_nothing_that_stops_th
 
 
 def test_a_64_bit_build_is_refused_there_before_anything_is_pushed(
-    tmp_path: Path, rpi2: SshTransport, mixed: SshTransport
+    build: pipeline.Build, rpi2: SshTransport, mixed: SshTransport
 ) -> None:
-    other = built(tmp_path, toml(formats=["onnx"]), CODE)
+    other = replace(build, target=load_target("rpi4"))
     with pytest.raises(WrongArchitectureError) as wrong:
         pipeline.deploy(other, rpi2, device="board", progress=Silent())
     assert "--target rpi2 --format onnx" in wrong.value.hint

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edgeq import world
+from edgeq.errors import LabelsError
 from edgeq.project import load_project
 from edgeq.stages import reuse
 from edgeq.stages.planning import plan
@@ -237,6 +238,31 @@ def test_other_limits_are_written_into_the_build_that_is_there(project: Path, bu
     assert json.loads((copy / "manifest.json").read_bytes())["limits"]["max_drop_pp"] == 1.5
     assert reuse.unchanged(asked, copy).manifest == found.manifest
     assert reuse.unchanged(_plan(project), copy).manifest
+
+
+def test_other_labels_are_written_into_the_build_that_is_there(project: Path, built: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    asked = _plan(project)
+    named = replace(asked.project.model, labels=("a", "b", "c", "d"))
+    found = reuse.unchanged(replace(asked, project=replace(asked.project, model=named)), copy)
+    assert found.manifest is not None
+    assert found.manifest.labels == ("a", "b", "c", "d")
+    assert json.loads((copy / "manifest.json").read_bytes())["labels"] == ["a", "b", "c", "d"]
+    with pytest.raises(LabelsError, match="3 names for 4 classes"):
+        reuse.unchanged(replace(asked, project=replace(asked.project, model=replace(named, labels=("a",) * 3))), copy)
+
+
+def test_labels_that_do_not_fit_the_model_are_refused_when_it_is_built(project: Path, tmp_path: Path) -> None:
+    other = tmp_path / "project"
+    shutil.copytree(project, other, ignore=shutil.ignore_patterns("build", ".edgeq"))
+    text = (other / "edgeq.toml").read_text().replace("[data]", 'labels = ["a", "b"]\n[data]')
+    (other / "edgeq.toml").write_text(text)
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        _build(other, tmp_path / "out")
+    assert caught.value.returncode == 2
+    assert "2 names for 4 classes" in caught.value.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_build_for_another_folder_is_copied_with_nothing_that_came_after_it(

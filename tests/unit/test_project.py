@@ -174,3 +174,35 @@ def test_a_tolerance_is_a_number_from_0_to_100_and_has_a_default(tmp_path: Path)
         load_project(_written(tmp_path, f"{MINIMAL}\n[check]\nsize_percent = -1\n"))
     with pytest.raises(ConfigError, match=r"unknown key 'check\.size_per_cent'"):
         load_project(_written(tmp_path, f"{MINIMAL}\n[check]\nsize_per_cent = 1\n"))
+
+
+def _labelled(labels: str) -> str:
+    return MINIMAL.replace("[data]", f"labels = {labels}\n[data]")
+
+
+def test_labels_are_a_list_or_a_file_with_one_a_line(tmp_path: Path) -> None:
+    assert load_project(_written(tmp_path, MINIMAL)).model.labels == ()
+    assert load_project(_written(tmp_path, _labelled('["cat", "dog, small"]'))).model.labels == ("cat", "dog, small")
+    (tmp_path / "names.txt").write_text("cat\nKätzchen\ncat\n")  # two classes may be called alike
+    assert load_project(_written(tmp_path, _labelled('"names.txt"'))).model.labels == ("cat", "Kätzchen", "cat")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ('"no.txt"', "no.txt cannot be read"),
+        ('"empty.txt"', "it is empty"),
+        ('"gap.txt"', "name 2 is ''"),
+        ('"latin.txt"', "latin.txt cannot be read"),
+        ('["cat", " "]', "name 2 is ' '"),
+        ('["cat\\nal"]', "which cannot be shown"),
+        ("[1]", "labels"),
+    ],
+)
+def test_labels_that_cannot_be_shown_are_named(tmp_path: Path, labels: str, words: str) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "gap.txt").write_text("cat\n\ndog\n")
+    (tmp_path / "latin.txt").write_bytes(b"K\xe4tzchen\n")
+    with pytest.raises(ConfigError) as caught:
+        load_project(_written(tmp_path, _labelled(labels)))
+    assert words in caught.value.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -201,6 +202,16 @@ def test_package_lists_are_fetched_only_when_they_do_not_know_a_package(machine:
 def test_the_tests_need_servers_of_their_own_and_nothing_else_does(machine: Machine, server: str) -> None:
     assert server not in machine.run("--check").stdout
     assert server in machine.run("--check", "--tests").stdout
+
+
+def test_the_tests_need_npm_and_take_the_one_that_is_there_whoever_brought_it(machine: Machine) -> None:
+    asked = re.compile(r"^package npm ", re.MULTILINE)
+    assert not asked.search(machine.run("--check").stdout)
+    assert asked.search(machine.run("--check", "--tests").stdout)
+    npm = machine.folder / "bin" / "npm"
+    npm.write_text("#!/bin/sh\n")
+    npm.chmod(0o755)
+    assert not asked.search(machine.run("--check", "--tests").stdout)
 
 
 def test_torch_comes_first_with_its_pin_then_edgeq_then_the_examples(machine: Machine) -> None:

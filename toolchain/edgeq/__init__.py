@@ -1,7 +1,7 @@
 """edgeq takes a PyTorch model to an ARM board and proves what it does there.
 
 The verbs of the command line as functions: :func:`build`, :func:`deploy`,
-:func:`bench`, :func:`report`, :func:`run`. They take and return records.
+:func:`bench`, :func:`report`, :func:`run`, :func:`export`. They take and return records.
 """
 
 from __future__ import annotations
@@ -10,11 +10,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeq.pipeline import BenchOptions, bench, build, connected, deploy, read_build, report, run
+    from edgeq.pipeline import BenchOptions, bench, build, connected, deploy, export, read_build, report, run
     from edgeq.progress import Silent
     from edgeq.runner import Pace
 
-__all__ = ["BenchOptions", "Pace", "Silent", "bench", "build", "connected", "deploy", "read_build", "report", "run"]
+__all__ = [
+    "BenchOptions",
+    "Pace",
+    "Silent",
+    "bench",
+    "build",
+    "connected",
+    "deploy",
+    "export",
+    "read_build",
+    "report",
+    "run",
+]
 
 _HOMES = {"Silent": "edgeq.progress", "Pace": "edgeq.runner"}
 

@@ -110,6 +110,19 @@ class MissingToolError(HostToolError):
         )
 
 
+class MissingExtraError(HostToolError):
+    """An optional part of edgeq that a command needs is not installed."""
+
+    def __init__(self, extra: str, modules: Sequence[str], *, needed_for: str) -> None:
+        several = len(modules) > 1
+        super().__init__(
+            f"{', '.join(modules)} {'are' if several else 'is'} not installed; {needed_for} needs "
+            f"{'them' if several else 'it'}",
+            hint=f"pip install 'edgeq[{extra}]'"
+            + ("" if "onnxruntime" not in modules else "; it takes Python 3.11 or newer, as ONNX Runtime does"),
+        )
+
+
 class DiskFullError(ConfigError):
     """There is no room left where edgeq writes."""
 
@@ -143,6 +156,16 @@ class LimitRangeError(ConfigError):
                 "max_drop_pp": f"write the percentage points that int8 may lose against fp32: {name} = 0.5",
                 "min_accuracy": f"write a share of the labelled samples: {name} = 0.9",
             }.get(name, f"write a share of the multiply-accumulates: {name} = 0.95"),
+        )
+
+
+class LabelsError(ConfigError):
+    """Names of classes that cannot be shown, or do not fit the model."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(
+            f"{where}: {reason}",
+            hint="write one name for each class, in the order of the scores: a list, or a UTF-8 file with one a line",
         )
 
 
@@ -296,6 +319,33 @@ class NotReplaceableError(ConfigError):
             f"{path} exists and is no build of edgeq, which would replace it",
             hint="choose another folder with --out, or empty that one",
         )
+
+
+class NotAnExportError(ConfigError):
+    """The folder of an export holds something that no export wrote."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            f"{path} exists and was not written by edgeq export, which would replace it",
+            hint="choose another folder with --out, or empty that one",
+        )
+
+
+class NotForAnAppError(ConfigError):
+    """An artifact with a tensor that the exported code cannot carry."""
+
+    def __init__(self, artifact: str, tensor: str, dtype: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"{artifact}: {tensor} is {dtype}, and an exported app takes {', '.join(known)}",
+            hint="convert it in the model's forward, or leave that artifact out with --artifact",
+        )
+
+
+class AppNameError(ConfigError):
+    """A name that the app's language or build tool does not take."""
+
+    def __init__(self, what: str, name: str, reason: str, example: str) -> None:
+        super().__init__(f"{what} {name!r} {reason}", hint=f"choose another, such as {example}")
 
 
 class NotABuildError(ConfigError):

@@ -11,6 +11,7 @@
     parity   BUILD, devices                   -> BUILD/parity.json: whether all compute the same
     explain  BUILD                            -> what stayed float, which layers lose accuracy
     doctor   device                           -> what is missing here and there, and what mends it
+    export   BUILD, a platform                -> a folder that an app takes in
     checked  BUILD, a baseline                -> what misses a limit or is worse
     remember BUILD                            -> rows of the history, which outlives builds
     history  PROJECT or BUILD                 -> how the figures moved
@@ -33,9 +34,10 @@ from edgeq import runner
 from edgeq.device.inventory import default_device, default_target, is_board, open_device, require_device, store_root
 from edgeq.device.store import Store
 from edgeq.errors import LimitsMissedError, NotABuildError, WhichBoardError
+from edgeq.installed import EXTRA_OF, missing, require
 from edgeq.progress import SILENT, Progress
 from edgeq.project import check_limits, load_project
-from edgeq.records import Manifest, Report, Tolerances
+from edgeq.records import Export, Manifest, Report, Tolerances
 from edgeq.runner import BACK_TO_BACK, Pace
 from edgeq.schema import from_json
 from edgeq.stages import advice as advice_stage
@@ -45,6 +47,7 @@ from edgeq.stages import compare as compare_stage
 from edgeq.stages import deploy as deploy_stage
 from edgeq.stages import doctor as doctor_stage
 from edgeq.stages import explain as explain_stage
+from edgeq.stages import export as export_stage
 from edgeq.stages import history as history_stage
 from edgeq.stages import parity as parity_stage
 from edgeq.stages import planning, reuse
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
 
     from edgeq.device.keyring import SigningKey
     from edgeq.device.transport import Transport
+    from edgeq.mobile import PlatformName
     from edgeq.project import Project
     from edgeq.records import Check, CheckResult, Deployment, Format, Measurement
     from edgeq.runner import RunnerBundle
@@ -147,6 +151,7 @@ def build(  # noqa: PLR0913  # the options of a command
         return Build(path=folder, manifest=taken.manifest, target=facts, reused=True)
     if there.why_not:
         progress.step(f"building anew: {there.why_not}")
+    _require_makers(plan.formats)
     from edgeq.stages import build as build_stage  # noqa: PLC0415  # brings torch, which no other command needs
 
     manifest = build_stage.build(plan, folder, progress=progress)
@@ -167,9 +172,16 @@ def explain_recipe(  # noqa: PLR0913  # the options of a command
 ) -> advice_stage.Advice:
     """Which recipe suits a project on a target, and why; nothing is built."""
     read = _with_budget(load_project(project), max_drop_pp)
+    _require_makers(read.build.formats)
     board = load_target(target or read.build.target)
     facts = advice_stage.gather(read, board, recipes=recipes, threads=planning.threads_for(jobs), progress=progress)
     return advice_stage.advise(facts)
+
+
+def _require_makers(formats: Sequence[Format]) -> None:
+    """Say what is not installed before anything is loaded or computed."""
+    for form in formats:
+        require(EXTRA_OF[form], needed_for=f"making .{form} files")
 
 
 def _with_budget(project: Project, max_drop_pp: float | None) -> Project:
@@ -345,10 +357,14 @@ def parity(  # noqa: PLR0913  # the options of a command
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenReport:
-    """A report, the files it was written to, and what became of the history where rows were measured for it."""
+    """A report, the files it was written to, and what became of the history where rows were measured for it.
+
+    ``left_out`` says of a file that is usually written why it was not.
+    """
 
     report: Report
     files: tuple[Path, ...]
+    left_out: tuple[str, ...] = ()
     remembered: history_stage.Remembered | None = None
 
 
@@ -368,14 +384,41 @@ def report(
 ) -> WrittenReport:
     """Write the report of what was measured, beside the first build unless ``out`` says otherwise."""
     found = summary(builds)
-    files = report_stage.write(found, formats or ("md", "html", "json"), out or builds[0])
-    return WrittenReport(report=found, files=files)
+    html: tuple[report_stage.ReportFormat, ...] = () if formats or missing("report") else ("html",)
+    files = report_stage.write(found, formats or ("md", *html, "json"), out or builds[0])
+    left_out = () if formats or html else ("report.html was not written: it needs pip install 'edgeq[report]'",)
+    return WrittenReport(report=found, files=files, left_out=left_out)
 
 
 def explain(build: Path, *, artifact: str | None = None, numerics: bool = False) -> explain_stage.Explained:
     """What a build's records say of why its artifacts are what they are."""
     what = read_build(build)
     return explain_stage.explain(build, what.manifest, summary([build]), artifact=artifact, numerics=numerics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written for an app, and where."""
+
+    record: Export
+    folder: Path
+
+
+def export(  # noqa: PLR0913  # the options of a command
+    what: Build,
+    platform: PlatformName,
+    out: Path | None = None,
+    *,
+    artifacts: Sequence[str] = (),
+    package: str | None = None,
+    progress: Progress = SILENT,
+) -> Exported:
+    """Write the folder ``out``, or export/MODEL/PLATFORM, for an app that runs ``artifacts`` of a build."""
+    folder = out or Path("export") / what.manifest.model / platform
+    record = export_stage.export(
+        what.path, what.manifest, platform, folder, artifacts=artifacts, package=package, progress=progress
+    )
+    return Exported(record=record, folder=folder)
 
 
 def doctor(device: str | None, *, target: str | None = None, progress: Progress = SILENT) -> doctor_stage.Diagnosis:

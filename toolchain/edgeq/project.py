@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from edgeq.errors import ConfigError, LimitRangeError, UnknownNameError
+from edgeq.errors import ConfigError, LabelsError, LimitRangeError, UnknownNameError
 from edgeq.input_format import Layout, Pixels
 from edgeq.recipe import RECIPES, Recipe, named
 from edgeq.records import FORMATS, Bound, Format, Limits, Preprocess, Tolerances
@@ -34,11 +34,17 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSection:
-    """``[model]``: its name, and the function that makes it."""
+    """``[model]``: its name, the function that makes it, and what its classes are called.
+
+    ``labels`` is a list, or the name of a text file with one a line, from
+    the project's folder; :func:`load_project` puts what the file holds here.
+    They are in the order of the scores of the first output.
+    """
 
     name: str
     factory: str
     inputs: tuple[InputSpec, ...]
+    labels: str | tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +200,26 @@ def load_project(path: Path) -> Project:
         raise ConfigError(f"{file}: unknown key 'root'", hint="a project's root is the folder of its file")
     project = from_data(Project, {**data, "root": str(file.resolve().parent)}, where=str(file))
     _check(project, file)
-    return project
+    return replace(project, model=replace(project.model, labels=_labels(project, file)))
+
+
+def _labels(project: Project, file: Path) -> tuple[str, ...]:
+    """The names of the classes, read if they stand in a file of their own."""
+    said = project.model.labels
+    if not isinstance(said, str):
+        names, where = said, f"{file}: model.labels"
+    else:
+        path = Path(project.root) / said
+        try:
+            names, where = tuple(path.read_text(encoding="utf-8").splitlines()), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise LabelsError(f"{file}: model.labels", f"{path} cannot be read: {error}") from error
+        if not names:
+            raise LabelsError(where, "it is empty")
+    for number, name in enumerate(names, start=1):
+        if not name.strip() or not name.isprintable():
+            raise LabelsError(where, f"name {number} is {name!r}, which cannot be shown")
+    return names
 
 
 def _check(project: Project, file: Path) -> None:

@@ -15,6 +15,7 @@ record                                    where
 :class:`Origin`                           BUILD/origin.json
 :class:`Baseline` of :class:`Observation`  a file of your own, and the history
 :class:`Parity` of :class:`ParityRow`     BUILD/parity.json
+:class:`Export` of :class:`ExportedFile`  export.json in what ``edgeq export`` writes
 ========================================  ==========================
 
 Raw samples and counts are stored; medians, percentages and intervals are
@@ -367,6 +368,8 @@ class Manifest:
     tolerances: Tolerances | None = None
     searches: tuple[Search, ...] = ()
     speed_searches: tuple[SpeedSearch, ...] = ()
+    labels: tuple[str, ...] = ()
+    """What the classes are called, in the order of the first output's scores; () where the project does not say."""
 
     def chosen(self, names: Sequence[str]) -> tuple[Artifact, ...]:
         """The artifacts of those names or recipes, in the order of ``names``; all without any.
@@ -1488,3 +1491,119 @@ class Parity:
     samples: tuple[int, ...]
     devices: tuple[ParityDevice, ...]
     rows: tuple[ParityRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependency:
+    """The package that brings an artifact's runtime into an app, at the version that the artifact was made with.
+
+    ``published`` says whether that version was in the registry when this
+    edgeq's list of releases was made, None for one newer than all of the
+    list; ``note`` what to do where it is not, or where nobody knows.
+    """
+
+    name: str
+    version: str
+    published: bool | None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedGolden:
+    """``cases`` inputs and outputs in a file of :mod:`edgeq.mobile.vectors`.
+
+    A device passes if the outputs of each case are at least
+    ``least_sqnr_db`` from the expected ones, the bound that a deployment and
+    a parity check hold a device to. ``identical_on`` are the devices that
+    ``edgeq parity`` found to give the same bits.
+    """
+
+    file: str
+    sha256: str
+    size_bytes: int
+    cases: int
+    least_sqnr_db: float
+    identical_on: tuple[str, ...]
+    tolerance: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedFile:
+    """One model file in an exported folder: the artifact that it is or was made of, and what runs it.
+
+    ``file`` is relative to the folder. ``format`` is what the runtime reads.
+    """
+
+    artifact: str
+    artifact_sha256: str
+    recipe: str
+    file: str
+    format: Literal["pte", "onnx", "ort"]
+    sha256: str
+    size_bytes: int
+    requires: Requires
+    dependency: Dependency
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    golden: ExportedGolden | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInput:
+    """How the model's one input is made of an image's bytes (height, width, channels).
+
+    A byte becomes (byte - mean) / std in float32, the subtraction rounded
+    before the division, and lies in ``layout`` behind a batch dimension of
+    one. Where that is ``folded`` into the model its input is the bytes.
+    """
+
+    height: int
+    width: int
+    channels: int
+    layout: Literal["NCHW", "NHWC"]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    folded: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedImages:
+    """``cases`` images and the tensors that the app has to make of them, bit for bit.
+
+    ``as_evaluated`` says whether an evaluation sample, which the project's
+    own function made, is among them, so that the app's arithmetic is the
+    project's; if not, ``note`` says why.
+    """
+
+    file: str
+    sha256: str
+    size_bytes: int
+    cases: int
+    as_evaluated: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What ``edgeq export`` wrote into a folder for an app; the same build and options give the same bytes.
+
+    ``image`` is None where the app hands over tensors. ``chosen_because``
+    says why these artifacts, ``left_out`` what is not there and why.
+    ``package`` and ``type_name`` are what the app's code imports.
+    """
+
+    schema: int = SCHEMA
+    platform: Literal["android", "ios"]
+    model: str
+    target: str
+    built_at: str
+    tools: dict[str, str]
+    edgeq: str
+    package: str
+    type_name: str
+    files: tuple[ExportedFile, ...]
+    chosen_because: str
+    labels: tuple[str, ...]
+    image: ImageInput | None
+    images: ExportedImages | None
+    left_out: tuple[str, ...]

@@ -76,6 +76,12 @@ KINDS: dict[Triple, Kind] = {
 }
 
 
+RUNNERS: tuple[tuple[Triple, Engine], ...] = tuple(
+    (triple, engine) for triple, kind in KINDS.items() for engine in kind.engines
+)
+"""Every runner that there is."""
+
+
 def named(name: str) -> Triple:
     """The triple called ``name``; UnknownNameError if edgeq knows none of that name."""
     for triple in TRIPLES:

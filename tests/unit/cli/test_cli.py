@@ -141,7 +141,8 @@ def test_the_completion_script_names_the_program(edgeq: Edgeq) -> None:
 def test_the_public_names_are_these_and_stay_functions() -> None:
     import edgeq
 
-    names = ["BenchOptions", "Pace", "Silent", "bench", "build", "connected", "deploy", "read_build", "report", "run"]
+    functions = ["bench", "build", "connected", "deploy", "export", "read_build", "report", "run"]
+    names = ["BenchOptions", "Pace", "Silent", *functions]
     assert edgeq.__all__ == names
     for _ in range(2):  # a module of the same name would take a function's place once it is imported
         assert all(callable(getattr(edgeq, name)) for name in names)

@@ -82,11 +82,11 @@ def command(
         {
             **to_data(written.report),
             "files": [str(path) for path in written.files],
+            "left_out": written.left_out,
             "history": to_data(written.remembered),
         },
         lambda: shown.renderable(written.report),
     )
     options.warn_of_history(terminal, written.remembered)
-    if not terminal.as_json:
-        terminal.out.write("\n" + "\n".join(f"written to {path}" for path in written.files) + "\n")
+    options.tell_files(terminal, written)
     pipeline.check(written.report.checks)

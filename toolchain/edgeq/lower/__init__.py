@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from edgeq.errors import ArtifactError
 from edgeq.host import HostRuntime
 from edgeq.lower.coverage import Coverage
-from edgeq.lower.executorch import lower_executorch
-from edgeq.lower.onnx import lower_onnx
 from edgeq.lower.refusal import RefusedError, refused
 from edgeq.quantize.threads import torch_threads
 from edgeq.records import FORMATS
@@ -42,6 +40,8 @@ def lower(program: QuantizedProgram, form: Format, target: Target, path: Path) -
 def _written(program: QuantizedProgram, form: Format, target: Target, path: Path) -> Coverage:
     with torch_threads(1):
         if form == "onnx":
+            from edgeq.lower.onnx import lower_onnx  # noqa: PLC0415  # a build of .pte files needs no ONNX
+
             return lower_onnx(
                 program,
                 path,
@@ -50,6 +50,8 @@ def _written(program: QuantizedProgram, form: Format, target: Target, path: Path
                 dot_product=target.triple.startswith("x86_64") or "asimddp" in target.features,
                 triple=target.triple,
             )
+        from edgeq.lower.executorch import lower_executorch  # noqa: PLC0415  # nor the other way round
+
         coverage = lower_executorch(program, path, float_filters=target.triple.startswith("x86_64"))
     HostRuntime(path, form).run(tuple(tensor.numpy() for tensor in program.example_inputs))
     return coverage

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
-import importlib.metadata
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING
 from edgeq import records
 from edgeq.errors import ArtifactError, NotReplaceableError
 from edgeq.files import atomic_folder, sha256_file, try_folder_lock, write_text
+from edgeq.installed import tool_versions
 from edgeq.lower import lower
 from edgeq.lower.coverage import Coverage
-from edgeq.lower.executorch_probe import keep_program
 from edgeq.model import load_dataset, load_model, load_training
 from edgeq.quantize import FloatGraph, quantize
 from edgeq.quantize.explain import numerics_of, sums_saturate
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
     from edgeq.recipe import Recipe
     from edgeq.stages.planning import Plan
     from edgeq.tracing import Trace
-
-_TOOLS = ("edgeq", "torch", "torchao", "executorch", "onnx", "onnxruntime")
 
 
 def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
@@ -83,8 +80,8 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
         manifest = records.Manifest(
             model=sources.model.name,
             target=what.target.name,
-            created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            tools={tool: importlib.metadata.version(tool) for tool in _TOOLS},
+            created_at=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+            tools=tool_versions(),
             calibration=made.calibration,
             artifacts=made.artifacts,
             evaluation=scorer.data(),
@@ -94,6 +91,7 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
             tolerances=what.project.check,
             searches=tuple(made.searches),
             speed_searches=tuple(made.speed_searches),
+            labels=made.labels,
         )
         write_text(folder / reuse.MANIFEST, reuse.manifest_text(manifest))
         write_text(folder / "target.json", to_json(what.target, indent=2) + "\n")
@@ -192,6 +190,7 @@ class _Maker:
         self._progress = progress
         self._notes: list[str] = []
         self._lowered: list[_Lowered] = []
+        self.labels: tuple[str, ...] = ()
         self.searches: list[records.Search] = []
         self.speed_searches: list[records.SpeedSearch] = []
         self.calibration: records.CalibrationData | None = None
@@ -293,6 +292,7 @@ class _Maker:
         path = self._folder / f"{program.model}.{recipe}.{form}"
         self._progress.step(f"lowering {path.name}")
         coverage = lower(program, form, self._what.target, path)
+        self.labels = reuse.labels(self._what.project, coverage.outputs)
         if form == "pte":
             self._keep(program, path.name)
         write_nodes(self._folder, path.name, coverage.nodes)
@@ -302,6 +302,8 @@ class _Maker:
 
     def _keep(self, program: QuantizedProgram, name: str) -> None:
         """Keep what the .pte was lowered from, for probes of its layers: the artifact is whole without."""
+        from edgeq.lower.executorch_probe import keep_program  # noqa: PLC0415  # a build of .onnx files needs no ExecuTorch
+
         try:
             keep_program(program, self._folder / reuse.program_file(program.recipe.name))
         except ArtifactError as error:
@@ -359,7 +361,7 @@ class _Maker:
         digest.update(statistics.data.sha256.encode())
         digest.update(self._scorer.sha256.encode())
         digest.update(to_json(self._what.target).encode())
-        digest.update(f"{form} {[importlib.metadata.version(tool) for tool in _TOOLS]}".encode())
+        digest.update(f"{form} {list(tool_versions().values())}".encode())
         digest.update(f"{self._what.project.data.converge}".encode())
         if recipe.method == "qat" and self._sources.training is not None:
             digest.update(self._sources.training.fingerprint.encode())

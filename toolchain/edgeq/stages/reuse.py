@@ -19,15 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq import world
-from edgeq.errors import ConfigError, CorruptArtifactError
+from edgeq.errors import ConfigError, CorruptArtifactError, LabelsError
 from edgeq.files import atomic_folder, cache_dir, try_folder_lock, write_bytes, write_text
 from edgeq.project import BuildSection, HistorySection
 from edgeq.records import FORMATS, Inputs, Limits, Manifest, Tolerances
 from edgeq.schema import from_json, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from edgeq.project import Project
+    from edgeq.records import TensorSpec
     from edgeq.stages.planning import Plan
     from edgeq.tracing import Trace
 
@@ -72,14 +74,28 @@ def program_file(recipe: str) -> str:
 
 
 def unchanged(plan: Plan, build: Path) -> Reuse:
-    """Look whether the build in that folder can be taken as it is; other limits alone are written into it."""
+    """Look whether the build in that folder can be taken as it is; other limits or labels alone are written into it."""
     found = _standing(plan, build)
     if isinstance(found, str):
         return Reuse(manifest=None, why_not=found)
-    limited = dataclasses.replace(found.manifest, limits=plan.project.limits, tolerances=plan.project.check)
-    if not _remember(build, found, limited) and limited != found.manifest:
-        return Reuse(manifest=None, why_not=f"{build} cannot be given the new limits")
-    return Reuse(manifest=limited)
+    renewed = dataclasses.replace(
+        found.manifest,
+        limits=plan.project.limits,
+        tolerances=plan.project.check,
+        labels=labels(plan.project, found.manifest.artifacts[0].outputs),
+    )
+    if not _remember(build, found, renewed) and renewed != found.manifest:
+        return Reuse(manifest=None, why_not=f"{build} cannot be given the new limits or labels")
+    return Reuse(manifest=renewed)
+
+
+def labels(project: Project, outputs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """What the project calls the classes; LabelsError unless that is one name for each score of the first output."""
+    names, shape = tuple(project.model.labels), outputs[0].shape
+    classes = shape[-1] if shape else 1
+    if names and len(names) != classes:
+        raise LabelsError(f"{project.model.name}: model.labels", f"{len(names)} names for {classes} classes")
+    return names
 
 
 def _standing(plan: Plan, build: Path) -> _Standing | str:
@@ -170,9 +186,15 @@ def unseen(build: Path) -> tuple[str, ...]:
 
 def request(plan: Plan) -> dict[str, str]:
     """Fingerprints of what was asked for, by a name for messages."""
-    # The plan holds what became of [build]; limits decide what a search chooses, and nothing else that is built.
+    # The plan holds what became of [build]; limits decide what a search chooses, and nothing else that is built; labels
+    # are only names.
     project = dataclasses.replace(
-        plan.project, build=BuildSection(), limits=Limits(), check=Tolerances(), history=HistorySection()
+        plan.project,
+        model=dataclasses.replace(plan.project.model, labels=()),
+        build=BuildSection(),
+        limits=Limits(),
+        check=Tolerances(),
+        history=HistorySection(),
     )
     searches = any(recipe.method == "search" for recipe in plan.recipes)
     parts = {

@@ -1,0 +1,5 @@
+package android.os
+
+class Bundle {
+    fun getString(name: String): String? = System.getProperty(name)
+}

@@ -30,10 +30,11 @@ from edgeq.triple import KINDS, TRIPLES, named
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from edgeq.triple import Triple
+
 _PARTS = {"": "", "executorch": ".pte files", "onnx": ".onnx files", "report": "report.html"}
 """The extras that a doctor looks at, "" being edgeq itself, and what cannot be made without."""
 
-_BOARDS = "aarch64-linux-gnu"
 _LEAST_CACHE_BYTES = 200 << 20
 _ROOMY_CACHE_BYTES = 2 << 30
 _ROOMY_MEMORY_BYTES = 2 << 30
@@ -54,13 +55,16 @@ class HostFacts:
     available_bytes: int | None
 
 
-def examine(device: str | None) -> tuple[HostFacts, tuple[Finding, ...]]:
-    """Look at this machine; what ``device`` needs here and is missing is a problem, anything else that is a warning."""
-    facts = _facts()
+def examine(device: str | None, *, boards: Triple = TRIPLES[0]) -> tuple[HostFacts, tuple[Finding, ...]]:
+    """Look at this machine; what ``device`` needs here and is missing is a problem, anything else that is a warning.
+
+    ``boards`` is the kind of board that runners will be needed for.
+    """
+    facts = _facts(boards)
     findings = (
         *_python(facts),
-        *_runner(facts, _BOARDS, "a board", needed=device != LOCAL),
-        *_local_runner(facts, device),
+        *_runner(facts, boards, "a board", needed=device != LOCAL),
+        *_local_runner(facts, device, boards),
         *_emulation(facts, needed=device is not None and device.partition(":")[0] == BOARD),
         *_ssh(facts),
         *_cache(facts),
@@ -69,8 +73,8 @@ def examine(device: str | None) -> tuple[HostFacts, tuple[Finding, ...]]:
     return facts, findings
 
 
-def _facts() -> HostFacts:
-    triples = (_BOARDS, f"{platform.machine()}-linux-gnu")
+def _facts(boards: Triple) -> HostFacts:
+    triples = (boards, f"{platform.machine()}-linux-gnu")
     programs = [program for triple in triples if triple in TRIPLES for program, _ in runner.build_tools(triple)]
     programs += [program for program, _ in board.PROGRAMS] + ["apt-get", "ssh"]
     cache = cache_dir()
@@ -174,10 +178,10 @@ def _fits(version: str, requirement: Requirement) -> bool:
         return False
 
 
-def _local_runner(facts: HostFacts, device: str | None) -> Iterator[Finding]:
+def _local_runner(facts: HostFacts, device: str | None, boards: Triple) -> Iterator[Finding]:
     """The runner of `--device local`, where that is another one than the boards'."""
     triple = f"{facts.machine}-linux-gnu"
-    if triple == _BOARDS:
+    if triple == boards:
         return
     if triple not in TRIPLES:
         severity = problem if device == LOCAL else warning

@@ -804,7 +804,7 @@ class BoardImageError(HostToolError):
     def __init__(self, pattern: str) -> None:
         super().__init__(
             f"the packages of the emulated board hold no single file {pattern}",
-            hint="the lock board-aarch64 and this version of edgeq do not fit each other; install edgeq anew",
+            hint="the locks of the boards and this version of edgeq do not fit each other; install edgeq anew",
         )
 
 
@@ -1109,13 +1109,30 @@ class CorruptArtifactError(ConfigError):
         )
 
 
-class WrongArchitectureError(ConfigError):
-    """A device that cannot run what was built."""
+class NoRuntimeError(ConfigError):
+    """An engine that no registry has for a kind of machine; ``target`` is the one that was asked for, if known."""
 
-    def __init__(self, device: str, machine: str, triple: str) -> None:
+    def __init__(self, engine: str, triple: str, *, target: str = "TARGET") -> None:
+        form, other = ("pte", "onnx") if engine == "executorch" else ("onnx", "pte")
+        super().__init__(
+            f"no .{form} runs on {triple}: no package registry has {engine} for these machines",
+            hint=f"take .{other} alone: --target {_word(target)} --format {other}, "
+            f'or formats = ["{other}"] under [build] in edgeq.toml',
+        )
+
+
+class WrongArchitectureError(ConfigError):
+    """A device that cannot run what was built; ``fitting`` is a target whose builds it can."""
+
+    def __init__(self, device: str, machine: str, triple: str, *, fitting: str = "") -> None:
         super().__init__(
             f"{device!r} is a machine of kind {machine}; the runner for this target is for {triple}",
-            hint="name a device of that kind with --device, or the right target with --target (edgeq targets)",
+            hint="name a device of that kind with --device, or "
+            + (
+                f"build for this one: edgeq build PROJECT --target {fitting}"
+                if fitting
+                else "the right target with --target (edgeq targets)"
+            ),
         )
 
 

@@ -31,7 +31,9 @@ def lower(program: QuantizedProgram, form: Format, target: Target, path: Path) -
         return _written(program, form, target, path)
     except (RefusedError, ArtifactError) as error:
         path.unlink(missing_ok=True)
-        others = (other for other in FORMATS if other != form and _takes(program, other, target))
+        others = (
+            other for other in FORMATS if other != form and other in target.formats and _takes(program, other, target)
+        )
         raise refused(program, form, error, alternative=next(others, None)) from error
 
 

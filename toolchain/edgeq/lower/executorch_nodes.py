@@ -78,12 +78,12 @@ def nodes_of(program: QuantizedProgram, lowered: ExportedProgram, watched: Watch
         _Part(index, module, watched.calls[bytes(module.processed_bytes)])
         for index, module in enumerate(_delegates(lowered))
     ]
-    outside = [node for node in lowered.graph.nodes if _is_operator(node)]
+    outside = [node for node in lowered.graph.nodes if is_operator(node)]
     total = sum(total_macs(part.nodes) for part in parts) + total_macs(outside)
     facts = [
         _left_out(node, _BYTES_OF_AN_IMAGE if _reads_bytes(node) else watched.refusals[node.name], total)
         for node in outside
-        if _reads_bytes(node) or not _converts(node)
+        if _reads_bytes(node) or not only_converts(node)
     ]
     for part in parts:
         facts += [_facts(part, node, program, total) for node in part.nodes]
@@ -110,7 +110,7 @@ def _delegates(lowered: ExportedProgram) -> Iterator[LoweredBackendModule]:
             yield getattr(lowered.graph_module, str(node.args[0].target))
 
 
-def _is_operator(node: Node) -> bool:
+def is_operator(node: Node) -> bool:
     """Whether a node gives tensors; others compute sizes, or hold partitions."""
     return node.op == "call_function" and operator_name(node) not in _BOOKKEEPING and bool(values_of(node))
 
@@ -119,7 +119,8 @@ def _reads_bytes(node: Node) -> bool:
     return operator_name(node) == "dequantize_per_tensor" and node.args[0].op == "placeholder"  # type: ignore[union-attr]  # it reads a node
 
 
-def _converts(node: Node) -> bool:
+def only_converts(node: Node) -> bool:
+    """Whether a node turns floats into integers, or back, or says how."""
     return bool(is_quant(node) or is_dequant(node) or is_qparam(node))
 
 
@@ -130,7 +131,7 @@ class _Part:
         self.index = index
         self.program: ExportedProgram = module.original_module
         self.calls = calls
-        self.nodes = [node for node in self.program.graph.nodes if _is_operator(node) and not _converts(node)]
+        self.nodes = [node for node in self.program.graph.nodes if is_operator(node) and not only_converts(node)]
         self.constants = {
             *self.program.graph_signature.inputs_to_parameters,
             *self.program.graph_signature.inputs_to_buffers,
@@ -346,7 +347,7 @@ def _called(node: Node) -> str:
 
 
 def _only_moves(node: Node) -> bool:
-    return _converts(node) or operator_name(node) in MOVES
+    return only_converts(node) or operator_name(node) in MOVES
 
 
 def _movement(node: Node) -> Movement:
@@ -361,7 +362,7 @@ def _movement(node: Node) -> Movement:
         node=node.name,
         at=source_of(node),
         bytes=size,
-        inserted=_converts(node),
+        inserted=only_converts(node),
     )
 
 

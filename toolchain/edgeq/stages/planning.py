@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.errors import ConfigError
+from edgeq.errors import ConfigError, NoRuntimeError
 from edgeq.project import Project
 from edgeq.recipe import Recipe, named
 from edgeq.records import Format
@@ -40,7 +40,14 @@ def threads_for(jobs: int) -> int:
 
 
 def plan(project: Project, target: Target, *, recipes: Sequence[str], formats: Sequence[Format], jobs: int) -> Plan:
-    """Resolve names; the fp32 twin always comes first, as every other recipe is compared with it."""
+    """Resolve names; the fp32 twin always comes first, as every other recipe is compared with it.
+
+    UnknownNameError for a recipe, ConfigError without calibration data,
+    NoRuntimeError for a format that nothing on the target takes.
+    """
+    wanted = tuple(dict.fromkeys(formats or project.build.formats))
+    if any(form not in target.formats for form in wanted):
+        raise NoRuntimeError("executorch", target.triple, target=target.name)
     own = project.own_recipes()
     chosen = [named(name, own) for name in dict.fromkeys(("fp32", *(recipes or project.build.recipes)))]
     if any(recipe.needs_calibration for recipe in chosen) and not project.data.calibration:
@@ -52,7 +59,7 @@ def plan(project: Project, target: Target, *, recipes: Sequence[str], formats: S
         project=project,
         target=target,
         recipes=tuple(chosen),
-        formats=tuple(dict.fromkeys(formats or project.build.formats)),
+        formats=wanted,
         threads=threads_for(jobs),
         jobs=jobs,
     )

@@ -86,6 +86,58 @@ class RecipeError(ConfigError):
         super().__init__(f"recipe {recipe!r}: {reason}", hint=hint)
 
 
+class BareMetalError(ConfigError):
+    """Something that takes a board with Linux was asked of a microcontroller."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"{target} is a microcontroller: it runs no Linux, and edgeq has no runner for it to deploy or measure with",
+            hint="link the .pte of the build into your firmware; edgeq report and edgeq explain tell what is known of "
+            "it without a board (docs/ethos-u.md)",
+        )
+
+
+class NpuRecipeError(ConfigError):
+    """A recipe whose graph an NPU that computes in int8 alone cannot take, or that is decided by measurements."""
+
+    def __init__(self, recipe: str, target: str, reason: str) -> None:
+        super().__init__(
+            f"recipe {recipe!r} cannot be built for {target}: {reason}",
+            hint="run: edgeq build PROJECT --recipe int8-static; int8-static-per-tensor and int8-qat are built as well",
+        )
+
+
+class NoOnnxError(ConfigError):
+    """An ONNX file for a target that has no ONNX Runtime."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"{target} has no ONNX Runtime: an .onnx cannot run there",
+            hint=f"run: edgeq build PROJECT --target {_word(target)} --format pte",
+        )
+
+
+class MissingEthosUError(HostToolError):
+    """Arm's compiler for the Ethos-U, or the TOSA serializer in front of it, is not installed."""
+
+    def __init__(self, missing: Sequence[str], needed: Sequence[str]) -> None:
+        super().__init__(
+            f"building for an Ethos-U needs {' and '.join(missing)}, which edgeq does not find",
+            hint=f"run: pip install --no-deps {' '.join(needed)} (with --no-deps: tosa-tools asks for an ml-dtypes "
+            "that onnx refuses, and works with the one that is there)",
+        )
+
+
+class VelaSummaryError(HostToolError):
+    """Vela compiled, and what it wrote of its estimate is not what edgeq reads."""
+
+    def __init__(self, version: str, reason: str) -> None:
+        super().__init__(
+            f"the estimate of Vela {version} cannot be read: {reason}",
+            hint="install the version that edgeq was tested with: edgeq build names it where another is installed",
+        )
+
+
 class NoOperatorTimesError(ConfigError):
     """A recipe that decides by what operators take on a board, and no measurement that says it."""
 

@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from edgeq.errors import UnknownNameError
+from edgeq.errors import BareMetalError, ConfigError, UnknownNameError
 from edgeq.schema import from_data, read_toml
 
 _BESIDE_THE_SOURCES = Path(__file__).parents[2] / "targets"
 _IN_THE_PACKAGE = Path(__file__).parent / "targets"
+
+BARE_METAL = "arm-none-eabi"
+"""The triple of a microcontroller: no operating system, so nothing that edgeq could log in to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,27 +44,83 @@ class RuntimeFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Runtimes:
-    """The runtimes edgeq knows, as they are on this board."""
+    """The runtimes edgeq knows, as they are on this board; a microcontroller has no ONNX Runtime."""
 
     executorch: RuntimeFacts
-    onnxruntime: RuntimeFacts
+    onnxruntime: RuntimeFacts | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Npu:
+    """An Arm Ethos-U, and the system around it that Vela compiles and estimates for.
+
+    ``accelerator`` is Vela's name of it: its family and how many int8
+    multiply-accumulates it does a cycle. ``system_config`` (clock and
+    bandwidth of each memory) and ``memory_mode`` (what lies in which) are
+    sections of ``Arm/vela.ini``, which comes with Vela.
+    """
+
+    accelerator: str
+    system_config: str
+    memory_mode: str
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """How many int8 multiply-accumulates it does a cycle at most."""
+        return int(self.accelerator.rpartition("-")[2])
+
+
+_MACS_PER_CYCLE = {
+    "ethos-u55": (32, 64, 128, 256),
+    "ethos-u65": (256, 512),
+    "ethos-u85": (128, 256, 512, 1024, 2048),
+}
+_SYSTEM_CONFIGS = {
+    "ethos-u55": ("Ethos_U55_Deep_Embedded", "Ethos_U55_High_End_Embedded"),
+    "ethos-u65": ("Ethos_U65_Embedded", "Ethos_U65_Mid_End", "Ethos_U65_High_End", "Ethos_U65_Client_Server"),
+    "ethos-u85": (
+        "Ethos_U85_SYS_Flash_Low", "Ethos_U85_SYS_Flash_High",
+        "Ethos_U85_SYS_DRAM_Low", "Ethos_U85_SYS_DRAM_Mid", "Ethos_U85_SYS_DRAM_High",
+    ),
+}  # fmt: skip
+_SRAM_MODES = ("Sram_Only", "Shared_Sram")
+_DRAM_MODES = ("Dedicated_Sram", "Dedicated_Sram_256KB", "Dedicated_Sram_384KB", "Dedicated_Sram_512KB")
+"""Modes that take a DRAM beside the SRAM, which no system with a U55 has."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Facts of a board. ``sources`` says where each was read."""
+    """Facts of a board. ``sources`` says where each was read.
+
+    A board with Linux has ``ram_bytes``, ``bench`` and both runtimes, and
+    no ``npu``; a microcontroller (``arm-none-eabi``) has an ``npu`` and
+    none of those.
+    """
 
     name: str = ""
     description: str
-    triple: Literal["aarch64-linux-gnu", "x86_64-linux-gnu"]
+    triple: Literal["aarch64-linux-gnu", "x86_64-linux-gnu", "arm-none-eabi"]
     cpu: str
     features: tuple[str, ...]
     cores: int
-    ram_bytes: int
+    ram_bytes: int | None = None
     sources: tuple[str, ...]
     runtimes: Runtimes
-    bench: BenchDefaults
+    bench: BenchDefaults | None = None
     emulation: Emulation | None = None
+    npu: Npu | None = None
+
+    @property
+    def bare_metal(self) -> bool:
+        """Whether it has no operating system: edgeq builds for it, and can neither deploy to it nor measure there."""
+        return self.triple == BARE_METAL
+
+    @property
+    def measuring(self) -> BenchDefaults:
+        """How to measure there; BareMetalError where nothing can be."""
+        if self.bench is None:
+            raise BareMetalError(self.name)
+        return self.bench
 
 
 def targets_dir() -> Path:
@@ -83,4 +142,44 @@ def load_target(name: str) -> Target:
             raise UnknownNameError("target", name, known)
         path = known[name]
     target = from_data(Target, read_toml(path), where=str(path))
+    _check(target, str(path))
     return replace(target, name=target.name or path.stem)
+
+
+def _check(target: Target, where: str) -> None:
+    """ConfigError for a key that a kind of board must have, or cannot have."""
+    linux = {
+        "ram_bytes": target.ram_bytes,
+        "bench": target.bench,
+        "runtimes.onnxruntime": target.runtimes.onnxruntime,
+        "emulation": target.emulation,
+    }
+    if not target.bare_metal:
+        missing = [key for key, value in linux.items() if value is None and key != "emulation"]
+        strange = ["npu"] if target.npu else []
+    else:
+        missing = [] if target.npu else ["npu"]
+        strange = [key for key, value in linux.items() if value is not None]
+    if missing:
+        raise ConfigError(f"{where}: missing key `{missing[0]}`", hint="targets/README.md describes each field")
+    if strange:
+        kind = "a microcontroller, which runs no Linux," if target.bare_metal else "a board that runs Linux"
+        raise ConfigError(
+            f"{where}: {strange[0]} means nothing on {kind}",
+            hint=f"leave it out, or mend the triple, which is {target.triple}",
+        )
+    if target.npu:
+        _check_npu(target.npu, where)
+
+
+def _check_npu(npu: Npu, where: str) -> None:
+    """UnknownNameError for what Vela does not know, or not together."""
+    known = {f"{family}-{macs}": family for family, sizes in _MACS_PER_CYCLE.items() for macs in sizes}
+    if npu.accelerator not in known:
+        raise UnknownNameError("accelerator", npu.accelerator, known, where=where)
+    family = known[npu.accelerator]
+    if npu.system_config not in _SYSTEM_CONFIGS[family]:
+        raise UnknownNameError(f"system_config of {family}", npu.system_config, _SYSTEM_CONFIGS[family], where=where)
+    modes = _SRAM_MODES if family == "ethos-u55" else (*_SRAM_MODES, *_DRAM_MODES)
+    if npu.memory_mode not in modes:
+        raise UnknownNameError(f"memory_mode of {family}", npu.memory_mode, modes, where=where)

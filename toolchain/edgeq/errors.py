@@ -91,7 +91,7 @@ class BareMetalError(ConfigError):
 
     def __init__(self, target: str) -> None:
         super().__init__(
-            f"{target} is a microcontroller: it runs no Linux, and edgeq has no runner for it to deploy or measure with",
+            f"{target} is a microcontroller: it runs no Linux, and edgeq has nothing to deploy or measure with there",
             hint="link the .pte of the build into your firmware; edgeq report and edgeq explain tell what is known of "
             "it without a board (docs/ethos-u.md)",
         )
@@ -104,6 +104,16 @@ class NpuRecipeError(ConfigError):
         super().__init__(
             f"recipe {recipe!r} cannot be built for {target}: {reason}",
             hint="run: edgeq build PROJECT --recipe int8-static; int8-static-per-tensor and int8-qat are built as well",
+        )
+
+
+class NoChoiceError(ConfigError):
+    """Advice on recipes for a target that takes one kind of them."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"there is nothing to choose for {target}: its NPU takes static int8 and nothing else",
+            hint=f"run: edgeq build PROJECT --target {_word(target)} --recipe int8-static",
         )
 
 

@@ -353,6 +353,8 @@ class WrittenReport:
     report: Report
     files: tuple[Path, ...]
     remembered: history_stage.Remembered | None = None
+    not_measured: str = ""
+    """Why a run ended without a measurement; empty where it did not."""
 
 
 def remember(what: Build) -> history_stage.Remembered:
@@ -442,11 +444,13 @@ def run(  # noqa: PLR0913  # the options of a command
     """From a project to a report: the other functions in a row.
 
     Without a ``device``, on the emulated board of the target, or on this
-    machine if the target has none.
+    machine if the target has none. A microcontroller is built and reported
+    for, and not measured: BareMetalError if a device is named.
     """
     facts = load_target(target or load_project(project).build.target)
-    device = device or default_device(facts)
-    require_device(device, facts)  # before minutes are spent on a build that cannot be measured
+    if device or not facts.bare_metal:
+        device = device or default_device(facts)
+        require_device(device, facts)  # before minutes are spent on a build that cannot be measured
     what = build(
         project,
         target=target,
@@ -457,6 +461,9 @@ def run(  # noqa: PLR0913  # the options of a command
         jobs=build_jobs,
         progress=progress,
     )
+    if device is None:
+        why = f"{facts.name} is a microcontroller: nothing was deployed and nothing was measured"
+        return replace(report([what.path]), not_measured=why)
     with connected(what, device, progress=progress) as transport:
         done = deploy(what, transport, device=device, sign=sign, progress=progress)
         for warning in done.deployment.warnings:

@@ -1003,6 +1003,8 @@ class ReportRow:
     """Why the device was not fit to be timed; it was measured all the same, as somebody said ``--force``."""
     verdicts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    estimate: NpuEstimate | None = None
+    """Vela's, not a measurement: no other figure of a row and no verdict comes of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1113,6 +1115,7 @@ class ReportedBuild:
     speed_searches: tuple[SpeedSearch, ...] = ()
     paces: tuple[PacedRow, ...] = ()
     parity: Parity | None = None
+    measurable: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1280,7 +1283,10 @@ class NodeFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
-    """A part of a .pte that XNNPACK or an NPU runs in one piece: ``operators`` counts its nodes, bytes cross its edges."""
+    """A part of a .pte that runs in XNNPACK or on an NPU in one piece: ``operators`` counts its nodes.
+
+    The bytes are what crosses its edges.
+    """
 
     index: int
     operators: dict[str, int]

@@ -54,8 +54,8 @@ _NATIVE_CALLS = {"sqlite3.connect": "a database", "ctypes.dlopen": "a native lib
 
 _WATCHED = frozenset(
     {
-        "PIL", "_cffi_backend", "_sodium", "bcrypt", "charset_normalizer", "contourpy", "cryptography", "executorch",
-        "google", "kiwisolver", "lz4", "markupsafe", "ml_dtypes", "msgpack", "msgspec", "nacl", "numexpr", "numpy",
+        "PIL", "_cffi_backend", "_sodium", "bcrypt", "charset_normalizer", "contourpy", "cryptography", "ethosu",
+        "executorch", "google", "kiwisolver", "lz4", "markupsafe", "ml_dtypes", "msgpack", "msgspec", "nacl", "numexpr", "numpy",
         "onnx", "onnxruntime", "orjson", "pandas", "psutil", "psycopg_binary", "pydantic_core", "regex", "rpds",
         "scipy", "simplejson", "skimage", "sklearn", "sqlalchemy", "torch", "torchao", "torchvision", "ujson", "xxhash",
         "yaml", "zstandard",

@@ -42,9 +42,7 @@ def lower(
         raise refused(program, form, error, alternative=next(others, None)) from error
 
 
-def _written(
-    program: QuantizedProgram, form: Format, target: Target, path: Path, stand_in: Path | None
-) -> Coverage:
+def _written(program: QuantizedProgram, form: Format, target: Target, path: Path, stand_in: Path | None) -> Coverage:
     with torch_threads(1):
         if target.npu is not None:
             return _for_npu(program, target.npu, path, stand_in)

@@ -59,11 +59,10 @@ def lower_ethos_u(program: QuantizedProgram, npu: Npu, path: Path) -> Coverage:
     try:
         with quiet_exporter(), listening(ethos_u_backend) as summaries:
             copied = program.copy_to_lower()
-            if program.recipe.quantized:
-                speak_arm(copied)
+            means = speak_arm(copied) if program.recipe.quantized else 0
             # Nothing of a float program could be taken; asking about each of its nodes takes as long as lowering it.
             edge = to_edge_transform_and_lower(copied, partitioner=[partitioner] if program.recipe.quantized else None)
-            nodes = _nodes_of(program, edge.exported_program(), partitioner.refusals)
+            nodes = _nodes_of(program, edge.exported_program(), partitioner.refusals, means)
             executable = edge.to_executorch()
     except Exception as error:  # the passes of ExecuTorch raise whatever they raise
         raise RefusedError from error
@@ -92,8 +91,11 @@ def lower_ethos_u(program: QuantizedProgram, npu: Npu, path: Path) -> Coverage:
     )
 
 
-def _nodes_of(program: QuantizedProgram, lowered: ExportedProgram, refusals: Mapping[str, str]) -> Nodes:
-    """What became of every node, from the graphs that went to Vela and what the partitioner says of the rest."""
+def _nodes_of(program: QuantizedProgram, lowered: ExportedProgram, refusals: Mapping[str, str], means: int) -> Nodes:
+    """What became of every node, from the graphs that went to Vela and what the partitioner says of the rest.
+
+    ``means`` of the model are convolutions in ``lowered``.
+    """
     parts = [_inside(module) for module in delegates(lowered)]
     outside = [node for node in lowered.graph.nodes if is_operator(node)]
     total = sum(map(total_macs, parts)) + total_macs(outside)
@@ -107,7 +109,10 @@ def _nodes_of(program: QuantizedProgram, lowered: ExportedProgram, refusals: Map
             for index, (module, part) in enumerate(zip(delegates(lowered), parts, strict=True))
         ),
         movements=tuple(movement_of(node) for node in outside if turns_or_converts(node)),
-        notes=("What Vela makes of the operators of a partition is not in here, but for its estimate of the whole.",),
+        notes=(
+            "What Vela makes of the operators of a partition is not in here, but for its estimate of the whole.",
+            *((f"{means} of the convolutions are means over a plane, written so for the NPU.",) if means else ()),
+        ),
     )
 
 

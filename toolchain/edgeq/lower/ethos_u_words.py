@@ -47,8 +47,10 @@ _MOST_ROWS, _MOST_WEIGHTS = 64, 4096
 """The largest kernel of a depthwise convolution on an Ethos-U (Vela's SUPPORTED_OPS.md)."""
 
 
-def speak_arm(program: ExportedProgram) -> None:
-    """Rewrite a quantized program that is about to be lowered for an Ethos-U; its tensors are replaced, not changed.
+def speak_arm(program: ExportedProgram) -> int:
+    """Rewrite a quantized program that is about to be lowered for an Ethos-U; says how many means became convolutions.
+
+    Its tensors are replaced, not changed.
 
     Before: ATen operators between pairs of quantize and dequantize nodes.
     After: the same, with biases in int32, means over a plane as depthwise
@@ -56,9 +58,8 @@ def speak_arm(program: ExportedProgram) -> None:
     each node that has integers all around.
     """
     graph = program.graph_module.graph
-    for node in list(graph.nodes):
-        if node.target == ATEN.mean.dim:
-            _mean_as_convolution(program, node)
+    means = [node for node in graph.nodes if node.target == ATEN.mean.dim]
+    rewritten = sum(_mean_as_convolution(program, node) for node in means)
     for node in list(graph.nodes):
         if node.target in _MOVES:
             _store_behind(program, node)
@@ -70,16 +71,17 @@ def speak_arm(program: ExportedProgram) -> None:
             node.meta["custom"] = {**node.meta.get("custom", {}), **MARK}
     graph.lint()
     program.graph_module.recompile()
+    return rewritten
 
 
 def between_integers(node: Node) -> bool:
-    """Whether every tensor that ``node`` of a graph before lowering reads was int8, and every one it gives becomes so."""
+    """Whether ``node``, of a graph that is not lowered yet, reads nothing that was not int8 and gives nothing else."""
     return all(near.target in _READS for near in node.all_input_nodes) and all(
         user.target in _STORES for user in node.users
     )
 
 
-def _mean_as_convolution(program: ExportedProgram, mean: Node) -> None:
+def _mean_as_convolution(program: ExportedProgram, mean: Node) -> bool:
     """A mean over a plane is a depthwise convolution with weights 1, of which each stands for 1 / pixels.
 
     The sum is exact in int32, and one rounding brings it to the mean's own
@@ -87,11 +89,11 @@ def _mean_as_convolution(program: ExportedProgram, mean: Node) -> None:
     ``convert_mean_to_depthwise_conv``).
     """
     read: Any = mean.args[0]
-    if read.target != READ or list(mean.args[1:]) != [[2, 3], True] or not between_integers(mean):  # type: ignore[arg-type]
-        return
+    if read.target != READ or list(mean.args[1:]) != [[2, 3], True] or not between_integers(mean):
+        return False
     _, channels, *plane = map(int, read.meta["val"].shape)
     if plane[0] > _MOST_ROWS or prod(plane) > _MOST_WEIGHTS:
-        return
+        return False
     graph, share = program.graph_module.graph, 1 / prod(plane)
     ones = _constant(program, f"{mean.name}_ones", torch.ones(channels, 1, *plane, dtype=torch.int8))
     with graph.inserting_before(mean):
@@ -102,6 +104,7 @@ def _mean_as_convolution(program: ExportedProgram, mean: Node) -> None:
     convolution.meta = dict(mean.meta)
     mean.replace_all_uses_with(convolution)
     graph.erase_node(mean)
+    return True
 
 
 def _zeros(program: ExportedProgram, near: Node, channels: int, scale: float) -> Node:
@@ -164,7 +167,8 @@ def _tensor(program: ExportedProgram, node: object) -> torch.Tensor:
     if not isinstance(node, Node):
         return torch.tensor([node], dtype=torch.float32)
     name = state_names(program)[node.name]
-    return program.state_dict[name] if name in program.state_dict else program.constants[name]
+    found: torch.Tensor = program.state_dict[name] if name in program.state_dict else program.constants[name]
+    return found
 
 
 def _constant(program: ExportedProgram, name: str, value: torch.Tensor) -> Node:
@@ -184,5 +188,7 @@ def _call(near: Node, operator: Any, args: tuple[Any, ...], like: torch.Tensor) 
 
 def _origin(node: Node) -> dict[str, Any]:
     """Where a node stands in the user's model, for one that is made beside it."""
-    kept = {key: node.meta[key] for key in ("stack_trace", "nn_module_stack", "custom", "from_node") if key in node.meta}
-    return {**kept, "custom": {key: value for key, value in kept.get("custom", {}).items() if key not in MARK}}
+    kept: dict[str, Any] = {
+        key: node.meta[key] for key in ("stack_trace", "nn_module_stack", "from_node") if key in node.meta
+    }
+    return {**kept, "custom": {key: value for key, value in node.meta.get("custom", {}).items() if key not in MARK}}

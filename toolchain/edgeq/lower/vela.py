@@ -114,7 +114,7 @@ def _number(row: Mapping[str, str], name: str) -> float:
 
 
 def _heard(work: Callable[[], Any]) -> Any:  # noqa: ANN401  # what ``work`` gives
-    """Do ``work`` with what it prints, from Python or from native code, kept aside; RuntimeError with it if it exits."""
+    """Do ``work`` and keep aside what Python or native code prints; RuntimeError with all of that if it exits."""
     with tempfile.TemporaryFile("w+", errors="replace", buffering=1) as file:
         sys.stdout.flush()
         sys.stderr.flush()

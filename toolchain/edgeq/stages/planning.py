@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.errors import ConfigError
+from edgeq.errors import ConfigError, MissingEthosUError, NoOnnxError, NpuRecipeError
 from edgeq.project import Project
 from edgeq.recipe import Recipe, named
 from edgeq.records import Format
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _MOST_THREADS = 4
 
+ETHOS_U_PACKAGES = {"ethos-u-vela": "5.1.0", "tosa-tools": "2026.5.0"}
+"""What ExecuTorch 1.5.1 compiles for an Ethos-U with: the releases that its extra ``ethos-u`` names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -24,6 +28,7 @@ class Plan:
 
     ``threads`` is what torch and the runtimes compute with. With two ``jobs``
     or more, artifacts are scored in a process beside the one that makes them.
+    ``left_out`` says in sentences what edgeq.toml names and this target cannot have.
     """
 
     project: Project
@@ -32,6 +37,7 @@ class Plan:
     formats: tuple[Format, ...]
     threads: int
     jobs: int
+    left_out: tuple[str, ...] = ()
 
 
 def threads_for(jobs: int) -> int:
@@ -40,9 +46,19 @@ def threads_for(jobs: int) -> int:
 
 
 def plan(project: Project, target: Target, *, recipes: Sequence[str], formats: Sequence[Format], jobs: int) -> Plan:
-    """Resolve names; the fp32 twin always comes first, as every other recipe is compared with it."""
+    """Resolve names; the fp32 twin always comes first, as every other recipe is compared with it.
+
+    For a microcontroller an ONNX file and the recipes that it cannot have are
+    errors where they were asked for, and left out where edgeq.toml lists
+    them for all targets; MissingEthosUError without the compiler for it.
+    """
     own = project.own_recipes()
     chosen = [named(name, own) for name in dict.fromkeys(("fp32", *(recipes or project.build.recipes)))]
+    wanted = tuple(dict.fromkeys(formats or project.build.formats))
+    left_out: tuple[str, ...] = ()
+    if target.npu is not None:
+        require_ethos_u()
+        chosen, wanted, left_out = _for_npu(target, chosen, wanted, asked=bool(recipes), asked_formats=bool(formats))
     if any(recipe.needs_calibration for recipe in chosen) and not project.data.calibration:
         raise ConfigError(
             f"{project.root}: [data] calibration is missing",
@@ -52,7 +68,53 @@ def plan(project: Project, target: Target, *, recipes: Sequence[str], formats: S
         project=project,
         target=target,
         recipes=tuple(chosen),
-        formats=tuple(dict.fromkeys(formats or project.build.formats)),
+        formats=wanted,
         threads=threads_for(jobs),
         jobs=jobs,
+        left_out=left_out,
     )
+
+
+def require_ethos_u() -> None:
+    """MissingEthosUError unless the packages of an Ethos-U are here, in the releases that were tested."""
+    needed = [f"{name}=={version}" for name, version in ETHOS_U_PACKAGES.items()]
+    missing = []
+    for name, version in ETHOS_U_PACKAGES.items():
+        try:
+            found = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found = ""
+        if found != version:
+            missing.append(f"{name} {version}" + (f" (here is {found})" if found else ""))
+    if missing:
+        raise MissingEthosUError(missing, needed)
+
+
+def _for_npu(
+    target: Target, recipes: list[Recipe], formats: tuple[Format, ...], *, asked: bool, asked_formats: bool
+) -> tuple[list[Recipe], tuple[Format, ...], tuple[str, ...]]:
+    """The recipes and formats that ``target`` can have, and a sentence for each that is left out."""
+    left_out = []
+    kept = []
+    for recipe in recipes:
+        reason = _not_for_npu(recipe)
+        if reason and asked:
+            raise NpuRecipeError(recipe.name, target.name, reason)
+        if reason:
+            left_out.append(f"{recipe.name} was not built for {target.name}: {reason}")
+        else:
+            kept.append(recipe)
+    if "onnx" in formats:
+        if asked_formats or formats == ("onnx",):
+            raise NoOnnxError(target.name)
+        left_out.append(f"no .onnx was built: {target.name} has no ONNX Runtime")
+    return kept, tuple(form for form in formats if form != "onnx"), tuple(left_out)
+
+
+def _not_for_npu(recipe: Recipe) -> str:
+    """Why an NPU that computes in int8 alone cannot have that recipe; empty if it can."""
+    if recipe.method == "search" or recipe.name == "int8-fastest":
+        return "it is found by trials, which cannot run on an NPU from here"
+    if recipe.method in ("dynamic", "weight-only"):
+        return "it computes scales, or everything, in float while the model runs"
+    return ""

@@ -248,7 +248,7 @@ def _temperature(state: DeviceState, facts: DeviceFacts, target: Target | None) 
     if state.celsius is None:
         yield unknown("device.temperature", "it has no sensor" if facts.emulated else "it does not say how hot it is")
         return
-    hot = float(target.bench.max_celsius) if target else _HOT_CELSIUS
+    hot = float(target.measuring.max_celsius) if target else _HOT_CELSIUS
     text = f"{state.celsius:.0f} C"
     cool = "give it a fan or a heat sink, let it cool down, then measure"
     if state.celsius >= hot:

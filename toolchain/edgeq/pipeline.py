@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 from edgeq import runner
 from edgeq.device.inventory import default_device, default_target, is_board, open_device, require_device, store_root
 from edgeq.device.store import Store
-from edgeq.errors import LimitsMissedError, NotABuildError, WhichBoardError
+from edgeq.errors import BareMetalError, LimitsMissedError, NotABuildError, WhichBoardError
 from edgeq.progress import SILENT, Progress
 from edgeq.project import check_limits, load_project
 from edgeq.records import Export, Manifest, Report, Tolerances
@@ -323,6 +323,8 @@ def parity(  # noqa: PLR0913  # the options of a command
     watch: Watch,
 ) -> parity_stage.Compared:
     """Hold what the artifacts give on each device against the build machine and each other; nothing becomes active."""
+    if what.target.bare_metal:
+        raise BareMetalError(what.target.name)
     chosen = what.manifest.chosen(artifacts)
     if least_sqnr_db is not None:
         chosen = tuple(replace(one, least_sqnr_db=least_sqnr_db) for one in chosen)

@@ -31,10 +31,10 @@ from edgeq.lower.executorch_nodes import (
 from edgeq.lower.executorch_watch import plain_name
 from edgeq.lower.reasons import Why, for_recipe
 from edgeq.lower.refusal import RefusedError
-from edgeq.lower.vela import estimate, listening
 from edgeq.quantize.macs import macs, operator_name, total_macs
 from edgeq.quantize.source import earlier_names
 from edgeq.records import Nodes, Partition, Requires
+from edgeq.vela import estimate, listening
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

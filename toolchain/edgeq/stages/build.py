@@ -33,12 +33,12 @@ from edgeq.stages.bench.profile import write_operators
 from edgeq.stages.explain import write_nodes, write_numerics
 from edgeq.stages.fastest import FASTEST, Made, SpeedGround, fastest, require_times
 from edgeq.stages.journal import Journal
-from edgeq.stages.planning import ETHOS_U_PACKAGES
 from edgeq.stages.report.decision import ASSUMED_DROP_PP
 from edgeq.stages.running import runner, stand_in_file
 from edgeq.stages.scoring import Scorer, keep_evaluation
 from edgeq.stages.search import SearchGround, search
 from edgeq.tracing import recording
+from edgeq.vela import ETHOS_U_PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.errors import ConfigError, MissingEthosUError, NoOnnxError, NpuRecipeError
+from edgeq.errors import ConfigError, NoOnnxError, NpuRecipeError
 from edgeq.project import Project
 from edgeq.recipe import Recipe, named
 from edgeq.records import Format
 from edgeq.target import Target
+from edgeq.vela import require_ethos_u
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 _MOST_THREADS = 4
-
-ETHOS_U_PACKAGES = {"ethos-u-vela": "5.1.0", "tosa-tools": "2026.5.0"}
-"""What ExecuTorch 1.5.1 compiles for an Ethos-U with: the releases that its extra ``ethos-u`` names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,21 +70,6 @@ def plan(project: Project, target: Target, *, recipes: Sequence[str], formats: S
         jobs=jobs,
         left_out=left_out,
     )
-
-
-def require_ethos_u() -> None:
-    """MissingEthosUError unless the packages of an Ethos-U are here, in the releases that were tested."""
-    needed = [f"{name}=={version}" for name, version in ETHOS_U_PACKAGES.items()]
-    missing = []
-    for name, version in ETHOS_U_PACKAGES.items():
-        try:
-            found = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found = ""
-        if found != version:
-            missing.append(f"{name} {version}" + (f" (here is {found})" if found else ""))
-    if missing:
-        raise MissingEthosUError(missing, needed)
 
 
 def _for_npu(

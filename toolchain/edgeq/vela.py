@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeq.errors import VelaSummaryError
+from edgeq.errors import MissingEthosUError, VelaSummaryError
 from edgeq.records import NpuEstimate
 
 if TYPE_CHECKING:
@@ -19,12 +19,30 @@ if TYPE_CHECKING:
 
     from edgeq.target import Npu
 
+ETHOS_U_PACKAGES = {"ethos-u-vela": "5.1.0", "tosa-tools": "2026.5.0"}
+"""What ExecuTorch 1.5.1 compiles for an Ethos-U with: the releases that its extra ``ethos-u`` names."""
+
 _KIB = 1024
 _SUMMED = ("cycles_total", "cycles_npu", "nn_macs")
 _MEMORIES = ("sram", "dram", "on_chip_flash", "off_chip_flash")
 
 Summary = dict[str, float]
 """The columns of a summary that edgeq reads, by Vela's names."""
+
+
+def require_ethos_u() -> None:
+    """MissingEthosUError unless the packages of an Ethos-U are here, in the releases that were tested."""
+    needed = [f"{name}=={version}" for name, version in ETHOS_U_PACKAGES.items()]
+    missing = []
+    for name, version in ETHOS_U_PACKAGES.items():
+        try:
+            found = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found = ""
+        if found != version:
+            missing.append(f"{name} {version}" + (f" (here is {found})" if found else ""))
+    if missing:
+        raise MissingEthosUError(missing, needed)
 
 
 def vela_version() -> str:

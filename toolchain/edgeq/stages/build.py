@@ -320,7 +320,7 @@ class _Maker:
         """Lower for an NPU, and begin to score what stands in for the file here."""
         file = stand_in_file(path.name)
         coverage = lower(program, form, self._what.target, path, stand_in=self._folder / file)
-        self._scorer.begin(path, form, golden=True, file=file)
+        self._scorer.begin(path, form, golden=True, stand_in=file)
         return coverage
 
     def _keep(self, program: QuantizedProgram, name: str) -> None:

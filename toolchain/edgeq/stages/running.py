@@ -42,18 +42,18 @@ _SAY_SECONDS = 0.5
 class Job:
     """One artifact of the unfinished build in the folder ``build``, to be run on every sample.
 
-    ``file`` is what is run, relative to the build: the artifact itself, or
-    what stands in for it. With ``golden`` the first sample and all its
-    outputs are kept as well.
+    With ``golden`` the first sample and all its outputs are kept as well.
+    ``stand_in``, a file relative to the build, is run in the place of an
+    artifact that cannot be.
     """
 
     build: str
     name: str
-    file: str
     format: Format
     threads: int
     evaluation: EvaluationData
     golden: bool
+    stand_in: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def stand_in_file(name: str) -> str:
 def run(job: Job, progress: Progress) -> Golden | None:
     """Run every sample and keep the first output of each as a row of a .npy file; the golden pair where asked for."""
     build, golden = Path(job.build), None
-    runtime = HostRuntime(build / job.file, job.format, threads=job.threads)
+    runtime = HostRuntime(build / (job.stand_in or job.name), job.format, threads=job.threads)
     with ExitStack() as stack:
         rows: GrowingArray | None = None
         for index, inputs in enumerate(EvaluationSet(build, job.evaluation)):

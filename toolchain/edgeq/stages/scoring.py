@@ -92,19 +92,19 @@ class Scorer:
         self._golden: dict[str, records.Golden] = {}
         self._host_outputs: dict[str, str] = {}
 
-    def begin(self, path: Path, form: records.Format, *, golden: bool, file: str = "") -> None:
+    def begin(self, path: Path, form: records.Format, *, golden: bool, stand_in: str = "") -> None:
         """Begin to run the artifact at ``path`` on every sample; with ``golden``, keep the first and its outputs.
 
-        ``file``, relative to the build, is run in its place if it is given.
+        ``stand_in``, relative to the build, is run in its place if it is given.
         """
         job = Job(
             build=str(self._folder),
             name=path.name,
-            file=file or path.name,
             format=form,
             threads=self._threads,
             evaluation=self._data,
             golden=golden,
+            stand_in=stand_in,
         )
         self._runner.begin(job, self._progress)
         self._begun.append(path.name)

@@ -87,11 +87,11 @@ class RecipeError(ConfigError):
 
 
 class BareMetalError(ConfigError):
-    """Something that takes a board with Linux was asked of a microcontroller."""
+    """Something that takes a board with Linux, or a phone, was asked of a microcontroller."""
 
     def __init__(self, target: str) -> None:
         super().__init__(
-            f"{target} is a microcontroller: it runs no Linux, and edgeq has nothing to deploy or measure with there",
+            f"{target} is a microcontroller: it runs no Linux and no app, and edgeq can deploy and measure nothing there",
             hint="link the .pte of the build into your firmware; edgeq report and edgeq explain tell what is known of "
             "it without a board (docs/ethos-u.md)",
         )

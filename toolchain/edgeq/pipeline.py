@@ -403,6 +403,8 @@ def export(  # noqa: PLR0913  # the options of a command
     progress: Progress = SILENT,
 ) -> Exported:
     """Write the folder ``out``, or export/MODEL/PLATFORM, for an app that runs ``artifacts`` of a build."""
+    if what.target.bare_metal:
+        raise BareMetalError(what.target.name)
     folder = out or Path("export") / what.manifest.model / platform
     record = export_stage.export(
         what.path, what.manifest, platform, folder, artifacts=artifacts, package=package, progress=progress

@@ -12,9 +12,9 @@ from edgeq.target import known_targets, load_target
 if TYPE_CHECKING:
     from pathlib import Path
 
-MICROCONTROLLERS = ("ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u85-256")
+NPUS = ("ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u85-256")
 BOARDS = ("generic-aarch64", "graviton2", "host", "jetson-orin-nano", "rpi-zero-2w", "rpi3", "rpi4", "rpi5")
-SHIPPED = (*MICROCONTROLLERS, *BOARDS)
+SHIPPED = ("cortex-m55", *NPUS, *BOARDS)
 OWN_BOARD = """
 description = "A board of my own"
 triple = "aarch64-linux-gnu"
@@ -200,7 +200,7 @@ def own_npu(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", MICROCONTROLLERS)
+@pytest.mark.parametrize("name", NPUS)
 def test_a_microcontroller_has_an_npu_of_its_name_and_nothing_to_measure_with(name: str) -> None:
     target = load_target(name)
     assert target.bare_metal
@@ -268,3 +268,23 @@ def test_an_npu_means_nothing_beside_linux(own_board: Path) -> None:
 @pytest.mark.parametrize("key", ["ram_bytes = 2_147_483_648", "[bench]\nthreads = 2"])
 def test_a_board_with_linux_needs_what_it_is_measured_with(own_board: Path, key: str) -> None:
     assert "missing key" in refused(own_board, key, "").message
+
+
+OWN_CORE = OWN_NPU.partition("[npu]")[0] + '[cmsis_nn]\ncore = "cortex-m7"\n'
+
+
+def test_a_core_without_npu_computes_with_cmsis_nn(own_npu: Path) -> None:
+    own_npu.write_text(OWN_CORE)
+    target = load_target(str(own_npu))
+    assert target.bare_metal
+    assert (target.npu, target.cmsis_nn.core if target.cmsis_nn else None) == (None, "cortex-m7")
+
+
+def test_a_core_that_executorch_does_not_know_is_an_error(own_npu: Path) -> None:
+    own_npu.write_text(OWN_CORE)
+    assert "cortex-m8" in refused(own_npu, "cortex-m7", "cortex-m8").message
+
+
+def test_layers_run_in_one_of_the_two(own_npu: Path) -> None:
+    found = refused(own_npu, "[npu]", '[cmsis_nn]\ncore = "cortex-m55"\n[npu]')
+    assert "both" in found.message

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edgeq import vela
-from edgeq.errors import MissingEthosUError, VelaSummaryError
-from edgeq.target import Npu
+from edgeq.errors import MissingArmToolsError, VelaSummaryError
+from edgeq.target import Npu, load_target
 
 NPU = Npu(accelerator="ethos-u55-128", system_config="Ethos_U55_High_End_Embedded", memory_mode="Shared_Sram")
 COLUMNS = {
@@ -136,8 +136,8 @@ def test_packages_that_are_missing_or_of_another_release_are_named_with_the_comm
         return "5.2.0"
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(MissingEthosUError) as caught:
-        vela.require_ethos_u()
+    with pytest.raises(MissingArmToolsError) as caught:
+        vela.require_packages(load_target("ethos-u55-128"))
     assert caught.value.exit_code == 3
     assert "ethos-u-vela 5.1.0 (here is 5.2.0) and tosa-tools 2026.5.0" in caught.value.message
     assert "pip install --no-deps ethos-u-vela==5.1.0 tosa-tools==2026.5.0" in caught.value.hint
@@ -145,7 +145,7 @@ def test_packages_that_are_missing_or_of_another_release_are_named_with_the_comm
 
 def test_the_releases_that_the_set_up_installs_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", vela.ETHOS_U_PACKAGES.__getitem__)
-    vela.require_ethos_u()
+    vela.require_packages(load_target("ethos-u55-128"))
     file = Path(__file__).parents[2] / "scripts" / "ethos-u.txt"
     pins = [line.split("#")[0].split() for line in file.read_text(encoding="utf-8").splitlines()]
     assert [pin[0] for pin in pins if pin] == [f"{name}=={version}" for name, version in vela.ETHOS_U_PACKAGES.items()]

@@ -91,14 +91,14 @@ class BareMetalError(ConfigError):
 
     def __init__(self, target: str) -> None:
         super().__init__(
-            f"{target} is a microcontroller: it runs no Linux and no app, and edgeq can deploy and measure nothing there",
+            f"{target} is a microcontroller: no Linux and no app run there, and edgeq can deploy and measure nothing",
             hint="link the .pte of the build into your firmware; edgeq report and edgeq explain tell what is known of "
             "it without a board (docs/ethos-u.md)",
         )
 
 
-class NpuRecipeError(ConfigError):
-    """A recipe whose graph an NPU that computes in int8 alone cannot take, or that is decided by measurements."""
+class MicrocontrollerRecipeError(ConfigError):
+    """A recipe whose graph kernels that know static int8 alone cannot take, or that is decided by measurements."""
 
     def __init__(self, recipe: str, target: str, reason: str) -> None:
         super().__init__(
@@ -112,7 +112,7 @@ class NoChoiceError(ConfigError):
 
     def __init__(self, target: str) -> None:
         super().__init__(
-            f"there is nothing to choose for {target}: its NPU takes static int8 and nothing else",
+            f"there is nothing to choose for {target}: its kernels take static int8 and nothing else",
             hint=f"run: edgeq build PROJECT --target {_word(target)} --recipe int8-static",
         )
 
@@ -127,12 +127,12 @@ class NoOnnxError(ConfigError):
         )
 
 
-class MissingEthosUError(HostToolError):
-    """Arm's compiler for the Ethos-U, or the TOSA serializer in front of it, is not installed."""
+class MissingArmToolsError(HostToolError):
+    """What ExecuTorch lowers for microcontrollers with is not installed."""
 
     def __init__(self, missing: Sequence[str], needed: Sequence[str]) -> None:
         super().__init__(
-            f"building for an Ethos-U needs {' and '.join(missing)}, which edgeq does not find",
+            f"building for a microcontroller needs {' and '.join(missing)}, which edgeq does not find",
             hint=f"run: pip install --no-deps {' '.join(needed)} (with --no-deps: tosa-tools asks for an ml-dtypes "
             "that onnx refuses, and works with the one that is there)",
         )

@@ -70,6 +70,16 @@ class Npu:
         return int(self.accelerator.rpartition("-")[2])
 
 
+@dataclass(frozen=True, kw_only=True)
+class CmsisNn:
+    """A Cortex-M that computes with the kernels of Arm's CMSIS-NN, as ``core`` can: plain, with DSP or with MVE."""
+
+    core: Literal[
+        "cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m23", "cortex-m33",
+        "cortex-m35p", "cortex-m55", "cortex-m85",
+    ]  # fmt: skip
+
+
 _MACS_PER_CYCLE = {
     "ethos-u55": (32, 64, 128, 256),
     "ethos-u65": (256, 512),
@@ -93,8 +103,8 @@ class Target:
     """Facts of a board. ``sources`` says where each was read.
 
     A board with Linux has ``ram_bytes``, ``bench`` and both runtimes, and
-    no ``npu``; a microcontroller (``arm-none-eabi``) has an ``npu`` and
-    none of those.
+    neither ``npu`` nor ``cmsis_nn``; a microcontroller (``arm-none-eabi``)
+    has one of the two and none of those.
     """
 
     name: str = ""
@@ -109,6 +119,7 @@ class Target:
     bench: BenchDefaults | None = None
     emulation: Emulation | None = None
     npu: Npu | None = None
+    cmsis_nn: CmsisNn | None = None
 
     @property
     def bare_metal(self) -> bool:
@@ -154,11 +165,16 @@ def _check(target: Target, where: str) -> None:
         "runtimes.onnxruntime": target.runtimes.onnxruntime,
         "emulation": target.emulation,
     }
+    bare = {"npu": target.npu, "cmsis_nn": target.cmsis_nn}
     if not target.bare_metal:
         missing = [key for key, value in linux.items() if value is None and key != "emulation"]
-        strange = ["npu"] if target.npu else []
+        strange = [key for key, value in bare.items() if value is not None]
     else:
-        missing = [] if target.npu else ["npu"]
+        missing = [] if target.npu or target.cmsis_nn else ["npu"]
+        if target.npu and target.cmsis_nn:
+            raise ConfigError(
+                f"{where}: npu and cmsis_nn are both given", hint="leave out the one that layers are not to run in"
+            )
         strange = [key for key, value in linux.items() if value is not None]
     if missing:
         raise ConfigError(f"{where}: missing key `{missing[0]}`", hint="targets/README.md describes each field")

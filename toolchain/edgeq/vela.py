@@ -11,16 +11,19 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeq.errors import MissingEthosUError, VelaSummaryError
+from edgeq.errors import MissingArmToolsError, VelaSummaryError
 from edgeq.records import NpuEstimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from edgeq.target import Npu
+    from edgeq.target import Npu, Target
 
 ETHOS_U_PACKAGES = {"ethos-u-vela": "5.1.0", "tosa-tools": "2026.5.0"}
 """What ExecuTorch 1.5.1 compiles for an Ethos-U with: the releases that its extra ``ethos-u`` names."""
+
+CORTEX_M_PACKAGES = {"tosa-tools": ETHOS_U_PACKAGES["tosa-tools"]}
+"""What its passes for a Cortex-M import, though nothing of TOSA is in the file."""
 
 _KIB = 1024
 _SUMMED = ("cycles_total", "cycles_npu", "nn_macs")
@@ -30,11 +33,19 @@ Summary = dict[str, float]
 """The columns of a summary that edgeq reads, by Vela's names."""
 
 
-def require_ethos_u() -> None:
-    """MissingEthosUError unless the packages of an Ethos-U are here, in the releases that were tested."""
-    needed = [f"{name}=={version}" for name, version in ETHOS_U_PACKAGES.items()]
+def arm_packages(target: Target) -> dict[str, str]:
+    """What a build for that microcontroller takes beside edgeq; nothing for a board with Linux."""
+    if target.npu is not None:
+        return ETHOS_U_PACKAGES
+    return CORTEX_M_PACKAGES if target.bare_metal else {}
+
+
+def require_packages(target: Target) -> None:
+    """MissingArmToolsError unless :func:`arm_packages` are here, in the releases that were tested."""
+    packages = arm_packages(target)
+    needed = [f"{name}=={version}" for name, version in packages.items()]
     missing = []
-    for name, version in ETHOS_U_PACKAGES.items():
+    for name, version in packages.items():
         try:
             found = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -42,7 +53,7 @@ def require_ethos_u() -> None:
         if found != version:
             missing.append(f"{name} {version}" + (f" (here is {found})" if found else ""))
     if missing:
-        raise MissingEthosUError(missing, needed)
+        raise MissingArmToolsError(missing, needed)
 
 
 def vela_version() -> str:

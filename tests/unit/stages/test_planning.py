@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeq.errors import MissingEthosUError, NoOnnxError, NpuRecipeError
+from edgeq.errors import MicrocontrollerRecipeError, MissingArmToolsError, NoOnnxError
 from edgeq.project import load_project
 from edgeq.stages import planning
 from edgeq.target import load_target
@@ -34,7 +34,7 @@ NPU = load_target("ethos-u55-128")
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setattr(planning, "require_ethos_u", lambda: None)
+    monkeypatch.setattr(planning, "require_packages", lambda _target: None)
     (tmp_path / "edgeq.toml").write_text(PROJECT)
     return load_project(tmp_path)
 
@@ -57,7 +57,7 @@ def test_a_board_with_linux_has_all_of_it(project: Project) -> None:
 def test_a_recipe_that_was_asked_for_and_cannot_be_is_an_error_that_names_one_that_can(
     project: Project, recipe: str
 ) -> None:
-    with pytest.raises(NpuRecipeError) as caught:
+    with pytest.raises(MicrocontrollerRecipeError) as caught:
         planning.plan(project, NPU, recipes=(recipe,), formats=(), jobs=1)
     assert caught.value.exit_code == 2
     assert "int8-static" in caught.value.hint
@@ -69,9 +69,9 @@ def test_an_onnx_file_that_was_asked_for_is_an_error(project: Project) -> None:
 
 
 def test_the_compiler_is_looked_for_before_anything_else(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
-        raise MissingEthosUError(["ethos-u-vela 5.1.0"], ["ethos-u-vela==5.1.0"])
+    def missing(_target: object) -> None:
+        raise MissingArmToolsError(["ethos-u-vela 5.1.0"], ["ethos-u-vela==5.1.0"])
 
-    monkeypatch.setattr(planning, "require_ethos_u", missing)
-    with pytest.raises(MissingEthosUError):
+    monkeypatch.setattr(planning, "require_packages", missing)
+    with pytest.raises(MissingArmToolsError):
         planning.plan(project, NPU, recipes=("auto",), formats=(), jobs=1)

@@ -29,6 +29,8 @@ def _int8(target: Target) -> str:
     """What multiplies int8 there faster than the core does one product after the other."""
     if target.npu:
         return target.npu.accelerator
+    if target.cmsis_nn:
+        return "CMSIS-NN"
     return "yes" if {"asimddp", "avx512_vnni", "avx_vnni"} & set(target.features) else "no"
 
 

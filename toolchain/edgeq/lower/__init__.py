@@ -18,7 +18,7 @@ from edgeq.records import FORMATS
 if TYPE_CHECKING:
     from edgeq.quantize import QuantizedProgram
     from edgeq.records import Format
-    from edgeq.target import Npu, Target
+    from edgeq.target import Target
 
 __all__ = ["Coverage", "lower"]
 
@@ -31,7 +31,7 @@ def lower(
     A file that does not run is no artifact: it is removed. LoweringError if
     it cannot be written or does not run; it says which format would.
 
-    A file for an NPU runs nowhere but there: the same program for XNNPACK,
+    A file for a microcontroller runs nowhere but there: the same program for XNNPACK,
     written to ``stand_in``, is run in its place.
     """
     try:
@@ -44,8 +44,8 @@ def lower(
 
 def _written(program: QuantizedProgram, form: Format, target: Target, path: Path, stand_in: Path | None) -> Coverage:
     with torch_threads(1):
-        if target.npu is not None:
-            return _for_npu(program, target.npu, path, stand_in)
+        if target.bare_metal:
+            return _for_microcontroller(program, target, path, stand_in)
         if form == "onnx":
             if target.runtimes.onnxruntime is None:
                 raise NoOnnxError(target.name)
@@ -62,10 +62,17 @@ def _written(program: QuantizedProgram, form: Format, target: Target, path: Path
     return coverage
 
 
-def _for_npu(program: QuantizedProgram, npu: Npu, path: Path, stand_in: Path | None) -> Coverage:
-    from edgeq.lower.ethos_u import lower_ethos_u  # noqa: PLC0415  # importing it takes packages that others do not need
+def _for_microcontroller(program: QuantizedProgram, target: Target, path: Path, stand_in: Path | None) -> Coverage:
+    # Importing either takes packages that others do not need.
+    if target.npu is not None:
+        from edgeq.lower.ethos_u import lower_ethos_u  # noqa: PLC0415
 
-    coverage = lower_ethos_u(program, npu, path)
+        coverage = lower_ethos_u(program, target.npu, path)
+    else:
+        from edgeq.lower.cortex_m import lower_cortex_m  # noqa: PLC0415
+
+        assert target.cmsis_nn is not None  # noqa: S101  # a target's file has one of the two
+        coverage = lower_cortex_m(program, target.cmsis_nn, path)
     if stand_in is not None:
         lower_executorch(program, stand_in)
         _run_once(program, stand_in, "pte")

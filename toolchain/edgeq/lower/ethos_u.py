@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeq.files import write_bytes
+from edgeq.lower.arm_words import BY_ETHOS_U, speak_arm
 from edgeq.lower.coverage import Coverage, as_undelegated, grouped, share
 from edgeq.lower.ethos_u_tools import AskedPartitioner, EthosUCompileSpec, ethos_u_backend, to_edge_transform_and_lower
-from edgeq.lower.ethos_u_words import speak_arm
 from edgeq.lower.executorch import output_scales, quiet_exporter, tensor_specs
 from edgeq.lower.executorch_nodes import (
     MOVES,
@@ -59,7 +59,7 @@ def lower_ethos_u(program: QuantizedProgram, npu: Npu, path: Path) -> Coverage:
     try:
         with quiet_exporter(), listening(ethos_u_backend) as summaries:
             copied = program.copy_to_lower()
-            means = speak_arm(copied) if program.recipe.quantized else 0
+            means = speak_arm(copied, BY_ETHOS_U) if program.recipe.quantized else 0
             # Nothing of a float program could be taken; asking about each of its nodes takes as long as lowering it.
             edge = to_edge_transform_and_lower(copied, partitioner=[partitioner] if program.recipe.quantized else None)
             nodes = _nodes_of(program, edge.exported_program(), partitioner.refusals, means)

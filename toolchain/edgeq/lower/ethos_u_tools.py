@@ -8,10 +8,8 @@ from edgeq.quiet import quietly
 
 with quietly():
     import executorch.kernels.quantized  # noqa: F401  # the conversions that a file calls outside of a partition
-    from executorch.backends.arm.common.annotation_meta import ArmAnnotationInfo
     from executorch.backends.arm.ethosu import EthosUCompileSpec, EthosUPartitioner
     from executorch.backends.arm.ethosu import backend as ethos_u_backend
-    from executorch.backends.transforms.utils import create_constant_placeholder, delete_constant_placeholder
     from executorch.exir import to_edge_transform_and_lower
 
 if TYPE_CHECKING:
@@ -22,17 +20,11 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
 __all__ = [
-    "MARK",
     "AskedPartitioner",
     "EthosUCompileSpec",
-    "create_constant_placeholder",
-    "delete_constant_placeholder",
     "ethos_u_backend",
     "to_edge_transform_and_lower",
 ]
-
-MARK = {ArmAnnotationInfo.CUSTOM_META_KEY: ArmAnnotationInfo(quantized=True)}
-"""What Arm's own quantizer writes under ``meta["custom"]`` of a node that it made int8."""
 
 
 class AskedPartitioner(EthosUPartitioner):  # type: ignore[misc]  # ExecuTorch is not typed

@@ -38,7 +38,7 @@ from edgeq.stages.running import runner, stand_in_file
 from edgeq.stages.scoring import Scorer, keep_evaluation
 from edgeq.stages.search import SearchGround, search
 from edgeq.tracing import recording
-from edgeq.vela import ETHOS_U_PACKAGES
+from edgeq.vela import arm_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +109,7 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
 
 
 def _versions(what: Plan) -> dict[str, str]:
-    tools = (*_TOOLS, *(ETHOS_U_PACKAGES if what.target.npu else ()))
+    tools = (*_TOOLS, *arm_packages(what.target))
     return {tool: importlib.metadata.version(tool) for tool in tools}
 
 
@@ -304,8 +304,8 @@ class _Maker:
         recipe = program.recipe.name
         path = self._folder / f"{program.model}.{recipe}.{form}"
         self._progress.step(f"lowering {path.name}")
-        if self._what.target.npu is not None:
-            coverage = self._lower_for_npu(program, form, path)
+        if self._what.target.bare_metal:
+            coverage = self._lower_for_microcontroller(program, form, path)
         else:
             coverage = lower(program, form, self._what.target, path)
             if form == "pte":
@@ -316,8 +316,8 @@ class _Maker:
         write_nodes(self._folder, path.name, coverage.nodes)
         self._lowered.append(_Lowered(path=path, form=form, recipe=recipe, coverage=coverage, folded=program.folded))
 
-    def _lower_for_npu(self, program: QuantizedProgram, form: records.Format, path: Path) -> Coverage:
-        """Lower for an NPU, and begin to score what stands in for the file here."""
+    def _lower_for_microcontroller(self, program: QuantizedProgram, form: records.Format, path: Path) -> Coverage:
+        """Lower for a microcontroller, and begin to score what stands in for the file here."""
         file = stand_in_file(path.name)
         coverage = lower(program, form, self._what.target, path, stand_in=self._folder / file)
         self._scorer.begin(path, form, golden=True, stand_in=file)
@@ -346,7 +346,7 @@ class _Maker:
             host=self._scorer.score(
                 path.name,
                 twin=None if made.recipe == "fp32" else self._twin(made.form),
-                scored=_STAND_IN if self._what.target.npu else "",
+                scored=_STAND_IN if self._what.target.bare_metal else "",
             ),
             inputs=coverage.inputs,
             outputs=coverage.outputs,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.errors import ConfigError, NoOnnxError, NpuRecipeError
+from edgeq.errors import ConfigError, MicrocontrollerRecipeError, NoOnnxError
 from edgeq.project import Project
 from edgeq.recipe import Recipe, named
 from edgeq.records import Format
 from edgeq.target import Target
-from edgeq.vela import require_ethos_u
+from edgeq.vela import require_packages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,15 +47,17 @@ def plan(project: Project, target: Target, *, recipes: Sequence[str], formats: S
 
     For a microcontroller an ONNX file and the recipes that it cannot have are
     errors where they were asked for, and left out where edgeq.toml lists
-    them for all targets; MissingEthosUError without the compiler for it.
+    them for all targets; MissingArmToolsError without the compiler for it.
     """
     own = project.own_recipes()
     chosen = [named(name, own) for name in dict.fromkeys(("fp32", *(recipes or project.build.recipes)))]
     wanted = tuple(dict.fromkeys(formats or project.build.formats))
     left_out: tuple[str, ...] = ()
-    if target.npu is not None:
-        require_ethos_u()
-        chosen, wanted, left_out = _for_npu(target, chosen, wanted, asked=bool(recipes), asked_formats=bool(formats))
+    if target.bare_metal:
+        require_packages(target)
+        chosen, wanted, left_out = _for_microcontroller(
+            target, chosen, wanted, asked=bool(recipes), asked_formats=bool(formats)
+        )
     if any(recipe.needs_calibration for recipe in chosen) and not project.data.calibration:
         raise ConfigError(
             f"{project.root}: [data] calibration is missing",
@@ -72,16 +74,16 @@ def plan(project: Project, target: Target, *, recipes: Sequence[str], formats: S
     )
 
 
-def _for_npu(
+def _for_microcontroller(
     target: Target, recipes: list[Recipe], formats: tuple[Format, ...], *, asked: bool, asked_formats: bool
 ) -> tuple[list[Recipe], tuple[Format, ...], tuple[str, ...]]:
     """The recipes and formats that ``target`` can have, and a sentence for each that is left out."""
     left_out = []
     kept = []
     for recipe in recipes:
-        reason = _not_for_npu(recipe)
+        reason = _not_for_microcontroller(recipe)
         if reason and asked:
-            raise NpuRecipeError(recipe.name, target.name, reason)
+            raise MicrocontrollerRecipeError(recipe.name, target.name, reason)
         if reason:
             left_out.append(f"{recipe.name} was not built for {target.name}: {reason}")
         else:
@@ -93,10 +95,10 @@ def _for_npu(
     return kept, tuple(form for form in formats if form != "onnx"), tuple(left_out)
 
 
-def _not_for_npu(recipe: Recipe) -> str:
-    """Why an NPU that computes in int8 alone cannot have that recipe; empty if it can."""
+def _not_for_microcontroller(recipe: Recipe) -> str:
+    """Why kernels that know static int8 alone cannot have that recipe; empty if they can."""
     if recipe.method == "search" or recipe.name == "int8-fastest":
-        return "it is found by trials, which cannot run on an NPU from here"
+        return "it is found by trials, which cannot run there from here"
     if recipe.method in ("dynamic", "weight-only"):
         return "it computes scales, or everything, in float while the model runs"
     return ""

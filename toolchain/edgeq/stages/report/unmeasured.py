@@ -27,8 +27,8 @@ def decide(manifest: Manifest) -> Decision:
 
 def _evidence(artifact: Artifact) -> str:
     host = artifact.host
-    parts = figures.some(artifact.partitions, "partition")
-    facts = [f"{figures.percent(artifact.delegated_mac_share)} of the MACs in {parts} for the NPU"]
+    where = f"{figures.some(artifact.partitions, 'partition')} for the NPU" if artifact.partitions else "CMSIS-NN"
+    facts = [f"{figures.percent(artifact.delegated_mac_share)} of the MACs in {where}"]
     if host.correct is not None and host.labelled:
         right = figures.of_total(host.correct, host.labelled)
         facts.append(

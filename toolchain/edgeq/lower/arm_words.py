@@ -1,7 +1,7 @@
-"""An int8 program in the words of ExecuTorch's Arm backend, which takes fewer forms of it than XNNPACK.
+"""An int8 program in the words of ExecuTorch's backends for Arm, which take fewer forms of it than XNNPACK.
 
-Arm's partitioner takes a node only where every tensor around it is int8 or
-int32 and a mark says that a quantizer meant it so. edgeq's programs have
+They take a node only where every tensor around it is int8 or int32 and a
+mark says that a quantizer meant it so. edgeq's programs have
 the numbers and none of the marks, biases in float, and means over a plane,
 which Arm's own quantizer takes apart before it annotates. What is written
 here changes no scale and no integer of a weight.
@@ -16,12 +16,14 @@ import torch
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
-from edgeq.lower.ethos_u_tools import MARK, create_constant_placeholder, delete_constant_placeholder
+from edgeq.lower.arm_tools import MARK, create_constant_placeholder, delete_constant_placeholder
 from edgeq.lower.exported import ATEN, READ, STORE, state_names
 from edgeq.quantize.plan import LAYERS
 from edgeq.quantize.rewrite.activations import CLAMPS, FUNCTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from torch.export import ExportedProgram
 
 _WORDS = torch.ops.quantized_decomposed
@@ -38,24 +40,72 @@ _MOVES = (
     ATEN.slice.Tensor,
     ATEN.constant_pad_nd.default,
 )
-_TAKEN = frozenset(
-    {*LAYERS, *FUNCTIONS, *CLAMPS, *_MOVES, ATEN.add.Tensor, ATEN.mul.Tensor, ATEN.cat.default, ATEN.max_pool2d.default}
-)
+_EITHER = (*_MOVES, ATEN.add.Tensor, ATEN.mul.Tensor, ATEN.cat.default, ATEN.max_pool2d.default)
+BY_ETHOS_U = frozenset({*LAYERS, *FUNCTIONS, *CLAMPS, *_EITHER})
 """What edgeq's plan makes int8, but for means: Arm's passes need nothing more of these than what stands around them."""
+
+BY_CMSIS_NN = frozenset({*LAYERS, ATEN.sigmoid.default, ATEN.tanh.default, *_EITHER} - {ATEN.conv_transpose1d.default})
+"""Of those what ExecuTorch has a CMSIS-NN kernel for, or what may move integers as they are. It would strip any other
+of its quantize nodes as well, and let a portable kernel compute on the bare integers."""
 
 _MOST_ROWS, _MOST_WEIGHTS = 64, 4096
 """The largest kernel of a depthwise convolution on an Ethos-U (Vela's SUPPORTED_OPS.md)."""
 
 
-def speak_arm(program: ExportedProgram) -> int:
-    """Rewrite a quantized program that is about to be lowered for an Ethos-U; says how many means became convolutions.
+def spell_linear_as_convolution(program: ExportedProgram) -> None:
+    """Write int8 linear layers with a scale for each channel as 1x1 convolutions, for CMSIS-NN.
+
+    Its kernel of a linear layer takes one scale for the whole weight. Before:
+    a quantized program. After: no such layer is left between integers, and
+    the same products are added.
+    """
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):
+        if node.target == ATEN.linear.default and between_integers(node, but=2):
+            _linear_as_convolution(program, node)
+    graph.lint()
+    program.graph_module.recompile()
+
+
+def _linear_as_convolution(program: ExportedProgram, linear: Node) -> None:
+    read, weight, *bias = linear.args
+    stored: Any = weight.args[0]  # type: ignore[union-attr]  # a linear layer reads nodes
+    name = state_names(program).get(stored.name)
+    if weight.target != _READ_CHANNELS or name not in program.state_dict or len(stored.users) > 1:  # type: ignore[union-attr]
+        return
+    outputs, inputs = map(int, program.state_dict[name].shape)
+    rows = int(linear.meta["val"].numel()) // outputs
+    program.state_dict[name] = program.state_dict[name].reshape(outputs, inputs, 1, 1)
+    for node in (stored, weight):
+        node.meta["val"] = node.meta["val"].reshape(outputs, inputs, 1, 1)  # type: ignore[union-attr]
+    numbers = next(iter(linear.users)).args[1:]
+    with program.graph_module.graph.inserting_before(linear):
+        image = _call(linear, ATEN.reshape.default, (read, [rows, inputs, 1, 1]), torch.empty(rows, inputs, 1, 1))
+        image = _stored_and_read(image, read.args[1:])  # type: ignore[union-attr]
+        made = _call(linear, ATEN.conv2d.default, (image, weight, *bias), torch.empty(rows, outputs, 1, 1))
+        made = _stored_and_read(made, numbers)
+        shape = list(linear.meta["val"].shape)
+        flat = _call(linear, ATEN.reshape.default, (made, shape), torch.empty(shape))
+    linear.replace_all_uses_with(flat)
+    program.graph_module.graph.erase_node(linear)
+
+
+def _stored_and_read(node: Node, numbers: tuple[Any, ...]) -> Node:
+    """A quantize and a dequantize behind ``node``, at the graph's place of insertion."""
+    stored = _call(node, STORE, (node, *numbers), node.meta["val"])
+    stored.meta["val"] = stored.meta["val"].to(torch.int8)
+    return _call(node, READ, (stored, *numbers), node.meta["val"])
+
+
+def speak_arm(program: ExportedProgram, taken: Collection[object]) -> int:
+    """Rewrite a quantized program that is about to be lowered for Arm; says how many means became convolutions.
 
     Its tensors are replaced, not changed.
 
     Before: ATen operators between pairs of quantize and dequantize nodes.
     After: the same, with biases in int32, means over a plane as depthwise
     convolutions, a pair behind every move that feeds a layer, and a mark on
-    each node that has integers all around.
+    each node of the operators ``taken`` that has integers all around.
     """
     graph = program.graph_module.graph
     means = [node for node in graph.nodes if node.target == ATEN.mean.dim]
@@ -67,18 +117,20 @@ def speak_arm(program: ExportedProgram) -> int:
         if node.target in LAYERS:
             _bias_in_int32(program, node)
     for node in graph.nodes:
-        if node.target in _TAKEN and between_integers(node):
+        if node.target in taken and between_integers(node):
             node.meta["custom"] = {**node.meta.get("custom", {}), **MARK}
     graph.lint()
     program.graph_module.recompile()
     return rewritten
 
 
-def between_integers(node: Node) -> bool:
-    """Whether ``node``, of a graph that is not lowered yet, reads nothing that was not int8 and gives nothing else."""
-    return all(near.target in _READS for near in node.all_input_nodes) and all(
-        user.target in _STORES for user in node.users
-    )
+def between_integers(node: Node, *, but: int | None = None) -> bool:
+    """Whether ``node``, of a graph that is not lowered yet, reads nothing that was not int8 and gives nothing else.
+
+    What it reads as its argument number ``but`` does not count.
+    """
+    given = [near for near in node.all_input_nodes if but is None or near not in node.args[but:]]
+    return all(near.target in _READS for near in given) and all(user.target in _STORES for user in node.users)
 
 
 def _mean_as_convolution(program: ExportedProgram, mean: Node) -> bool:

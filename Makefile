@@ -2,7 +2,7 @@
 
 BIN := .venv/bin
 
-.PHONY: demo test lint bench
+.PHONY: demo test lint bench wheel
 
 demo:
 	@scripts/setup.sh
@@ -29,3 +29,7 @@ bench:
 	$(BIN)/python benchmarks/run_trust.py
 	$(BIN)/python benchmarks/run_overhead.py
 	$(BIN)/python benchmarks/run_instructions.py
+
+wheel:
+	@scripts/setup.sh
+	$(BIN)/python -m build

@@ -100,7 +100,7 @@ def write(folder: Path, name: str, note: str, rows: Sequence[Row]) -> None:
     models = json.loads(path.read_text()) if path.is_file() else {}
     models[name] = {
         "note": note,
-        "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "created_at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "tools": {tool: version(tool) for tool in TOOLS},
         "rows": [asdict(row) for row in rows],

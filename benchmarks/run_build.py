@@ -126,7 +126,7 @@ def _timed(model: str, flow: str, number: int, command: list[str], cache: Path) 
 def write(out: Path, runs: list[Run], settings: dict[str, object]) -> None:
     """Write every run and the table of their medians."""
     document = {
-        "measured_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "measured_at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "settings": {key: str(value) for key, value in settings.items()},

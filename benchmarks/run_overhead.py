@@ -139,7 +139,7 @@ def overheads(pairs: Sequence[Pair]) -> list[Overhead]:
 def write(folder: Path, pairs: Sequence[Pair]) -> None:
     """Both files of results."""
     found = {
-        "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "created_at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(),
         "overheads": [asdict(one) for one in overheads(pairs)],
         "pairs": [asdict(one) for one in pairs],

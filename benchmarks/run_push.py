@@ -177,7 +177,7 @@ def emulated(_scratch: Path, target: str) -> Iterator[tuple[Address, str]]:
 def write(out: Path, runs: list[Run], megabytes: int) -> None:
     """Write every run and the table of their medians."""
     document = {
-        "measured_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "measured_at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(),
         "megabytes": megabytes,
         "runs": [asdict(run) for run in runs],

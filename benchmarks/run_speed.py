@@ -94,7 +94,7 @@ def write(folder: Path, name: str, rows: Sequence[Row]) -> None:
     path = folder / "results.json"
     models = json.loads(path.read_text()) if path.is_file() else {}
     models[name] = {
-        "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "created_at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(),
         "tools": {tool: version(tool) for tool in TOOLS},
         "rows": [asdict(row) for row in rows],

@@ -211,7 +211,7 @@ def _slowed(percent: int) -> Iterator[None]:
 def write(folder: Path, model: str, how: Settings, trials: Sequence[Trial]) -> None:
     """Both files of results."""
     found = {
-        "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "created_at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(),
         "model": model,
         "repeats": how.repeats,

@@ -6,7 +6,7 @@
 #   scripts/setup.sh --tests    the same, and what the tests need
 #   scripts/setup.sh --check    say what is missing and change nothing; exit status 1 if something is
 #
-# EDGEQ_PYTHON       the Python to use (3.11 or newer); else the first that fits
+# EDGEQ_PYTHON       the Python to use (3.11 or newer, as ONNX Runtime needs); else the first that fits
 # EDGEQ_TORCH_INDEX  one more package index for torch. PyPI's torch for x86-64 brings several gigabytes of CUDA with
 #                    it; name PyTorch's own index of CPU builds here, and its smaller build is taken.
 # PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and pip's other settings are pip's own and are honoured.

@@ -41,7 +41,7 @@ class Said:
 
 @pytest.fixture(autouse=True)
 def _tools() -> None:
-    for tool in ("cmake", "make", "g++", "aarch64-linux-gnu-g++", "readelf"):
+    for tool in ("cmake", "make", "x86_64-linux-gnu-g++", "aarch64-linux-gnu-g++", "readelf"):
         if shutil.which(tool) is None:
             if "CI" in os.environ:
                 pytest.fail(f"{tool} is not installed")
@@ -68,6 +68,11 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy
 
 
+def _programs(built: RunnerBundle) -> list[Path]:
+    """The runner and its libraries, without the text of their licences."""
+    return [path for path in built.files.values() if path.suffix != ".txt"]
+
+
 def _needs(path: Path, symbol: str) -> tuple[int, ...]:
     """The newest version of ``symbol`` (GLIBC, GLIBCXX) that a binary refers to."""
     output = subprocess.run(["readelf", "-VW", path], capture_output=True, text=True, check=True).stdout
@@ -77,14 +82,15 @@ def _needs(path: Path, symbol: str) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_goes_to_a_board_runs_on_a_board_of_years_ago(engine: Engine) -> None:
-    built = bundle(engine, AARCH64, progress=Silent())
+@pytest.mark.parametrize(("triple", "machine"), [(AARCH64, "AArch64"), (X86_64, "X86-64")])
+def test_what_goes_to_a_board_runs_on_a_board_of_years_ago(engine: Engine, triple: str, machine: str) -> None:
+    built = bundle(engine, triple, progress=Silent())
 
-    for path in built.files.values():
+    for path in _programs(built):
         assert _needs(path, "GLIBC") <= (2, 28)
         assert _needs(path, "GLIBCXX") <= (3, 4, 28)
         header = subprocess.run(["readelf", "-h", path], capture_output=True, text=True, check=True).stdout
-        assert "AArch64" in header
+        assert machine in header
 
 
 @pytest.mark.parametrize(("engine", "megabytes"), [("executorch", 16), ("onnxruntime", 28)])
@@ -109,7 +115,7 @@ def test_every_library_that_the_runner_names_is_in_its_bundle_or_part_of_every_s
     system |= {"libstdc++.so.6", "ld-linux-aarch64.so.1", "ld-linux-x86-64.so.2"}
     built = bundle(engine, triple, progress=Silent())
 
-    for path in built.files.values():
+    for path in _programs(built):
         dynamic = subprocess.run(["readelf", "-dW", path], capture_output=True, text=True, check=True).stdout
         assert set(re.findall(r"NEEDED.*\[(.*)\]", dynamic)) <= system | set(built.files)
 
@@ -199,7 +205,7 @@ def test_two_at_once_build_once() -> None:
     [
         ("cmake", X86_64, "cmake"),
         ("make", X86_64, "make"),
-        ("g++", X86_64, "g++"),
+        ("x86_64-linux-gnu-g++", X86_64, "g++"),
         ("aarch64-linux-gnu-g++", AARCH64, "g++-aarch64-linux-gnu"),
     ],
 )
@@ -209,7 +215,7 @@ def test_a_missing_tool_is_named_with_its_package(
 ) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
-    for tool in ("cmake", "make", "g++", "aarch64-linux-gnu-g++"):
+    for tool in ("cmake", "make", "x86_64-linux-gnu-g++", "aarch64-linux-gnu-g++"):
         if tool != missing:
             (tools / tool).symlink_to(shutil.which(tool) or tool)
     monkeypatch.setenv("PATH", str(tools))
@@ -228,16 +234,54 @@ def test_an_installation_without_sources_says_so(tmp_path: Path, monkeypatch: py
         bundle("onnxruntime", X86_64, progress=Silent())
 
 
-def test_a_runner_that_came_with_edgeq_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ready = bundle("onnxruntime", X86_64, progress=Silent())
-    shutil.copytree(ready.files[ready.executable].parent, tmp_path / X86_64)
-    monkeypatch.setattr(build, "_PREBUILT", tmp_path)
-    monkeypatch.setattr(build, "sources_dir", lambda: tmp_path / "nowhere")
+def test_a_runner_that_came_with_edgeq_needs_no_compiler(
+    tmp_path: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = _came_along(tmp_path, monkeypatch)
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
 
     taken = bundle("onnxruntime", X86_64, progress=Silent())
 
-    assert taken.files[taken.executable] == tmp_path / X86_64 / "edgeq-runner-onnxruntime"
+    assert fresh_cache in taken.files[taken.executable].parents
     assert taken.sha256 == ready.sha256
+    assert taken.files.keys() == ready.files.keys()
+
+
+def test_a_runner_of_other_sources_than_these_is_not_taken(
+    tmp_path: Path, fresh_cache: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _came_along(tmp_path, monkeypatch)
+    (sources / "event.h").write_text((sources / "event.h").read_text() + "// changed\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+
+    with pytest.raises(MissingToolError, match="cmake"):
+        bundle("onnxruntime", X86_64, progress=Silent())
+    assert not list((fresh_cache / "runners").glob("*/*"))
+
+
+def _came_along(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunnerBundle:
+    """Lay a runner where an installed edgeq has those that it brought."""
+    ready = bundle("onnxruntime", X86_64, progress=Silent())
+    there = folder / "came" / X86_64 / ready.executable
+    there.parent.mkdir(parents=True)
+    shutil.copy(ready.files[ready.executable], there)
+    monkeypatch.setattr(build, "_PREBUILT", folder / "came")
+    return ready
+
+
+@pytest.mark.parametrize(("engine", "triple"), [("executorch", AARCH64), ("onnxruntime", X86_64)])
+def test_the_same_sources_give_the_same_bytes_in_another_folder(
+    engine: Engine, triple: str, request: pytest.FixtureRequest
+) -> None:
+    here = bundle(engine, triple, progress=Silent())
+    request.getfixturevalue("sources")
+    cache = request.getfixturevalue("fresh_cache")
+
+    there = bundle(engine, triple, progress=Silent())
+
+    assert cache in there.files[there.executable].parents
+    assert cache not in here.files[here.executable].parents
+    assert there.sha256 == here.sha256
 
 
 def test_a_users_compiler_flags_do_not_reach_the_build(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

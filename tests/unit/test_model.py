@@ -31,7 +31,8 @@ TRACED = """
 import warnings
 
 def load():
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         return torch.jit.trace(torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8))
 """
 CONVOLUTION = "def load():\n    return torch.nn.Conv2d(3, 4, 3)"

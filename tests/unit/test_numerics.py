@@ -234,7 +234,8 @@ def test_a_dtype_that_is_no_integer_of_tensors_is_refused_with_the_known_ones(dt
 @pytest.mark.parametrize("division", ["by reciprocal", "true"])
 def test_what_is_too_large_for_float32_saturates_without_a_warning(division: Division) -> None:
     fine = QuantParams(scale=1e-30, zero_point=0)
-    with warnings.catch_warnings(action="error"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         assert quantize([3e38, -3e38, 1e300], fine, division=division).tolist() == [127, -128, 127]
         assert affine_params(-3e38, 3e38).limits == (-128, 127)
         coarse = QuantParams(scale=3e38, zero_point=0)

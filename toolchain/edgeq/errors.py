@@ -172,6 +172,19 @@ class MissingToolError(HostToolError):
         )
 
 
+class MissingExtraError(HostToolError):
+    """An optional part of edgeq that a command needs is not installed."""
+
+    def __init__(self, extra: str, modules: Sequence[str], *, needed_for: str) -> None:
+        several = len(modules) > 1
+        super().__init__(
+            f"{', '.join(modules)} {'are' if several else 'is'} not installed; {needed_for} needs "
+            f"{'them' if several else 'it'}",
+            hint=f"pip install 'edgeq[{extra}]'"
+            + ("" if "onnxruntime" not in modules else "; it takes Python 3.11 or newer, as ONNX Runtime does"),
+        )
+
+
 class DiskFullError(ConfigError):
     """There is no room left where edgeq writes."""
 

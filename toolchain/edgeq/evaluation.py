@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
-    from typing import Self
+
+    from typing_extensions import Self
 
     from edgeq.records import EvaluationData, Manifest
 

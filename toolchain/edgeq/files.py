@@ -28,8 +28,11 @@ def cache_dir() -> Path:
 
 def sha256_file(path: Path) -> str:
     """The sha256 of a file's bytes, as 64 lower-case hexadecimal digits."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import ArtifactError
+from edgeq.installed import EXTRA_OF, require
 from edgeq.quiet import quietly
 
 if TYPE_CHECKING:
@@ -26,10 +27,12 @@ class HostRuntime:
 
     ``threads`` is what its kernels use. Every .pte of a process shares one
     pool of threads, so that the number asked for last holds for all of
-    them. ArtifactError if the runtime does not take the file or an input.
+    them. ArtifactError if the runtime does not take the file or an input,
+    MissingExtraError if it is not installed.
     """
 
     def __init__(self, path: Path, form: Format, threads: int = 1) -> None:
+        require(EXTRA_OF[form], needed_for=f"running {path.name} on this machine")
         self._path = path
         self._proven = False
         if not path.is_file():

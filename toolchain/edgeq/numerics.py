@@ -274,7 +274,8 @@ def quantize_bias(bias: ArrayLike, input_scale: float, weight_scale: ArrayLike) 
     steps = np.rint(_real(bias).astype(np.float64) / unit)
     if np.abs(steps).max(initial=0) > np.iinfo(np.int32).max:
         raise ValueError("the bias does not fit into int32: the input's or the weight's scale is too small for it")
-    return steps.astype(np.int32)
+    whole: NDArray[np.int32] = steps.astype(np.int32)
+    return whole
 
 
 @_SATURATING

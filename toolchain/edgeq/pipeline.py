@@ -34,6 +34,7 @@ from edgeq import runner
 from edgeq.device.inventory import default_device, default_target, is_board, open_device, require_device, store_root
 from edgeq.device.store import Store
 from edgeq.errors import BareMetalError, LimitsMissedError, NotABuildError, WhichBoardError
+from edgeq.installed import EXTRA_OF, missing, require
 from edgeq.progress import SILENT, Progress
 from edgeq.project import check_limits, load_project
 from edgeq.records import Export, Manifest, Report, Tolerances
@@ -150,6 +151,7 @@ def build(  # noqa: PLR0913  # the options of a command
         return Build(path=folder, manifest=taken.manifest, target=facts, reused=True)
     if there.why_not:
         progress.step(f"building anew: {there.why_not}")
+    _require_makers(plan.formats)
     from edgeq.stages import build as build_stage  # noqa: PLC0415  # brings torch, which no other command needs
 
     manifest = build_stage.build(plan, folder, progress=progress)
@@ -170,9 +172,16 @@ def explain_recipe(  # noqa: PLR0913  # the options of a command
 ) -> advice_stage.Advice:
     """Which recipe suits a project on a target, and why; nothing is built."""
     read = _with_budget(load_project(project), max_drop_pp)
+    _require_makers(read.build.formats)
     board = load_target(target or read.build.target)
     facts = advice_stage.gather(read, board, recipes=recipes, threads=planning.threads_for(jobs), progress=progress)
     return advice_stage.advise(facts)
+
+
+def _require_makers(formats: Sequence[Format]) -> None:
+    """Say what is not installed before anything is loaded or computed."""
+    for form in formats:
+        require(EXTRA_OF[form], needed_for=f"making .{form} files")
 
 
 def _with_budget(project: Project, max_drop_pp: float | None) -> Project:
@@ -350,10 +359,14 @@ def parity(  # noqa: PLR0913  # the options of a command
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenReport:
-    """A report, the files it was written to, and what became of the history where rows were measured for it."""
+    """A report, the files it was written to, and what became of the history where rows were measured for it.
+
+    ``left_out`` says of a file that is usually written why it was not.
+    """
 
     report: Report
     files: tuple[Path, ...]
+    left_out: tuple[str, ...] = ()
     remembered: history_stage.Remembered | None = None
     not_measured: str = ""
     """Why a run ended without a measurement; empty where it did not."""
@@ -375,8 +388,10 @@ def report(
 ) -> WrittenReport:
     """Write the report of what was measured, beside the first build unless ``out`` says otherwise."""
     found = summary(builds)
-    files = report_stage.write(found, formats or ("md", "html", "json"), out or builds[0])
-    return WrittenReport(report=found, files=files)
+    html: tuple[report_stage.ReportFormat, ...] = () if formats or missing("report") else ("html",)
+    files = report_stage.write(found, formats or ("md", *html, "json"), out or builds[0])
+    left_out = () if formats or html else ("report.html was not written: it needs pip install 'edgeq[report]'",)
+    return WrittenReport(report=found, files=files, left_out=left_out)
 
 
 def explain(build: Path, *, artifact: str | None = None, numerics: bool = False) -> explain_stage.Explained:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
+import sys
 import types
 import typing
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from edgeq.errors import ConfigError, did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,13 +56,14 @@ def load_toml(record: type[Record], path: Path) -> Record:
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file; ConfigError if it cannot be read or parsed."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist", hint="check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", hint="check its permissions and encoding") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}", hint="mend that line") from error
+    return found
 
 
 def from_json(record: type[Record], text: bytes | str, *, where: str) -> Record:

@@ -10,6 +10,7 @@ the file system's clock, and is read again. So does git with its index.
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import hashlib
 import os
@@ -27,7 +28,7 @@ from edgeq.project import HISTORY_FILE
 from edgeq.records import FileFact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from edgeq.records import Inputs
 
@@ -165,8 +166,33 @@ def _is_temporary(name: str, build: Path) -> bool:
 
 def matching(pattern: str) -> tuple[str, ...]:
     """The files that an absolute pattern names, sorted, but for the history; ``**`` stands for any folders."""
-    names = glob.glob(pattern, recursive=True, include_hidden=True)
-    return tuple(sorted({name for name in names if os.path.isfile(name) and not _is_history(name)}))
+    names = set(_expand(os.sep, pattern.split(os.sep)[1:]))
+    return tuple(sorted(name for name in names if os.path.isfile(name) and not _is_history(name)))
+
+
+def _expand(folder: str, parts: Sequence[str]) -> Iterator[str]:
+    """What may match below a folder, hidden files too, which :func:`glob.glob` finds from Python 3.11 on alone."""
+    if not parts:
+        yield folder
+        return
+    part, *rest = parts
+    if not glob.has_magic(part):
+        yield from _expand(os.path.join(folder, part), rest)
+        return
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    if part != "**":
+        for name in fnmatch.filter(names, part):
+            yield from _expand(os.path.join(folder, name), rest)
+        return
+    yield from _expand(folder, rest)
+    for below in (os.path.join(folder, name) for name in names):
+        if os.path.isdir(below):
+            yield from _expand(below, parts)
+        elif not rest:
+            yield below
 
 
 def _is_history(name: str) -> bool:

@@ -76,27 +76,29 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def _print_version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:  # noqa: FBT001  # click calls it so
-    if asked and not ctx.resilient_parsing:
-        from importlib.metadata import version  # noqa: PLC0415  # --help does without
-
-        click.echo(f"edgeq {version('edgeq')}")
-        ctx.exit()
-
-
 @click.group(
     cls=_LazyGroup,
+    invoke_without_command=True,
+    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nExamples:\n"
     "  edgeq run examples/efficientnet_lite0 --target rpi4     on an emulated board\n"
     "  edgeq run PROJECT --target rpi4 --device ssh://pi@rpi   on your own\n"
-    "  edgeq COMMAND --help                                    more, with examples",
+    "  edgeq COMMAND --help                                    more, with examples\n"
+    "  edgeq --version --json                                  all versions, for a report of a bug",
 )
-@click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
-)
-def group() -> None:
+@click.option("--version", is_flag=True, help="Show the versions of edgeq, its runners and what they build on.")
+@click.option("--json", "as_json", is_flag=True, help="With --version: one JSON document.")
+@click.pass_context
+def group(ctx: click.Context, *, version: bool, as_json: bool) -> None:
     """Take a PyTorch model to an ARM board and prove what it does there."""
+    if version:
+        from edgeq.cli.version import show  # noqa: PLC0415  # --help does without
+
+        show(as_json=as_json)
+        ctx.exit()
+    if as_json:
+        ctx.fail("--json goes behind the command, or with --version")
 
 
 def main() -> None:

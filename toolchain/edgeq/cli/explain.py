@@ -11,6 +11,7 @@ from edgeq import pipeline
 from edgeq.cli import options
 from edgeq.errors import NotAnSvgError
 from edgeq.files import write_text
+from edgeq.installed import require
 from edgeq.schema import to_data
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def command(
 
 
 def _draw(numerics: Sequence[Numerics], plot: Path) -> tuple[Path, ...]:
+    require("report", needed_for="--plot")
     from edgeq.stages.explain.plot import render  # noqa: PLC0415  # only --plot needs jinja2
 
     files = []

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeq.cli.terminal import Terminal
+    from edgeq.pipeline import WrittenReport
     from edgeq.stages.history import Remembered
 
 
@@ -41,6 +42,13 @@ def warn_of_history(terminal: Terminal, remembered: Remembered | None) -> None:
     if remembered and remembered.why_not and not remembered.off:
         terminal.err.write(f"warning: not in the history: {remembered.why_not}\n")
         terminal.err.flush()
+
+
+def tell_files(terminal: Terminal, written: WrittenReport) -> None:
+    """Say where a report was written, and which file of it was not, and why."""
+    if not terminal.as_json:
+        lines = [*(f"written to {path}" for path in written.files), *written.left_out]
+        terminal.out.write("\n" + "\n".join(lines) + "\n")
 
 
 def complete_targets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -37,8 +37,7 @@ def command(terminal: Terminal, builds: tuple[Path, ...], formats: tuple[ReportF
     """Write the report of BUILDS from what was measured: nothing is measured anew, nothing guessed."""
     written = pipeline.report(builds, formats=formats, out=out)
     terminal.result(
-        {**to_data(written.report), "files": [str(path) for path in written.files]},
+        {**to_data(written.report), "files": [str(path) for path in written.files], "left_out": written.left_out},
         lambda: shown.renderable(written.report),
     )
-    if not terminal.as_json:
-        terminal.out.write("\n" + "\n".join(f"written to {path}" for path in written.files) + "\n")
+    options.tell_files(terminal, written)

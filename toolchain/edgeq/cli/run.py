@@ -86,14 +86,14 @@ def command(
         {
             **to_data(written.report),
             "files": [str(path) for path in written.files],
+            "left_out": written.left_out,
             "history": to_data(written.remembered),
             "not_measured": written.not_measured,
         },
         lambda: shown.renderable(written.report),
     )
     options.warn_of_history(terminal, written.remembered)
-    if not terminal.as_json:
-        if written.not_measured:
-            terminal.out.write(f"\n{written.not_measured}\n")
-        terminal.out.write("\n" + "\n".join(f"written to {path}" for path in written.files) + "\n")
+    if written.not_measured and not terminal.as_json:
+        terminal.out.write(f"\n{written.not_measured}\n")
+    options.tell_files(terminal, written)
     pipeline.check(written.report.checks)

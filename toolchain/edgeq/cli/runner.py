@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +12,6 @@ from edgeq.cli.options import examples, shows
 if TYPE_CHECKING:
     from edgeq.cli.terminal import Terminal
 
-_TRIPLES = ("aarch64-linux-gnu", "x86_64-linux-gnu")
-_ENGINES: tuple[Literal["executorch", "onnxruntime"], ...] = ("executorch", "onnxruntime")
-
 
 @click.group(epilog=examples("edgeq runner build", "edgeq runner build --triple x86_64-linux-gnu --engine executorch"))
 def command() -> None:
@@ -22,18 +19,16 @@ def command() -> None:
 
 
 @command.command(epilog=examples("edgeq runner build", "edgeq runner build --triple aarch64-linux-gnu --json"))
-@click.option("--triple", "triples", multiple=True, type=click.Choice(_TRIPLES), help="All, if not given.")
-@click.option("--engine", "engines", multiple=True, type=click.Choice(_ENGINES), help="All, if not given.")
+@click.option("--triple", "triples", multiple=True, type=click.Choice(runner.TRIPLES), help="All, if not given.")
+@click.option("--engine", "engines", multiple=True, type=click.Choice(runner.ENGINES), help="All, if not given.")
 @shows
-def build(
-    terminal: Terminal, triples: tuple[str, ...], engines: tuple[Literal["executorch", "onnxruntime"], ...]
-) -> None:
+def build(terminal: Terminal, triples: tuple[str, ...], engines: tuple[runner.Engine, ...]) -> None:
     """Build what is missing or has changed; `edgeq deploy` does so by itself."""
     with terminal.progress() as progress:
         bundles = [
             runner.bundle(engine, triple, progress=progress)
-            for triple in triples or _TRIPLES
-            for engine in engines or _ENGINES
+            for triple in triples or runner.TRIPLES
+            for engine in engines or runner.ENGINES
         ]
     terminal.result(
         [

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from edgeq.device.conversation import SLICE_S, SilenceError, converse
 from edgeq.device.transport import Completed
@@ -24,6 +24,8 @@ from edgeq.files import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from typing_extensions import Self
 
 _CHUNK = 1 << 18
 _NOT_FOUND = 127

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from edgeq.errors import ArtifactError, NoOnnxError
 from edgeq.host import HostRuntime
 from edgeq.lower.coverage import Coverage
-from edgeq.lower.executorch import lower_executorch
-from edgeq.lower.onnx import lower_onnx
 from edgeq.lower.refusal import RefusedError, refused
 from edgeq.quantize.threads import torch_threads
 from edgeq.records import FORMATS
@@ -47,6 +45,8 @@ def _written(program: QuantizedProgram, form: Format, target: Target, path: Path
         if target.bare_metal:
             return _for_microcontroller(program, target, path, stand_in)
         if form == "onnx":
+            from edgeq.lower.onnx import lower_onnx  # noqa: PLC0415  # a build of .pte files needs no ONNX
+
             if target.runtimes.onnxruntime is None:
                 raise NoOnnxError(target.name)
             return lower_onnx(
@@ -57,13 +57,17 @@ def _written(program: QuantizedProgram, form: Format, target: Target, path: Path
                 dot_product=target.triple.startswith("x86_64") or "asimddp" in target.features,
                 triple=target.triple,
             )
+        from edgeq.lower.executorch import lower_executorch  # noqa: PLC0415  # nor the other way round
+
         coverage = lower_executorch(program, path, float_filters=target.triple.startswith("x86_64"))
     _run_once(program, path, form)
     return coverage
 
 
 def _for_microcontroller(program: QuantizedProgram, target: Target, path: Path, stand_in: Path | None) -> Coverage:
-    # Importing either takes packages that others do not need.
+    # Importing any of these takes packages that others do not need.
+    from edgeq.lower.executorch import lower_executorch  # noqa: PLC0415
+
     if target.npu is not None:
         from edgeq.lower.ethos_u import lower_ethos_u  # noqa: PLC0415
 

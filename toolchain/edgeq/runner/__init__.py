@@ -5,13 +5,29 @@
 
 from __future__ import annotations
 
-from edgeq.runner.build import TRIPLES, Engine, RunnerBundle, build_tools, bundle, is_built
+from edgeq.runner.build import (
+    ENGINES,
+    SYSROOTS,
+    TRIPLES,
+    Engine,
+    RunnerBundle,
+    build_hash,
+    build_tools,
+    bundle,
+    came_along,
+    is_built,
+    runtime_version,
+)
+from edgeq.runner.elf import floor_of
 from edgeq.runner.profile import OperatorTimes, operator_times
-from edgeq.runner.protocol import Resources, Run
+from edgeq.runner.protocol import PROTOCOL, Resources, Run
 from edgeq.runner.session import BACK_TO_BACK, Execution, Pace, execute, hash_files, verify
 
 __all__ = [
     "BACK_TO_BACK",
+    "ENGINES",
+    "PROTOCOL",
+    "SYSROOTS",
     "TRIPLES",
     "Engine",
     "Execution",
@@ -20,11 +36,15 @@ __all__ = [
     "Resources",
     "Run",
     "RunnerBundle",
+    "build_hash",
     "build_tools",
     "bundle",
+    "came_along",
     "execute",
+    "floor_of",
     "hash_files",
     "is_built",
     "operator_times",
+    "runtime_version",
     "verify",
 ]

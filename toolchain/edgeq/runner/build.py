@@ -1,4 +1,8 @@
-"""Building the native runner from its sources and pinned packages, once for each change of either."""
+"""The native runner: built from its sources and pinned packages once for each change of either, or as edgeq brought it.
+
+An installed edgeq brings executables that were built when it was packed
+(``edgeq/runners/TRIPLE``); the runtimes' libraries come through pip either way.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from edgeq.errors import BuildFailedError, DiskFullError, MissingSourcesError, M
 from edgeq.files import atomic_folder, cache_dir, folder_lock, sha256_file, write_bytes
 from edgeq.packages import fetch_wheel, resolve_debs, unpack_deb
 from edgeq.packages.locks import load_wheel_lock, lock_path
+from edgeq.runner.notices import notices, notices_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +30,11 @@ if TYPE_CHECKING:
 
 Engine = Literal["executorch", "onnxruntime"]
 
-TRIPLES = ("aarch64-linux-gnu", "x86_64-linux-gnu")
+SYSROOTS = {"aarch64-linux-gnu": "sysroot-aarch64", "x86_64-linux-gnu": "sysroot-x86-64"}
+"""The lock of the C and C++ libraries that a runner of each triple is compiled against: older than any board's."""
+
+TRIPLES = tuple(SYSROOTS)
+ENGINES: tuple[Engine, ...] = ("executorch", "onnxruntime")
 
 # What lies beside the runner on a device: name there -> member of the wheel.
 # Of ExecuTorch these are the runtime, the XNNPACK delegate and all kernels.
@@ -40,6 +49,7 @@ _LIBRARIES: dict[Engine, dict[str, str]] = {
 _IN_THE_PACKAGE = Path(__file__).parent / "sources"
 _BESIDE_THE_PACKAGE = Path(__file__).parents[2] / "runner"
 _PREBUILT = Path(__file__).parents[1] / "runners"
+_NOTICES = Path(__file__).parent / "notices"
 
 # A user's flags for other projects are no part of the pins.
 _NOT_OURS = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CPATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH")
@@ -65,45 +75,42 @@ def sources_dir() -> Path:
 
 
 def bundle(engine: Engine, triple: str, *, progress: Progress, test_faults: bool = False) -> RunnerBundle:
-    """The runner of ``engine`` for machines of ``triple``, built if its sources or pins have changed.
+    """The runner of ``engine`` for machines of ``triple``, made ready if its sources or pins have changed.
 
-    A runner that came with edgeq (``edgeq/runners/TRIPLE``) is taken as it
-    is. One with ``test_faults`` can be told to be slow or to leak: it is for
-    tests of the measurement, and always built. Raises MissingToolError, BuildFailedError, MissingSourcesError and
-    what fetching packages raises.
+    An executable that came with edgeq is taken if it is of these very
+    sources and pins; else one is compiled. One with ``test_faults`` can be
+    told to be slow or to leak: it is for tests of the measurement, and never
+    comes with edgeq. Raises MissingToolError, BuildFailedError,
+    MissingSourcesError and what fetching packages raises.
     """
     if triple not in TRIPLES:
         raise UnknownNameError("triple", triple, TRIPLES)
-    prebuilt = _PREBUILT / triple
-    if (prebuilt / _executable(engine)).is_file() and not test_faults:
-        return _bundle_in(prebuilt, engine, triple)
     key = build_hash(engine, triple, test_faults=test_faults)
     home = cache_dir() / "runners" / key[:16]
     folder = home / triple
     if not folder.is_dir():
         with folder_lock(home):
-            # Another process may have built it while this one waited.
+            # Another process may have made it while this one waited.
             if not folder.is_dir():
-                _build(engine, triple, key, home, progress, test_faults=test_faults)
+                _make(engine, triple, key, home, progress, test_faults=test_faults)
     return _bundle_in(folder, engine, triple)
 
 
 def is_built(engine: Engine, triple: str) -> bool:
     """Whether :func:`bundle` finds that runner ready; raises MissingSourcesError if it could never make it."""
-    if (_PREBUILT / triple / _executable(engine)).is_file():
-        return True
     return (cache_dir() / "runners" / build_hash(engine, triple)[:16] / triple).is_dir()
+
+
+def came_along(engine: Engine, triple: str) -> bool:
+    """Whether that runner's executable came with edgeq, so that :func:`bundle` needs no compiler."""
+    return _prebuilt(engine, triple, build_hash(engine, triple)) is not None
 
 
 def build_tools(triple: str) -> tuple[tuple[str, str], ...]:
     """The programs that building a runner for ``triple`` takes, the compiler last, each with its Debian package."""
-    if triple == "aarch64-linux-gnu":
-        compiler = ("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu")
-    elif platform.machine() == "x86_64":
-        compiler = ("g++", "g++")
-    else:
-        compiler = ("x86_64-linux-gnu-g++", "g++-x86-64-linux-gnu")
-    return (("cmake", "cmake"), ("make", "make"), compiler)
+    own = triple == f"{platform.machine()}-linux-gnu"
+    package = "g++" if own else f"g++-{triple.replace('_', '-')}"
+    return (("cmake", "cmake"), ("make", "make"), (f"{triple}-g++", package))
 
 
 def build_hash(engine: Engine, triple: str, *, test_faults: bool = False) -> str:
@@ -114,13 +121,11 @@ def build_hash(engine: Engine, triple: str, *, test_faults: bool = False) -> str
     digest = hashlib.sha256(f"{engine} {triple}{' with faults for tests' if test_faults else ''}\n".encode())
     for path in sorted(_source_files(sources)):
         digest.update(f"{path.relative_to(sources)} ".encode() + hashlib.sha256(path.read_bytes()).digest())
-    digest.update(Path(__file__).read_bytes())
+    for path in (Path(__file__), *sorted(_NOTICES.glob("*.*"))):
+        digest.update(path.read_bytes())
     digest.update(_wheel_name(engine, triple).encode())
-    for lock in ("wheels", "onnxruntime-headers", "sysroot-aarch64"):
+    for lock in ("wheels", "onnxruntime-headers", SYSROOTS[triple]):
         digest.update(lock_path(lock).read_bytes())
-    if triple == "x86_64-linux-gnu":
-        # Linked against this machine's own C library; a cache may be carried to an older one.
-        digest.update("".join(platform.libc_ver()).encode())
     return digest.hexdigest()
 
 
@@ -140,60 +145,78 @@ def _wheel_name(engine: Engine, triple: str) -> str:
 
 def _bundle_in(folder: Path, engine: Engine, triple: str) -> RunnerBundle:
     executable = _executable(engine)
-    names = (executable, *_LIBRARIES[engine])
+    names = (executable, *_LIBRARIES[engine], notices_name(engine))
     return RunnerBundle(
         engine=engine,
         triple=triple,
-        runtime_version=_locked_version(engine, triple),
+        runtime_version=runtime_version(engine, triple),
         executable=executable,
         files={name: folder / name for name in names},
         sha256=sha256_file(folder / executable),
     )
 
 
-def _build(  # noqa: PLR0913  # what to build, and where
+def _prebuilt(engine: Engine, triple: str, key: str) -> Path | None:
+    """The executable that came with edgeq, if it was built from what ``key`` is the hash of: it says so itself."""
+    path = _PREBUILT / triple / _executable(engine)
+    return path if path.is_file() and key.encode() in path.read_bytes() else None
+
+
+def _make(  # noqa: PLR0913  # what to make, and where
     engine: Engine, triple: str, key: str, home: Path, progress: Progress, *, test_faults: bool
 ) -> None:
-    compiler = _check_tools(triple)
+    """Put the executable, compiled where none came along, and the runtime's libraries into ``home``/TRIPLE."""
+    executable = _prebuilt(engine, triple, key)
+    if executable is None:
+        _check_tools(triple)
     wheel = fetch_wheel(_wheel_name(engine, triple), progress=progress)
-    options = [f"-DEDGEQ_ENGINE={engine}", f"-DEDGEQ_TRIPLE={triple}", f"-DEDGEQ_BUILD={key}", "-DEDGEQ_WERROR=OFF"]
-    options += ["-DEDGEQ_TEST_FAULTS=ON"] if test_faults else []
-    sources = sources_dir()
-    if triple == "aarch64-linux-gnu":
-        options.append(f"-DCMAKE_TOOLCHAIN_FILE={sources / 'cmake' / 'aarch64-linux-gnu.cmake'}")
-        options.append(f"-DEDGEQ_SYSROOT={_unpacked('sysroot-aarch64', progress)}")
-    else:
-        options.append(f"-DCMAKE_CXX_COMPILER={compiler}")
-    if engine == "onnxruntime":
-        headers = _unpacked("onnxruntime-headers", progress) / "usr" / "include" / "onnxruntime"
-        options.append(f"-DEDGEQ_RUNTIME={headers}")
-
-    progress.step(f"building the {engine} runner for {triple}")
     home.mkdir(parents=True, exist_ok=True)
     for leftover in home.glob(".build-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=home) as temporary:
         work = Path(temporary)
         members = _extract(wheel, engine, work / "wheel")
-        if engine == "executorch":
-            options.append(f"-DEDGEQ_RUNTIME={work / 'wheel' / 'executorch'}")
-        options.append(f"-DEDGEQ_VERSION={_locked_version(engine, triple)}")
-        _run(["cmake", "-S", str(sources), "-B", str(work / "out"), "-G", "Unix Makefiles", *options])
-        _run(["cmake", "--build", str(work / "out"), "--parallel", str(min(os.cpu_count() or 1, 4))])
+        if executable is None:
+            executable = _compile(engine, triple, key, work, progress, test_faults=test_faults)
         with atomic_folder(home / triple) as folder:
-            executable = _executable(engine)
-            write_bytes(folder / executable, (work / "out" / executable).read_bytes(), mode=0o755)
+            write_bytes(folder / _executable(engine), executable.read_bytes(), mode=0o755)
             for name, member in members.items():
                 member.rename(folder / name)
+            text = notices(engine, wheel, runtime_version(engine, triple))
+            write_bytes(folder / notices_name(engine), text.encode())
 
 
-def _check_tools(triple: str) -> str:
-    """The compiler for ``triple``; MissingToolError if it or another tool is absent."""
-    tools = build_tools(triple)
-    for tool, provider in tools:
+def _compile(  # noqa: PLR0913  # what to compile, and where
+    engine: Engine, triple: str, key: str, work: Path, progress: Progress, *, test_faults: bool
+) -> Path:
+    sources = sources_dir()
+    if engine == "onnxruntime":
+        runtime = _unpacked("onnxruntime-headers", progress) / "usr" / "include" / "onnxruntime"
+    else:
+        runtime = work / "wheel" / "executorch"
+    options = {
+        "CMAKE_TOOLCHAIN_FILE": sources / "cmake" / "debian-cross.cmake",
+        "EDGEQ_SYSROOT": _unpacked(SYSROOTS[triple], progress),
+        "EDGEQ_ENGINE": engine,
+        "EDGEQ_TRIPLE": triple,
+        "EDGEQ_BUILD": key,
+        "EDGEQ_RUNTIME": runtime,
+        "EDGEQ_VERSION": runtime_version(engine, triple),
+        "EDGEQ_WERROR": "OFF",
+        "EDGEQ_TEST_FAULTS": "ON" if test_faults else "OFF",
+    }
+    progress.step(f"building the {engine} runner for {triple}")
+    out = work / "out"
+    defined = [f"-D{name}={value}" for name, value in options.items()]
+    _run(["cmake", "-S", str(sources), "-B", str(out), "-G", "Unix Makefiles", *defined])
+    _run(["cmake", "--build", str(out), "--parallel", str(min(os.cpu_count() or 1, 4))])
+    return out / _executable(engine)
+
+
+def _check_tools(triple: str) -> None:
+    for tool, provider in build_tools(triple):
         if shutil.which(tool) is None:
             raise MissingToolError(tool, needed_for="building the native runner", package=provider)
-    return tools[-1][0]
 
 
 def _unpacked(lock: str, progress: Progress) -> Path:
@@ -209,14 +232,15 @@ def _unpacked(lock: str, progress: Progress) -> Path:
     return tree
 
 
-def _locked_version(engine: Engine, triple: str) -> str:
+def runtime_version(engine: Engine, triple: str) -> str:
+    """The version of the runtime that the runner of ``engine`` carries."""
     name = _wheel_name(engine, triple)
     return next(wheel.version for wheel in load_wheel_lock().wheel if wheel.name == name)
 
 
 def _extract(wheel: Path, engine: Engine, into: Path) -> dict[str, Path]:
     """Unpack headers and libraries; the libraries by the name they have on a device."""
-    version = _locked_version(engine, "x86_64-linux-gnu")
+    version = runtime_version(engine, "x86_64-linux-gnu")
     members = {name: member.format(version=version) for name, member in _LIBRARIES[engine].items()}
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
-import importlib.metadata
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING
 from edgeq import records
 from edgeq.errors import ArtifactError, NotReplaceableError
 from edgeq.files import atomic_folder, sha256_file, try_folder_lock, write_text
+from edgeq.installed import tool_versions
 from edgeq.lower import lower
 from edgeq.lower.coverage import Coverage
-from edgeq.lower.executorch_probe import keep_program
 from edgeq.model import load_dataset, load_model, load_training
 from edgeq.quantize import FloatGraph, quantize
 from edgeq.quantize.explain import numerics_of, sums_saturate
@@ -49,8 +48,6 @@ if TYPE_CHECKING:
     from edgeq.recipe import Recipe
     from edgeq.stages.planning import Plan
     from edgeq.tracing import Trace
-
-_TOOLS = ("edgeq", "torch", "torchao", "executorch", "onnx", "onnxruntime")
 
 _STAND_IN = "the same graph in XNNPACK on the build machine, which cannot run the artifact itself"
 
@@ -86,8 +83,8 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
         manifest = records.Manifest(
             model=sources.model.name,
             target=what.target.name,
-            created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            tools=_versions(what),
+            created_at=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+            tools={**tool_versions(), **arm_packages(what.target)},
             calibration=made.calibration,
             artifacts=made.artifacts,
             evaluation=scorer.data(),
@@ -106,11 +103,6 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
         reuse.take_over(out, folder, manifest.model)
     reuse.remember_place(what, out)
     return manifest
-
-
-def _versions(what: Plan) -> dict[str, str]:
-    tools = (*_TOOLS, *arm_packages(what.target))
-    return {tool: importlib.metadata.version(tool) for tool in tools}
 
 
 def _unrepeatable(what: Plan, evaluation: Dataset) -> Iterator[str]:
@@ -325,6 +317,8 @@ class _Maker:
 
     def _keep(self, program: QuantizedProgram, name: str) -> None:
         """Keep what the .pte was lowered from, for probes of its layers: the artifact is whole without."""
+        from edgeq.lower.executorch_probe import keep_program  # noqa: PLC0415  # a build of .onnx files needs no ExecuTorch
+
         try:
             keep_program(program, self._folder / reuse.program_file(program.recipe.name))
         except ArtifactError as error:
@@ -387,7 +381,7 @@ class _Maker:
         digest.update(statistics.data.sha256.encode())
         digest.update(self._scorer.sha256.encode())
         digest.update(to_json(self._what.target).encode())
-        digest.update(f"{form} {[importlib.metadata.version(tool) for tool in _TOOLS]}".encode())
+        digest.update(f"{form} {list(tool_versions().values())}".encode())
         digest.update(f"{self._what.project.data.converge}".encode())
         if recipe.method == "qat" and self._sources.training is not None:
             digest.update(self._sources.training.fingerprint.encode())

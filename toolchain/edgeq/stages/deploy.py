@@ -277,7 +277,7 @@ def _record(  # noqa: PLR0913, PLR0917  # as above
         files={name: file.sha256 for name, file in files.items()},
         artifacts={artifact.name: artifact.sha256 for artifact in manifest.artifacts},
         runners={engine: files[bundle.executable].sha256 for engine, bundle in bundles.items()},
-        deployed_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        deployed_at=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         signed=signed,
         warnings=slower_kernels(target, facts),
         runtime_bytes={

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import NotAnExportError
 from edgeq.files import atomic_folder, sha256_file, write_bytes, write_text
+from edgeq.installed import require
 from edgeq.mobile import PLATFORMS, vectors
 from edgeq.mobile.content import gather, model_of
 from edgeq.records import Export, ExportedFile, ExportedGolden, ExportedImages, Report
@@ -49,6 +50,7 @@ def export(  # noqa: PLR0913  # the options of a command
     NotAnExportError. UnknownNameError for an artifact that the build has
     not, CorruptArtifactError for one that is not as it was built.
     """
+    require("export", needed_for="the code around a model in an app")
     if not _is_replaceable(out):
         raise NotAnExportError(out)
     where = PLATFORMS[platform]

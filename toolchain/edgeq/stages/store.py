@@ -99,7 +99,7 @@ def clean_up(store: Store, *, keep: int, progress: Progress) -> Freed:
 
 
 def _held(name: str, one: Listed, *, active: bool) -> Held:
-    made_at = "" if one.made_at is None else dt.datetime.fromtimestamp(one.made_at, dt.UTC).isoformat()
+    made_at = "" if one.made_at is None else dt.datetime.fromtimestamp(one.made_at, dt.timezone.utc).isoformat()
     size = sum(one.files.values())
     return Held(name=name, id=one.id, active=active, made_at=made_at, files=len(one.files), size_bytes=size)
 

@@ -10,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from edgeq import runner
+from edgeq.installed import version_of
 from edgeq.stages.doctor import diagnose, host
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def test_this_machine_fits() -> None:
     facts, findings = host.examine(None)
     assert facts.packages["msgspec"]
     assert facts.python.startswith("3.")
-    assert [one.severity for one in findings if one.code in {"host.python", "host.package"}] == ["ok", "ok"]
+    assert {one.severity for one in findings if one.code in {"host.python", "host.package"}} == {"ok"}
 
 
 def test_what_a_board_needs_here_is_a_problem_and_what_it_does_not_a_warning(bare: Path) -> None:
@@ -93,12 +94,28 @@ def test_versions_are_held_against_what_edgeq_names(version: str, wanted: str, f
 
 
 def test_a_package_of_another_version_is_a_problem_with_the_line_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "_installed", lambda name: "" if name == "rich" else "0.0.1")
+    monkeypatch.setattr(host, "version_of", lambda name: "" if name == "rich" else "0.0.1")
     found = {one.text.split()[0]: one for one in _find(None, "host.package")}
     assert found["torch"].severity == "problem"
     assert found["torch"].text == "torch is 0.0.1, and edgeq needs ==2.13.0"
     assert found["torch"].remedy.startswith('pip install "torch==2.13.0"')
     assert "not installed" in found["rich"].text
+    assert found["rich"].severity == "problem"
+
+
+def test_an_extra_that_is_not_installed_is_a_warning_with_pips_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "version_of", lambda name: "" if name == "onnxscript" else version_of(name))
+    (found,) = [one for one in _find(None, "host.package") if one.severity != "ok"]
+    assert (found.severity, found.text) == ("warning", "onnxscript is not installed: .onnx files cannot be made")
+    assert "pip install 'edgeq[onnx]'" in found.remedy
+
+
+def test_no_compiler_is_needed_for_a_runner_that_came_with_edgeq(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    del bare
+    monkeypatch.setattr(runner, "came_along", lambda _engine, _triple: True)
+    found = _find(None, "host.runner")
+    assert {one.severity for one in found} == {"ok"}
+    assert all("came with edgeq" in one.text for one in found)
 
 
 def test_sources_that_were_never_installed_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

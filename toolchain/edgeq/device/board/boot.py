@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -137,7 +137,7 @@ def _announced(plan: Plan, process: subprocess.Popen[bytes], port: int, *, from_
         pid=process.pid,
         user=USER,
         host_key=board_keys().host_public,
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        started_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         from_snapshot=from_snapshot,
     )
     announce(board)

@@ -6,13 +6,15 @@ The guest's side is ``guest/console.sh``.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from edgeq.device.board.unix_socket import connect_to
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
+
+    from typing_extensions import Self
 
 READY = b"edgeq: ready"
 _CLOCK_SET = b"edgeq: clock set"

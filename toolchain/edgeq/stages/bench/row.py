@@ -82,7 +82,7 @@ def row_of(  # noqa: PLR0913  # what a row is made of
         celsius=(states[0].celsius, states[-1].celsius),
         throttled=any(told) if told else None,
         states=states,
-        started_at=timed.started_at.astimezone(dt.UTC).isoformat(timespec="seconds"),
+        started_at=timed.started_at.astimezone(dt.timezone.utc).isoformat(timespec="seconds"),
         runner_sha256=deployment.runners[artifact.requires.runtime],
         session=session.id,
         mode=how.mode,

@@ -111,7 +111,7 @@ def time_in_turn(  # noqa: PLR0913  # a measurement has this many sides
     """
     order = random.Random(entrants[0].place.how.seed)  # noqa: S311  # nobody gains from guessing it
     visits = [Visit(entrant) for entrant in entrants]
-    timed = [Timed(started_at=dt.datetime.now(dt.UTC)) for _ in entrants]
+    timed = [Timed(started_at=dt.datetime.now(dt.timezone.utc)) for _ in entrants]
     for number, repeats in enumerate(rounds, start=1):
         progress.step(f"{doing}, round {number} of {len(rounds)}")
         before_each()

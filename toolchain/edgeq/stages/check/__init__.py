@@ -87,7 +87,7 @@ def check(build: Path, manifest: Manifest, limits: Sequence[Check], asked: Reque
         model=manifest.model,
         target=manifest.target,
         against=shown,
-        checked_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        checked_at=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         strict=asked.strict,
         passed=not failed,
         limits=tuple(kept),

@@ -65,7 +65,7 @@ def save(path: Path, now: Sequence[Observation]) -> None:
         )
         for one in now
     )
-    saved_at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    saved_at = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
     write_text(path, to_json(Baseline(saved_at=saved_at, observations=kept), indent=1) + "\n")
 
 

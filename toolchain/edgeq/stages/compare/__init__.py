@@ -200,7 +200,7 @@ def _comparison(taken: Taken, indices: tuple[int, int], *, same_within: float, s
         unfit=taken.unfit,
         test_faults=first.test_faults or second.test_faults,
         states=taken.states,
-        started_at=first.started_at.astimezone(dt.UTC).isoformat(timespec="seconds"),
+        started_at=first.started_at.astimezone(dt.timezone.utc).isoformat(timespec="seconds"),
     )
 
 

@@ -23,12 +23,15 @@ from edgeq.device.facts import meminfo_bytes
 from edgeq.device.inventory import BOARD, LOCAL
 from edgeq.errors import MissingSourcesError
 from edgeq.files import cache_dir
+from edgeq.installed import version_of
 from edgeq.stages.doctor.finding import Finding, ok, problem, unknown, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_ENGINES: tuple[runner.Engine, ...] = ("executorch", "onnxruntime")
+_PARTS = {"": "", "executorch": ".pte files", "onnx": ".onnx files", "report": "report.html"}
+"""The extras that a doctor looks at, "" being edgeq itself, and what cannot be made without."""
+
 _BOARDS = "aarch64-linux-gnu"
 _LEAST_CACHE_BYTES = 200 << 20
 _ROOMY_CACHE_BYTES = 2 << 30
@@ -78,7 +81,7 @@ def _facts() -> HostFacts:
         system=platform.platform(),
         machine=platform.machine(),
         python=platform.python_version(),
-        packages={one.name: _installed(one.name) for one in _requirements()},
+        packages={one.name: version_of(one.name) for extra in _PARTS for one in _requirements(extra)},
         programs={program: _version(program) for program in dict.fromkeys(programs)},
         cache=str(cache),
         cache_free_bytes=shutil.disk_usage(_existing(cache)).free,
@@ -86,21 +89,21 @@ def _facts() -> HostFacts:
     )
 
 
-def _requirements() -> list[Requirement]:
-    """The packages that edgeq names as its own, with the versions that do; none if it is run from its sources alone."""
+def _requirements(extra: str) -> list[Requirement]:
+    """The packages that an extra adds to those that edgeq always needs, which are the extra "".
+
+    None if edgeq is run from its sources alone.
+    """
     try:
         lines = importlib.metadata.requires("edgeq") or []
     except importlib.metadata.PackageNotFoundError:
         return []
-    found = map(Requirement, lines)
-    return [one for one in found if one.marker is None]  # one with a condition belongs to an extra
+    always = [one for one in map(Requirement, lines) if _holds(one, "")]
+    return [one for one in map(Requirement, lines) if _holds(one, extra) and one not in always] if extra else always
 
 
-def _installed(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+def _holds(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def _version(program: str) -> str:
@@ -135,28 +138,37 @@ def _python(facts: HostFacts) -> Iterator[Finding]:
             "pip install -e . in its sources; scripts/setup.sh makes a whole environment",
         )
         return
-    wrong = False
-    for requirement in _requirements():
-        name, wanted = requirement.name, str(requirement.specifier)
-        version = facts.packages[name]
-        if version and _fits(version, requirement):
-            continue
-        wrong = True
+    for extra in _PARTS:
+        yield from _part(extra, facts.packages)
+
+
+def _part(extra: str, packages: dict[str, str]) -> Iterator[Finding]:
+    """Whether the packages of an extra, or of edgeq itself (""), are here in versions that do."""
+    requirements = _requirements(extra)
+    wrong = {one.name: str(one.specifier) for one in requirements if not _fits(packages[one.name], one)}
+    absent = [name for name in wrong if not packages[name]]
+    if extra and absent:
+        yield warning(
+            "host.package",
+            f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed: {_PARTS[extra]} cannot be made",
+            f"pip install 'edgeq[{extra}]'; scripts/setup.sh makes a whole environment",
+        )
+        wrong = {name: wanted for name, wanted in wrong.items() if name not in absent}
+    for name, wanted in wrong.items():
         yield problem(
             "host.package",
-            f"{name} is {version or 'not installed'}, and edgeq needs {wanted or 'it'}",
+            f"{name} is {packages[name] or 'not installed'}, and edgeq needs {wanted or 'it'}",
             f'pip install "{name}{wanted}"; scripts/setup.sh makes a whole environment',
         )
-    if not wrong:
-        told = ("torch", "torchao", "executorch", "onnx", "onnxruntime")
-        versions = ", ".join(f"{name} {facts.packages[name]}" for name in told if name in facts.packages)
-        yield ok("host.package", f"all {len(facts.packages)} Python packages fit, among them {versions}")
+    if not wrong and not (extra and absent):
+        versions = ", ".join(f"{one.name} {packages[one.name]}" for one in requirements)
+        yield ok("host.package", f"all Python packages of {f'edgeq[{extra}]' if extra else 'edgeq'} fit: {versions}")
 
 
 def _fits(version: str, requirement: Requirement) -> bool:
-    """Whether that version will do; a local suffix such as +cpu does not count."""
+    """Whether that version will do, "" being none; a local suffix such as +cpu does not count."""
     try:
-        return requirement.specifier.contains(version, prereleases=True)
+        return bool(version) and requirement.specifier.contains(version, prereleases=True)
     except InvalidVersion:
         return False
 
@@ -175,22 +187,25 @@ def _local_runner(facts: HostFacts, device: str | None) -> Iterator[Finding]:
 
 def _runner(facts: HostFacts, triple: str, what: str, *, needed: bool) -> Iterator[Finding]:
     try:
-        if all(runner.is_built(engine, triple) for engine in _ENGINES):
+        if all(runner.is_built(engine, triple) for engine in runner.ENGINES):
             yield ok("host.runner", f"the runners of {what} ({triple}) are built")
             return
     except MissingSourcesError as error:
         yield (problem if needed else warning)("host.runner", error.message, error.hint)
         return
+    came_along = all(runner.came_along(engine, triple) for engine in runner.ENGINES)
     tools = runner.build_tools(triple)
     missing = [(program, package) for program, package in tools if not facts.programs[program]]
-    if missing:
+    if missing and not came_along:
         yield _missing("host.runner", missing, f"building the runner of {what}, which is not built yet,", severe=needed)
     elif importlib.util.find_spec("pip") is None:
         yield (problem if needed else warning)(
             "host.runner",
-            f"the runner of {what} ({triple}) is not built yet, and pip, which fetches its runtime, is not there",
+            f"the runner of {what} ({triple}) lacks its runtime, and pip, which fetches it, is not there",
             f"{sys.executable} -m ensurepip, or sudo apt-get install python3-pip",
         )
+    elif came_along:
+        yield ok("host.runner", f"the runner of {what} ({triple}) came with edgeq; pip fetches its runtime when needed")
     else:
         with_what = ", ".join(f"{program} {facts.programs[program]}" for program, _ in tools)
         yield ok("host.runner", f"the runner of {what} ({triple}) will be built when it is needed, with {with_what}")

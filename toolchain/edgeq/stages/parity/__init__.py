@@ -67,7 +67,7 @@ def compared(
     found = Parity(
         model=manifest.model,
         target=manifest.target,
-        created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        created_at=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         samples=tuple(sample for sample in golden.samples if sample is not None),
         devices=tuple(map(_device, outcomes)),
         rows=tuple(rows),

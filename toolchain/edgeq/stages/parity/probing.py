@@ -16,6 +16,7 @@ import numpy as np
 from edgeq.errors import ArtifactError, MissingProgramError
 from edgeq.evaluation import EvaluationSet
 from edgeq.host import HostRuntime
+from edgeq.installed import EXTRA_OF, require
 from edgeq.integrity import read_golden
 from edgeq.records import Artifact
 from edgeq.stages.bench.profile import read_operators
@@ -26,7 +27,8 @@ from edgeq.stages.reuse import program_file
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
-    from typing import Self
+
+    from typing_extensions import Self
 
     from edgeq.lower.probes import Points
     from edgeq.progress import Progress
@@ -79,6 +81,7 @@ class Probes:
         with self._one_at_a_time:
             if artifact.name not in self._points:
                 progress.step(f"looking for the layers of {artifact.name}")
+                require(EXTRA_OF[artifact.format], needed_for=f"looking into {artifact.name}")
                 find = self._points_of_onnx if artifact.format == "onnx" else self._points_of_pte
                 self._points[artifact.name] = find(artifact)
             return self._points[artifact.name]

@@ -143,7 +143,7 @@ def decibels(value: float | None, *, identical: bool) -> str:
 def moment(iso: str) -> str:
     """2026-11-21 01:30 UTC, from ISO 8601; anything else as it is."""
     try:
-        return dt.datetime.fromisoformat(iso).astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return dt.datetime.fromisoformat(iso).astimezone(dt.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     except ValueError:
         return iso
 

@@ -98,7 +98,7 @@ def summarise(builds: Sequence[Measured]) -> Report:
     return Report(
         model=", ".join(dict.fromkeys(one.model for one in reported)),
         target=", ".join(dict.fromkeys(one.target for one in reported)),
-        created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        created_at=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         rows=tuple(rows),
         builds=tuple(reported),
         checks=tuple(checks),

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 from edgeq.files import write_text
+from edgeq.installed import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,8 @@ def write(report: Report, formats: Sequence[ReportFormat], out: Path) -> tuple[P
     """Write ``report`` into the folder ``out`` in each of ``formats``; each file is replaced as a whole."""
     files = []
     for form in dict.fromkeys(formats):
+        if form == "html":
+            require("report", needed_for="report.html")
         name, module = _WRITERS[form]
         write_text(out / name, import_module(module).render(report))
         files.append(out / name)

@@ -26,6 +26,7 @@ openssh-client          edgeq board ssh
 cmake                   building the runner
 g++                     building the runner for this machine
 g++-aarch64-linux-gnu   building the runner for the boards
+g++-arm-linux-gnueabihf  building the runner for boards of 32 bits
 dataset-fashion-mnist   examples/fashion_mnist
 "
 TEST_PACKAGES="

@@ -24,8 +24,9 @@ sys.path.insert(0, str(ROOT / "toolchain"))  # edgeq is not installed where a wh
 
 from edgeq.errors import EdgeqError  # noqa: E402  # as above
 from edgeq.packages.locks import load_deb_lock, load_wheel_lock  # noqa: E402  # as above
-from edgeq.runner import ENGINES, SYSROOTS, TRIPLES, bundle, floor_of  # noqa: E402  # as above
+from edgeq.runner import SYSROOTS, bundle, floor_of  # noqa: E402  # as above
 from edgeq.runner.notices import projects_inside  # noqa: E402  # as above
+from edgeq.triple import RUNNERS  # noqa: E402  # as above
 
 if TYPE_CHECKING:
     from edgeq.packages.locks import LockedDeb, LockedWheel
@@ -77,7 +78,7 @@ class Runners(BuildHookInterface):  # type: ignore[type-arg]
 
 def _bundles() -> tuple[RunnerBundle, ...]:
     try:
-        bundles = tuple(bundle(engine, triple, progress=_Told()) for triple in TRIPLES for engine in ENGINES)
+        bundles = tuple(bundle(engine, triple, progress=_Told()) for triple, engine in RUNNERS)
     except EdgeqError as error:
         raise SystemExit(f"edgeq: {error.message}\n  {error.hint}\n{error.detail}") from error
     for one in bundles:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +17,14 @@ from edgeq import runner
 from edgeq.packages.locks import load_wheel_lock
 from edgeq.progress import Silent
 from edgeq.runner.elf import floor_of, loader_of, version_key
-from edgeq.stages.compatibility import NEWEST_IR, NEWEST_OPSETS, ONNX_LIMITS_OF
+from edgeq.stages.compatibility import ONNX_LIMITS
 from edgeq.stages.compatibility.onnx_header import read_header
-from edgeq.stages.doctor.device import GLIBC_FLOOR, GLIBCXX_FLOOR
+from edgeq.triple import KINDS
+
+if TYPE_CHECKING:
+    from edgeq.triple import Triple
+
+NEWEST = ONNX_LIMITS[importlib.metadata.version("onnxruntime")]
 
 LISTS_THE_REGISTRY = """
 import ctypes, json, sys
@@ -73,17 +79,18 @@ def test_what_looks_like_a_kernel_in_the_libraries_is_one() -> None:
 
 
 def test_the_limits_are_those_of_the_onnx_runtime_that_the_runner_carries() -> None:
-    locked = {one.version for one in load_wheel_lock().wheel if one.project == "onnxruntime"}
-    assert locked == {ONNX_LIMITS_OF} == {importlib.metadata.version("onnxruntime")}
+    locked = {one.runtime_version for one in load_wheel_lock().wheel if one.name.startswith("onnxruntime-")}
+    assert locked == ONNX_LIMITS.keys()
+    assert importlib.metadata.version("onnxruntime") in locked
 
 
 @pytest.mark.parametrize(
     ("ir_version", "opset", "microsoft", "loads"),
     [
-        (NEWEST_IR, NEWEST_OPSETS[""], NEWEST_OPSETS["com.microsoft"], True),
-        (NEWEST_IR + 1, 20, 1, False),
-        (10, NEWEST_OPSETS[""] + 1, 1, False),
-        (10, 20, NEWEST_OPSETS["com.microsoft"] + 1, False),
+        (NEWEST.ir, NEWEST.opsets[""], NEWEST.opsets["com.microsoft"], True),
+        (NEWEST.ir + 1, 20, 1, False),
+        (10, NEWEST.opsets[""] + 1, 1, False),
+        (10, 20, NEWEST.opsets["com.microsoft"] + 1, False),
     ],
 )
 def test_onnx_runtime_refuses_what_is_newer(
@@ -111,14 +118,15 @@ def test_onnx_runtime_refuses_what_is_newer(
             onnxruntime.InferenceSession(path, providers=providers)
 
 
-def test_the_runners_of_boards_need_what_a_doctor_asks_for() -> None:
-    engines: tuple[runner.Engine, ...] = ("executorch", "onnxruntime")
-    bundles = [runner.bundle(engine, "aarch64-linux-gnu", progress=Silent()) for engine in engines]
+@pytest.mark.parametrize("triple", ["aarch64-linux-gnu", "arm-linux-gnueabihf"])
+def test_the_runners_of_boards_need_what_a_doctor_asks_for(triple: Triple) -> None:
+    kind = KINDS[triple]
+    bundles = [runner.bundle(engine, triple, progress=Silent()) for engine in kind.engines]
     floors = [floor_of(one.files.values()) for one in bundles]
-    assert max((one.glibc for one in floors), key=version_key) == GLIBC_FLOOR
-    assert max((one.glibcxx for one in floors), key=version_key) == GLIBCXX_FLOOR
+    assert max((one.glibc for one in floors), key=version_key) == kind.glibc
+    assert max((one.glibcxx for one in floors), key=version_key) == kind.glibcxx
     loaders = {loader_of(one.files[one.executable]) for one in bundles}
-    assert loaders == {"/lib/ld-linux-aarch64.so.1"}
-    assert [one.runtime_version for one in bundles] == [
-        importlib.metadata.version(engine).partition("+")[0] for engine in engines
+    assert loaders == {kind.loader}
+    assert [one.built_with for one in bundles] == [
+        importlib.metadata.version(engine).partition("+")[0] for engine in kind.engines
     ]

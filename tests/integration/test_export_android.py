@@ -17,6 +17,7 @@ from example_builds import example_build
 from kotlin_tools import KotlinTools, kotlin_tools
 
 from edgeq import pipeline
+from edgeq.evaluation import EvaluationSet, subset
 from edgeq.mobile import image, vectors
 from edgeq.records import Export, FoldedInput, Preprocess, TensorSpec
 from edgeq.schema import to_json
@@ -59,6 +60,26 @@ PREPARED = """if (arguments.size > 2) {
         val prepared = cases.map { Preprocessing.input(it.inputs.single().values as ByteArray) }
         File(arguments[2]).writeBytes(raw(prepared))
     }"""
+SHOW = """package {package}
+
+import androidx.test.platform.app.InstrumentationRegistry
+import java.io.File
+import java.util.concurrent.CompletableFuture
+
+/** The two best classes of each image, asked for by four threads at once. */
+object Show {{
+    @JvmStatic
+    fun main(arguments: Array<String>) {{
+        {type}.load(InstrumentationRegistry.getInstrumentation().targetContext, threads = 1).use {{ model ->
+            for (case in testCasesOf(File(arguments[0]).readBytes())) {{
+                val pixels = case.inputs.single().values as ByteArray
+                val asked = List(4) {{ CompletableFuture.supplyAsync {{ model.classify(pixels, 2) }} }}
+                println(asked.map {{ it.get() }}.distinct().single())
+            }}
+        }}
+    }}
+}}
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +133,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
         "bytes": _exported(root, _folded(root / "folded"), "bytes", None),
     }
     dumps = [_dump(root, module) for module in modules.values()]
+    dumps += [_show(root, module) for name, module in modules.items() if name.endswith(" onnx")]
     tools = kotlin_tools()
     said = tools.compile_module([module.folder for module in modules.values()], dumps, root / "classes")
     tools.compile_fakes(root / "fakes")
@@ -166,6 +188,12 @@ def _dump(root: Path, module: Module) -> Path:
     return path
 
 
+def _show(root: Path, module: Module) -> Path:
+    path = root / "dumps" / module.record.package / "Show.kt"
+    path.write_text(SHOW.format(package=module.record.package, type=module.record.type_name))
+    return path
+
+
 def _made_readable(module: Module) -> None:
     """Let the module's asset say that it is of an older version of the format, as nothing in it is newer."""
     (path,) = (module.folder / one.file for one in module.record.files)
@@ -196,6 +224,20 @@ def test_the_exported_tests_pass_on_a_jvm_with_the_real_onnx_runtime(
         name, "org.junit.runner.JUnitCore", f"{module.record.package}.GoldenVectorTest", storage=tmp_path
     )
     assert "OK (3 tests)" in said
+
+
+@pytest.mark.parametrize("name", ["fashion onnx", "efficientnet onnx"])
+def test_an_image_gets_the_class_that_it_has_in_the_build_by_its_name(
+    compiled: Compiled, name: str, tmp_path: Path
+) -> None:
+    module = compiled.modules[name]
+    build = example_build("fashion_mnist" if name.startswith("fashion") else "efficientnet_lite0")
+    samples = EvaluationSet.of(build, pipeline.read_build(build).manifest)
+    first = int(subset(samples.labels, samples.samples, 1)[0])
+    scores = samples.host_outputs(module.record.files[0].artifact)[first].ravel()
+    best = int(scores.argmax())
+    said = compiled.run(name, "Show", module.vectors("images"), storage=tmp_path)
+    assert f"[Prediction(index={best}, label={module.record.labels[best]}, score=" in said.splitlines()[1]
 
 
 def test_an_exported_test_fails_where_the_model_gives_something_else(compiled: Compiled, tmp_path: Path) -> None:

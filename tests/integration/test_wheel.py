@@ -25,8 +25,9 @@ import pytest
 from edgeq.files import cache_dir
 from edgeq.packages import fetch_wheel
 from edgeq.progress import Silent
-from edgeq.runner import ENGINES, TRIPLES, bundle
+from edgeq.runner import bundle
 from edgeq.runner.notices import notices_name
+from edgeq.triple import RUNNERS
 
 ROOT = Path(__file__).parents[2]
 COMPILERS = re.compile(r"(.*-)?(g\+\+|gcc|c\+\+|cc|c89|c99|cpp|clang|ld|as|ar|make|gmake|cmake|ninja)([-.].*)?$")
@@ -103,9 +104,8 @@ def _pip(machine: Machine, *arguments: object) -> None:
 @pytest.fixture(scope="module")
 def whole(wheel: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """edgeq from the wheel, and links to all other packages that are here; edgeq itself is one to the checkout here."""
-    for engine in ENGINES:
-        for triple in TRIPLES:
-            fetch_wheel(f"{engine}-{triple}", progress=Silent())
+    for triple, engine in RUNNERS:
+        fetch_wheel(f"{engine}-{triple}", progress=Silent())
     fetched = ("wheels", "debs", "apt", "board-images", "board-keys", "board-snapshots")
     machine = _machine(tmp_path_factory.mktemp("whole"), programs, cached=fetched)
     _pip(machine, "--no-deps", "--no-index", wheel)
@@ -141,7 +141,7 @@ def _in_dist_info(wheel: Path, name: str) -> bytes:
 
 
 def _sha256_of_runners(wheel: Path) -> dict[str, str]:
-    paths = [f"edgeq/runners/{triple}/edgeq-runner-{engine}" for triple in TRIPLES for engine in ENGINES]
+    paths = [f"edgeq/runners/{triple}/edgeq-runner-{engine}" for triple, engine in RUNNERS]
     return {path: hashlib.sha256(_member(wheel, path)).hexdigest() for path in paths}
 
 

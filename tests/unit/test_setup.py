@@ -19,7 +19,7 @@ ORDINARY_TOOLS = (
 )
 ALL = (
     *("make", "qemu-system-arm", "zstd", "debian-archive-keyring", "openssh-client", "cmake", "g++"),
-    *("g++-aarch64-linux-gnu", "dataset-fashion-mnist"),
+    *("g++-aarch64-linux-gnu", "g++-arm-linux-gnueabihf", "dataset-fashion-mnist"),
 )
 
 # Every fake writes its name and arguments to the log. The installed packages are the lines of a file.

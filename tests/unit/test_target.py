@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.errors import BareMetalError, ConfigError, UnknownNameError
-from edgeq.target import known_targets, load_target
+from edgeq.target import RuntimeFacts, known_targets, load_target
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NPUS = ("ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u85-256")
-BOARDS = ("generic-aarch64", "graviton2", "host", "jetson-orin-nano", "rpi-zero-2w", "rpi3", "rpi4", "rpi5")
+BOARDS = (
+    *("generic-aarch64", "generic-armv7", "graviton2", "host", "jetson-orin-nano"),
+    *("rpi-zero-2w", "rpi2", "rpi3", "rpi4", "rpi5"),
+)
 SHIPPED = ("cortex-m55", *NPUS, *BOARDS)
 OWN_BOARD = """
 description = "A board of my own"
@@ -68,7 +71,7 @@ def test_every_shipped_target_loads_and_says_where_its_facts_were_read(name: str
 def test_every_arm_target_is_emulated_by_a_named_core(name: str) -> None:
     emulation = load_target(name).emulation
     assert emulation is not None
-    assert emulation.cpu in {"cortex-a53", "cortex-a72", "cortex-a76", "neoverse-n1"}
+    assert emulation.cpu in {"cortex-a7", "cortex-a53", "cortex-a72", "cortex-a76", "neoverse-n1"}
     assert emulation.machine == "virt"
 
 
@@ -82,10 +85,10 @@ def test_the_dot_product_is_where_the_core_has_it() -> None:
     assert with_it == {"graviton2", "rpi5", "jetson-orin-nano"}
 
 
-def test_onnx_activations_are_unsigned_on_the_host_alone() -> None:
-    runtimes = {name: load_target(name).runtimes.onnxruntime for name in BOARDS}
-    unsigned = {name for name, facts in runtimes.items() if facts is not None and facts.activations == "uint8"}
-    assert unsigned == {"host"}
+def test_onnx_activations_are_signed_on_64_bit_arm_alone() -> None:
+    targets = [load_target(name) for name in BOARDS]
+    signed = {target.name for target in targets if target.runtimes.onnxruntime == RuntimeFacts(activations="int8")}
+    assert signed == {target.name for target in targets if target.triple == "aarch64-linux-gnu"}
 
 
 def test_the_host_is_not_emulated() -> None:
@@ -165,12 +168,23 @@ def test_a_missing_field_is_refused_by_its_name(own_board: Path, line: str, fiel
         ("cores = 4", 'cores = "4"', "cores"),
         ("ram_bytes = 2_147_483_648", "ram_bytes = 2.5", "ram_bytes"),
         ('features = ["fp", "asimd", "asimddp"]', 'features = "fp"', "features"),
-        ('triple = "aarch64-linux-gnu"', 'triple = "arm-linux-gnueabihf"', "triple"),
+        ('triple = "aarch64-linux-gnu"', 'triple = "arm-linux-gnueabi"', "triple"),
         ('[runtimes.onnxruntime]\nactivations = "int8"', '[runtimes.onnxruntime]\nactivations = "int4"', "onnxruntime"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_by_its_field(own_board: Path, old: str, new: str, field: str) -> None:
     assert field in refused(own_board, old, new).message
+
+
+def test_executorch_is_named_where_there_is_one_and_nowhere_else(own_board: Path) -> None:
+    error = refused(own_board, 'triple = "aarch64-linux-gnu"', 'triple = "arm-linux-gnueabihf"')
+    assert "no package registry has it for arm-linux-gnueabihf" in error.message
+    text = own_board.read_text().replace('[runtimes.executorch]\nactivations = "int8"\n', "")
+    own_board.write_text(text.replace('activations = "int8"', 'activations = "uint8"'))
+    assert load_target(str(own_board)).formats == ("onnx",)
+    own_board.write_text(text)
+    with pytest.raises(ConfigError, match="'int8', which ONNX Runtime computes wrongly on arm-linux-gnueabihf"):
+        load_target(str(own_board))
 
 
 def test_a_file_that_is_not_toml_is_refused(own_board: Path) -> None:

@@ -410,6 +410,16 @@ class AppNameError(ConfigError):
         super().__init__(f"{what} {name!r} {reason}", hint=f"choose another, such as {example}")
 
 
+class BackendNotThereError(ConfigError):
+    """An artifact that was lowered to a backend which the platform's runtime does not have."""
+
+    def __init__(self, file: str, backend: str, platform: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"{file} runs in {backend}, which {platform} does not have; there are {', '.join(known)}",
+            hint="leave that file out with --artifact, or export it for another platform",
+        )
+
+
 class NotABuildError(ConfigError):
     """A folder that is not what ``edgeq build`` writes."""
 
@@ -856,7 +866,7 @@ class BoardImageError(HostToolError):
     def __init__(self, pattern: str) -> None:
         super().__init__(
             f"the packages of the emulated board hold no single file {pattern}",
-            hint="the lock board-aarch64 and this version of edgeq do not fit each other; install edgeq anew",
+            hint="the locks of the boards and this version of edgeq do not fit each other; install edgeq anew",
         )
 
 
@@ -993,6 +1003,58 @@ class LoweringError(ConfigError):
         )
 
 
+class DelegateError(ConfigError):
+    """A program that ExecuTorch does not lower for a delegate, or not to what it should be."""
+
+    def __init__(self, delegate: str, reason: str, *, detail: str = "") -> None:
+        super().__init__(
+            f"--delegate {delegate}: {reason}",
+            hint="name another artifact with --artifact (fp32 asks least of a delegate), or export without --delegate",
+            detail=detail,
+        )
+
+
+class DelegatePlatformError(ConfigError):
+    """A delegate that the platform of an export does not have."""
+
+    def __init__(self, delegate: str, platform: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"--delegate {delegate}: {platform} does not have it", hint=f"{platform} has: {', '.join(known)}"
+        )
+
+
+class FormatWantedError(ConfigError):
+    """An option of an export that needs a file of another format than those that were named."""
+
+    def __init__(self, option: str, form: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"{option} is made of a .{form}, and none is to be exported",
+            hint=f"name one with --artifact: {', '.join(known)}"
+            if known
+            else f"the build has none: run edgeq build PROJECT --format {form}",
+        )
+
+
+class OperatorListError(HostToolError):
+    """ONNX Runtime's own tool does not list the operators that are in a file."""
+
+    def __init__(self, differing: Sequence[str]) -> None:
+        super().__init__(
+            f"the list that ONNX Runtime's tool writes and its file differ in {', '.join(differing)}",
+            hint="export without --ort, or install the onnxruntime that edgeq pins",
+        )
+
+
+class MissingCoreMlError(HostToolError):
+    """coremltools is not on this machine, or does not load."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"Core ML models are written by coremltools, which does not load here: {reason}",
+            hint="pip install coremltools==9.0 on macOS or x86-64 Linux; it is published for no other machine",
+        )
+
+
 class ArtifactError(ConfigError):
     """A model file that its own runtime does not load or run."""
 
@@ -1109,13 +1171,30 @@ class CorruptArtifactError(ConfigError):
         )
 
 
-class WrongArchitectureError(ConfigError):
-    """A device that cannot run what was built."""
+class NoRuntimeError(ConfigError):
+    """An engine that no registry has for a kind of machine; ``target`` is the one that was asked for, if known."""
 
-    def __init__(self, device: str, machine: str, triple: str) -> None:
+    def __init__(self, engine: str, triple: str, *, target: str = "TARGET") -> None:
+        form, other = ("pte", "onnx") if engine == "executorch" else ("onnx", "pte")
+        super().__init__(
+            f"no .{form} runs on {triple}: no package registry has {engine} for these machines",
+            hint=f"take .{other} alone: --target {_word(target)} --format {other}, "
+            f'or formats = ["{other}"] under [build] in edgeq.toml',
+        )
+
+
+class WrongArchitectureError(ConfigError):
+    """A device that cannot run what was built; ``fitting`` is a target whose builds it can."""
+
+    def __init__(self, device: str, machine: str, triple: str, *, fitting: str = "") -> None:
         super().__init__(
             f"{device!r} is a machine of kind {machine}; the runner for this target is for {triple}",
-            hint="name a device of that kind with --device, or the right target with --target (edgeq targets)",
+            hint="name a device of that kind with --device, or "
+            + (
+                f"build for this one: edgeq build PROJECT --target {fitting}"
+                if fitting
+                else "the right target with --target (edgeq targets)"
+            ),
         )
 
 
@@ -1330,11 +1409,11 @@ class CheckFailedError(LimitError):
 
 
 class MissingProgramError(ConfigError):
-    """A build without what probes of its layers are made of."""
+    """A build without the program that a .pte was lowered from: probes and files for delegates are made of it."""
 
     def __init__(self, build: object, artifact: str) -> None:
         super().__init__(
-            f"{build} does not hold what the layers of {artifact} can be looked at with: an older edgeq made it",
+            f"{build} does not hold the program that {artifact} was lowered from: an older edgeq made it",
             hint="run: edgeq build PROJECT --rebuild",
         )
 

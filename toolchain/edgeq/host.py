@@ -14,7 +14,7 @@ from edgeq.installed import EXTRA_OF, require
 from edgeq.quiet import quietly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from edgeq.records import Format
@@ -27,11 +27,12 @@ class HostRuntime:
 
     ``threads`` is what its kernels use. Every .pte of a process shares one
     pool of threads, so that the number asked for last holds for all of
-    them. ArtifactError if the runtime does not take the file or an input,
-    MissingExtraError if it is not installed.
+    them. ``left_out`` names optimizations that ONNX Runtime is not to apply;
+    it reads an .ort as an .onnx. ArtifactError if the runtime does not take
+    the file or an input, MissingExtraError if it is not installed.
     """
 
-    def __init__(self, path: Path, form: Format, threads: int = 1) -> None:
+    def __init__(self, path: Path, form: Format, threads: int = 1, *, left_out: Sequence[str] = ()) -> None:
         require(EXTRA_OF[form], needed_for=f"running {path.name} on this machine")
         self._path = path
         self._proven = False
@@ -40,7 +41,7 @@ class HostRuntime:
         with _native_messages() as messages:
             try:
                 self._engine: _ExecuTorch | _OnnxRuntime = (
-                    _ExecuTorch(path, threads) if form == "pte" else _OnnxRuntime(path, threads)
+                    _ExecuTorch(path, threads) if form == "pte" else _OnnxRuntime(path, threads, left_out)
                 )
             except Exception as error:  # both runtimes raise types of their own, RuntimeError among them
                 raise ArtifactError(path, _first_line(error), detail=messages()) from error
@@ -86,7 +87,7 @@ class _ExecuTorch:
 
 
 class _OnnxRuntime:
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, left_out: Sequence[str]) -> None:
         import onnxruntime as ort  # noqa: PLC0415  # a .pte runs without it
 
         options = ort.SessionOptions()
@@ -96,7 +97,9 @@ class _OnnxRuntime:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # On x86 the runtime would compute int8 activations in float; integer kernels give what a board gives.
         options.add_session_config_entry("session.qdqisint8allowed", "1")
-        self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = ort.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=list(left_out)
+        )
         self._names = [one.name for one in self._session.get_inputs()]
 
     def run(self, inputs: Arrays) -> Arrays:

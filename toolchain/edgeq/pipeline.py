@@ -53,6 +53,7 @@ from edgeq.stages import parity as parity_stage
 from edgeq.stages import planning, reuse
 from edgeq.stages import report as report_stage
 from edgeq.stages import store as store_stage
+from edgeq.stages.converting import Conversions
 from edgeq.stages.fleet import on_each
 from edgeq.stages.history import trend as trend_stage
 from edgeq.stages.origin import keep_origin
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
     from edgeq.device.transport import Transport
     from edgeq.mobile import PlatformName
     from edgeq.project import Project
-    from edgeq.records import Check, CheckResult, Deployment, Format, Measurement
+    from edgeq.records import Check, CheckResult, DelegateName, Deployment, Format, Measurement
     from edgeq.runner import RunnerBundle
     from edgeq.stages.fleet import Watch
 
@@ -415,14 +416,27 @@ def export(  # noqa: PLR0913  # the options of a command
     *,
     artifacts: Sequence[str] = (),
     package: str | None = None,
+    ort: bool = False,
+    delegates: Sequence[DelegateName] = (),
     progress: Progress = SILENT,
 ) -> Exported:
-    """Write the folder ``out``, or export/MODEL/PLATFORM, for an app that runs ``artifacts`` of a build."""
+    """Write the folder ``out``, or export/MODEL/PLATFORM, for an app that runs ``artifacts`` of a build.
+
+    With ``ort`` in ONNX Runtime's own format instead of ONNX; for each of
+    the ``delegates`` with a further .pte, which takes torch to make.
+    """
     if what.target.bare_metal:
         raise BareMetalError(what.target.name)
     folder = out or Path("export") / what.manifest.model / platform
     record = export_stage.export(
-        what.path, what.manifest, platform, folder, artifacts=artifacts, package=package, progress=progress
+        what.path,
+        what.manifest,
+        platform,
+        folder,
+        artifacts=artifacts,
+        package=package,
+        conversions=Conversions(ort=ort, delegates=tuple(delegates)),
+        progress=progress,
     )
     return Exported(record=record, folder=folder)
 

@@ -1557,7 +1557,7 @@ class ExportedGolden:
 
     A device passes if the outputs of each case are at least
     ``least_sqnr_db`` from the expected ones, the bound that a deployment and
-    a parity check hold a device to. ``identical_on`` are the devices that
+    a parity check hold a device to. ``identical_on`` are the ARM devices that
     ``edgeq parity`` found to give the same bits.
     """
 
@@ -1570,11 +1570,68 @@ class ExportedGolden:
     tolerance: str
 
 
+DelegateName = Literal["vulkan", "vulkan-fp16", "coreml", "coreml-fp32"]
+"""What may run a .pte on a phone beside its CPU, and in which floats it computes: Vulkan in float32 and Core ML in
+float16 unless the name says otherwise, as each does by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delegated:
+    """What a delegate of a phone has of a model; nothing of it ran on the build machine.
+
+    ``float_dtype`` is what it computes in what the model has in float.
+    ``mac_share`` of the multiply-accumulates are the delegate's, in
+    ``partitions`` pieces, ``cpu_mac_share`` XNNPACK's, in
+    ``cpu_partitions``. ``kernels`` counts the delegate's own operators, as
+    they stand in the file. ``undelegated`` are the nodes that the delegate
+    left, with its reason. ``described_db`` is how near its kernels as
+    ExecuTorch describes them in PyTorch come to the artifact's outputs, None
+    if they give the same bits or were not run. ``checked`` and ``unchecked``
+    are sentences.
+    """
+
+    delegate: DelegateName
+    backend: str
+    float_dtype: Literal["float32", "float16"]
+    system: str
+    mac_share: float
+    cpu_mac_share: float
+    partitions: int
+    cpu_partitions: int
+    kernels: dict[str, int]
+    undelegated: tuple[Undelegated, ...]
+    described_db: float | None
+    checked: tuple[str, ...]
+    unchecked: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrtFormat:
+    """How an .ort came to be of an .onnx, and whether it computes the same on the build machine.
+
+    ``operators`` are those of the file, DOMAIN;OPSET;NAME. ``identical``
+    says whether all outputs of its test vectors are the .onnx's bit for
+    bit, ``sqnr_db`` how near the one that differs most is, None where none
+    does; ``note`` why they differ. ``checked`` and ``unchecked`` are sentences.
+    """
+
+    optimization_level: Literal["all"] = "all"
+    style: Literal["fixed"] = "fixed"
+    operators: tuple[str, ...]
+    identical: bool
+    sqnr_db: float | None
+    note: str
+    checked: tuple[str, ...]
+    unchecked: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExportedFile:
     """One model file in an exported folder: the artifact that it is or was made of, and what runs it.
 
     ``file`` is relative to the folder. ``format`` is what the runtime reads.
+    ``ort`` and ``delegated`` say how it was made of the artifact, None where
+    it is the artifact's own file.
     """
 
     artifact: str
@@ -1589,6 +1646,8 @@ class ExportedFile:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     golden: ExportedGolden | None
+    ort: OrtFormat | None = None
+    delegated: Delegated | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1650,3 +1709,5 @@ class Export:
     image: ImageInput | None
     images: ExportedImages | None
     left_out: tuple[str, ...]
+    operator_lists: tuple[str, ...] = ()
+    """What a build of ONNX Runtime for the .ort files alone takes, without types and with them; () without an .ort."""

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from edgeq.errors import BareMetalError, ConfigError, UnknownNameError
 from edgeq.schema import from_data, read_toml
+from edgeq.triple import KINDS, Triple
 
 _BESIDE_THE_SOURCES = Path(__file__).parents[2] / "targets"
 _IN_THE_PACKAGE = Path(__file__).parent / "targets"
 
-BARE_METAL = "arm-none-eabi"
+BARE_METAL: Final = "arm-none-eabi"
 """The triple of a microcontroller: no operating system, so nothing that edgeq could log in to."""
+
+
+EmulatedSystem = Literal["arm64", "armhf", "armhf-on-arm64"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Emulation:
-    """How QEMU stands in for the board: ``cpu`` is QEMU's name of the core."""
+    """How QEMU stands in for the board: ``cpu`` is QEMU's name of the core, ``system`` what runs on it.
+
+    A system is named as Debian does; ``armhf-on-arm64`` has 32-bit programs
+    and a 64-bit kernel.
+    """
 
     cpu: str
+    system: EmulatedSystem = "arm64"
     machine: str = "virt"
     ram_mib: int = 1024
 
@@ -44,9 +53,9 @@ class RuntimeFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Runtimes:
-    """The runtimes edgeq knows, as they are on this board; a microcontroller has no ONNX Runtime."""
+    """The runtimes edgeq knows, as they are on this board; None of one that there is not for it."""
 
-    executorch: RuntimeFacts
+    executorch: RuntimeFacts | None = None
     onnxruntime: RuntimeFacts | None = None
 
 
@@ -109,7 +118,7 @@ class Target:
 
     name: str = ""
     description: str
-    triple: Literal["aarch64-linux-gnu", "x86_64-linux-gnu", "arm-none-eabi"]
+    triple: Triple | Literal["arm-none-eabi"]
     cpu: str
     features: tuple[str, ...]
     cores: int
@@ -127,11 +136,25 @@ class Target:
         return self.triple == BARE_METAL
 
     @property
+    def runner_triple(self) -> Triple:
+        """Whose runner fits; BareMetalError for a microcontroller, which none does."""
+        if self.triple == BARE_METAL:
+            raise BareMetalError(self.name)
+        return self.triple
+
+    @property
     def measuring(self) -> BenchDefaults:
         """How to measure there; BareMetalError where nothing can be."""
         if self.bench is None:
             raise BareMetalError(self.name)
         return self.bench
+
+    @property
+    def formats(self) -> tuple[Literal["pte", "onnx"], ...]:
+        """The formats that a runtime of this board takes."""
+        if self.triple == BARE_METAL:
+            return ("pte",)
+        return ("pte", "onnx") if "executorch" in KINDS[self.triple].engines else ("onnx",)
 
 
 def targets_dir() -> Path:
@@ -170,7 +193,14 @@ def _check(target: Target, where: str) -> None:
         missing = [key for key, value in linux.items() if value is None and key != "emulation"]
         strange = [key for key, value in bare.items() if value is not None]
     else:
-        missing = [] if target.npu or target.cmsis_nn else ["npu"]
+        missing = [
+            key
+            for key, there in (
+                ("npu", target.npu or target.cmsis_nn),
+                ("runtimes.executorch", target.runtimes.executorch),
+            )
+            if not there
+        ]
         if target.npu and target.cmsis_nn:
             raise ConfigError(
                 f"{where}: npu and cmsis_nn are both given", hint="leave out the one that layers are not to run in"
@@ -186,6 +216,8 @@ def _check(target: Target, where: str) -> None:
         )
     if target.npu:
         _check_npu(target.npu, where)
+    if target.triple != BARE_METAL:
+        _check_runtimes(target.runtimes, target.triple, where)
 
 
 def _check_npu(npu: Npu, where: str) -> None:
@@ -199,3 +231,23 @@ def _check_npu(npu: Npu, where: str) -> None:
     modes = _SRAM_MODES if family == "ethos-u55" else (*_SRAM_MODES, *_DRAM_MODES)
     if npu.memory_mode not in modes:
         raise UnknownNameError(f"memory_mode of {family}", npu.memory_mode, modes, where=where)
+
+
+def _check_runtimes(runtimes: Runtimes, triple: Triple, where: str) -> None:
+    """Raise ConfigError unless the file says of the runtimes what holds for machines of that kind."""
+    kind = KINDS[triple]
+    there = "executorch" in kind.engines
+    if there and runtimes.executorch is None:
+        raise ConfigError(f"{where}: [runtimes.executorch] is missing", hint='it needs activations = "int8"')
+    if not there and runtimes.executorch is not None:
+        raise ConfigError(
+            f"{where}: [runtimes.executorch] is given, and no package registry has it for {triple}",
+            hint="leave that table out",
+        )
+    stated = "" if runtimes.onnxruntime is None else runtimes.onnxruntime.activations
+    if stated and stated not in kind.activations:
+        raise ConfigError(
+            f"{where}: [runtimes.onnxruntime] activations is {stated!r}, which ONNX Runtime computes wrongly "
+            f"on {triple}",
+            hint=f'say activations = "{kind.activations[0]}"',
+        )

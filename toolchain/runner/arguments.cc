@@ -19,16 +19,21 @@ constexpr std::size_t kLargestSeed = 0xffffffff;
 constexpr std::size_t kHighestCpu = 1023;
 constexpr double kLowestRate = 0.001;
 constexpr double kHighestRate = 1'000'000;
-constexpr std::size_t kLargestSerial = 999'999'999'999'999'999;
+constexpr std::uint64_t kLargestSerial = 999'999'999'999'999'999;
 
-std::size_t Number(std::string_view option, std::string_view text, std::size_t least, std::size_t most) {
-  std::size_t value = 0;
+std::uint64_t Number(std::string_view option, std::string_view text, std::uint64_t least, std::uint64_t most) {
+  std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value < least || value > most) {
     throw Failure(Code::kBadArguments, std::string(option) + " takes a whole number from " + std::to_string(least) +
                                            " to " + std::to_string(most) + ", not '" + std::string(text) + "'");
   }
   return value;
+}
+
+// A number of things in memory.
+std::size_t Count(std::string_view option, std::string_view text, std::size_t least, std::size_t most) {
+  return static_cast<std::size_t>(Number(option, text, least, most));
 }
 
 std::vector<std::string_view> Split(std::string_view text, char separator) {
@@ -103,8 +108,8 @@ std::vector<int> Cpus(const std::string& option, std::string_view text) {
   std::vector<int> cpus;
   for (const std::string_view one : Split(text, ',')) {
     const std::vector<std::string_view> ends = Split(one, '-');
-    const std::size_t first = Number(option, ends.front(), 0, kHighestCpu);
-    const std::size_t last = ends.size() == 1 ? first : Number(option, ends[1], first, kHighestCpu);
+    const std::size_t first = Count(option, ends.front(), 0, kHighestCpu);
+    const std::size_t last = ends.size() == 1 ? first : Count(option, ends[1], first, kHighestCpu);
     if (ends.size() > 2) {
       throw Failure(Code::kBadArguments, option + " takes a list such as 0,4-7, not '" + std::string(text) + "'");
     }
@@ -118,7 +123,7 @@ std::vector<int> Cpus(const std::string& option, std::string_view text) {
 using Take = void (*)(RunArguments& run, const std::string& option, const std::string& value);
 
 std::chrono::milliseconds Milliseconds(const std::string& option, const std::string& value) {
-  return std::chrono::milliseconds(Number(option, value, 0, kMostMilliseconds));
+  return std::chrono::milliseconds(Count(option, value, 0, kMostMilliseconds));
 }
 
 const std::map<std::string_view, Take>& RunOptions() {
@@ -127,25 +132,25 @@ const std::map<std::string_view, Take>& RunOptions() {
       {"--model", [](RunArguments& run, Text, Text value) { run.load.path = value; }},
       {"--threads",
        [](RunArguments& run, Text option, Text value) {
-         run.load.threads = static_cast<int>(Number(option, value, 1, kMostThreads));
+         run.load.threads = static_cast<int>(Count(option, value, 1, kMostThreads));
        }},
       {"--warmup",
-       [](RunArguments& run, Text option, Text value) { run.warmup = Number(option, value, 0, kMostRuns); }},
+       [](RunArguments& run, Text option, Text value) { run.warmup = Count(option, value, 0, kMostRuns); }},
       {"--repeats",
-       [](RunArguments& run, Text option, Text value) { run.repeats = Number(option, value, 0, kMostRuns); }},
+       [](RunArguments& run, Text option, Text value) { run.repeats = Count(option, value, 0, kMostRuns); }},
       {"--most-ms", [](RunArguments& run, Text option, Text value) { run.most = Milliseconds(option, value); }},
       {"--pause-ms", [](RunArguments& run, Text option, Text value) { run.pace.pause = Milliseconds(option, value); }},
       {"--rate", [](RunArguments& run, Text option, Text value) { run.pace.rate = Rate(option, value); }},
       {"--arrivals",
        [](RunArguments& run, Text option, Text value) { run.pace.arrivals = ArrivalsNamed(option, value); }},
       {"--seed",
-       [](RunArguments& run, Text option, Text value) { run.pace.seed = Number(option, value, 0, kLargestSeed); }},
+       [](RunArguments& run, Text option, Text value) { run.pace.seed = Count(option, value, 0, kLargestSeed); }},
       {"--cpus", [](RunArguments& run, Text option, Text value) { run.cpus = Cpus(option, value); }},
       {"--memory-every",
-       [](RunArguments& run, Text option, Text value) { run.memory_every = Number(option, value, 1, kMostRuns); }},
+       [](RunArguments& run, Text option, Text value) { run.memory_every = Count(option, value, 1, kMostRuns); }},
       {"--sample-bytes",
        [](RunArguments& run, Text option, Text value) {
-         run.sample_bytes = Number(option, value, 0, static_cast<std::size_t>(-1));
+         run.sample_bytes = Count(option, value, 0, static_cast<std::size_t>(-1));
        }},
       {"--require-signed",
        [](RunArguments& run, Text option, Text value) { run.trusted = NotEmpty(option, value); }},

@@ -9,7 +9,46 @@
 namespace edgeq {
 namespace {
 
-__extension__ typedef unsigned __int128 Wide;
+// A number below 2^128, in two words: not every compiler for 32 bits has a type of that size.
+struct Wide {
+  std::uint64_t high = 0;
+  std::uint64_t low = 0;
+};
+
+constexpr Wide operator+(const Wide& a, const Wide& b) {
+  const std::uint64_t low = a.low + b.low;
+  return {a.high + b.high + (low < a.low ? 1 : 0), low};
+}
+
+// By one to 63 bits.
+constexpr Wide operator>>(const Wide& a, unsigned bits) {
+  return {a.high >> bits, a.low >> bits | a.high << (64 - bits)};
+}
+
+// In halves of words, as by hand.
+constexpr Wide ProductOfHalves(std::uint64_t a, std::uint64_t b) {
+  constexpr std::uint64_t kHalf = 0xffffffff;
+  const std::uint64_t low = (a & kHalf) * (b & kHalf);
+  const std::uint64_t left = (a >> 32) * (b & kHalf);
+  const std::uint64_t right = (a & kHalf) * (b >> 32);
+  const std::uint64_t middle = (low >> 32) + (left & kHalf) + (right & kHalf);
+  return {(a >> 32) * (b >> 32) + (left >> 32) + (right >> 32) + (middle >> 32), middle << 32 | (low & kHalf)};
+}
+
+constexpr bool Is(const Wide& a, std::uint64_t high, std::uint64_t low) { return a.high == high && a.low == low; }
+static_assert(Is(ProductOfHalves(~std::uint64_t{0}, ~std::uint64_t{0}), ~std::uint64_t{0} - 1, 1), "all carries");
+static_assert(Is(ProductOfHalves(0x0123456789abcdef, 0xfedcba9876543210), 0x121fa00ad77d742, 0x2236d88fe5618cf0), "all halves");
+
+constexpr Wide Product(std::uint64_t a, std::uint64_t b) {
+#ifdef __SIZEOF_INT128__
+  // One instruction on a machine of 64 bits, which makes a signature nearly three times as fast to check.
+  __extension__ typedef unsigned __int128 Word;
+  const Word product = static_cast<Word>(a) * b;
+  return {static_cast<std::uint64_t>(product >> 64), static_cast<std::uint64_t>(product)};
+#else
+  return ProductOfHalves(a, b);
+#endif
+}
 
 using Bytes32 = std::array<std::uint8_t, 32>;
 
@@ -94,20 +133,20 @@ class Field {
       for (std::size_t j = 0; j < 5; ++j) {
         // 2^255 is 19.
         const std::uint64_t factor = i + j >= 5 ? 19 * b.limb_[j] : b.limb_[j];
-        sum[(i + j) % 5] += static_cast<Wide>(a.limb_[i]) * factor;
+        sum[(i + j) % 5] = sum[(i + j) % 5] + Product(a.limb_[i], factor);
       }
     }
     Field product;
-    Wide carry = 0;
+    Wide carry;
     for (std::size_t i = 0; i < 5; ++i) {
-      carry += sum[i];
-      product.limb_[i] = static_cast<std::uint64_t>(carry) & kLimb;
-      carry >>= 51;
+      carry = carry + sum[i];
+      product.limb_[i] = carry.low & kLimb;
+      carry = carry >> 51;
     }
     // The carry is below 2^63, so 19 times it does not fit in a word.
-    carry = carry * 19 + product.limb_[0];
-    product.limb_[0] = static_cast<std::uint64_t>(carry) & kLimb;
-    product.limb_[1] += static_cast<std::uint64_t>(carry >> 51);
+    carry = Product(carry.low, 19) + Wide{0, product.limb_[0]};
+    product.limb_[0] = carry.low & kLimb;
+    product.limb_[1] += (carry >> 51).low;
     product.Carry();
     return product;
   }
@@ -263,9 +302,9 @@ Scalar ModuloOrder(const std::array<std::uint8_t, 64>& number) {
     if (!IsBelowOrder(rest)) {
       std::uint64_t borrow = 0;
       for (std::size_t i = 0; i < 4; ++i) {
-        const Wide difference = static_cast<Wide>(rest[i]) - kOrder[i] - borrow;
-        rest[i] = static_cast<std::uint64_t>(difference);
-        borrow = static_cast<std::uint64_t>(difference >> 64) & 1;
+        const bool below = rest[i] < kOrder[i] || (rest[i] == kOrder[i] && borrow != 0);
+        rest[i] -= kOrder[i] + borrow;
+        borrow = below ? 1 : 0;
       }
     }
   }

@@ -104,7 +104,7 @@ void TestNames() {
 
 // Whatever the bytes, they are either a manifest whose names stay in their folder, or refused with the one code.
 void TestAnyBytes() {
-  std::mt19937_64 random(20261125);
+  std::mt19937 random(20261125);
   const std::string good = Manifest(kRunner + "," + File("m.pte") + "," + File("n.pte"));
   const std::string telling = "{}\":,\\/.0123456789abcdef\n\x7f\xff\0";
   int read = 0;

@@ -38,7 +38,7 @@ void ForEachElement(const Shape& shape, const std::vector<std::size_t>& order, V
 std::size_t ByteSize(const Shape& shape, std::size_t element_bytes) {
   std::size_t bytes = element_bytes;
   for (const std::int64_t size : shape) {
-    if (size < 0 || __builtin_mul_overflow(bytes, static_cast<std::size_t>(size), &bytes)) {
+    if (size < 0 || __builtin_mul_overflow(bytes, size, &bytes)) {
       throw Failure(Code::kWrongSize, "a tensor of an impossible shape");
     }
   }

@@ -15,6 +15,11 @@ int main() {
   CHECK(edgeq::ByteSize({2, 0, 3}, 4) == 0);
   CHECK_FAILS(edgeq::ByteSize({2, -1}, 4), edgeq::Code::kWrongSize);
   CHECK_FAILS(edgeq::ByteSize({1LL << 40, 1LL << 40}, 1), edgeq::Code::kWrongSize);
+  // Each of these would be 0 in a word of 32 bits.
+  if (sizeof(std::size_t) == 4) {
+    CHECK_FAILS(edgeq::ByteSize({1LL << 32}, 1), edgeq::Code::kWrongSize);
+    CHECK_FAILS(edgeq::ByteSize({1LL << 16, 1LL << 16}, 1), edgeq::Code::kWrongSize);
+  }
 
   CHECK(edgeq::IsCOrder({}));
   CHECK(edgeq::IsCOrder({0, 1, 2}));

@@ -202,7 +202,7 @@ void TestTheSealedModelIsTheOneThatWasChecked() {
 
 void TestAnyBytes() {
   Folder folder;
-  std::mt19937_64 random(20261125);
+  std::mt19937 random(20261125);
   for (int round = 0; round < 2000; ++round) {
     const char* name = round % 2 == 0 ? "deployment.json" : "deployment.json.sig";
     std::string bytes = round % 2 == 0 ? kManifest : Bytes(kSignature);

@@ -47,7 +47,12 @@ def test_a_person_is_told_what_to_depend_on_what_is_missing_and_where_to_begin(
     [
         (["--platform", "android", "--artifact", "tiny.int8-statik.pte"], "did you mean"),
         (["--platform", "android", "--package", "Bad"], "com.example.model"),
+        (["--platform", "ios", "--package", "my-module"], "TinyModel"),
         (["--platform", "symbian"], "symbian"),
+        (["--platform", "android", "--delegate", "coreml"], "android has: vulkan, vulkan-fp16"),
+        (["--platform", "android", "--delegate", "opengl"], "vulkan"),
+        (["--platform", "android", "--ort"], "edgeq build PROJECT --format onnx"),
+        (["--platform", "android", "--delegate", "vulkan"], "edgeq build PROJECT --rebuild"),
         ([], "--platform"),
     ],
 )

@@ -49,11 +49,6 @@ def test_a_constant_begins_with_a_letter() -> None:
     assert kotlin.constant("4bit.pte") == "M4BIT_PTE"
 
 
-def test_names_that_would_be_the_same_are_told_apart() -> None:
-    assert kotlin.unlike(["a", "b", "a", "a"]) == ["a", "b", "a2", "a3"]
-    assert len(set(kotlin.unlike(["a", "a2", "a"]))) == 3
-
-
 def test_a_string_cannot_leave_its_quotes_or_name_a_variable() -> None:
     assert kotlin.quoted('a"b$c\\d') == '"a\\"b\\$c\\\\d"'
 

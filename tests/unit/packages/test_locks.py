@@ -9,6 +9,7 @@ from edgeq.errors import UnknownNameError
 from edgeq.packages.debs import _as_toml
 from edgeq.packages.locks import LOCKS, DebLock, load_deb_lock, load_wheel_lock, lock_path
 from edgeq.schema import load_toml, read_toml
+from edgeq.triple import KINDS, named
 
 _DEB_LOCKS = sorted(path.stem for path in LOCKS.glob("*.toml") if path.stem != "wheels")
 
@@ -46,9 +47,13 @@ def test_the_wheels_are_of_the_versions_that_edgeq_requires() -> None:
     required = [line for lines in project["optional-dependencies"].values() for line in lines]
 
     for wheel in load_wheel_lock().wheel:
-        assert f"{wheel.project}=={wheel.version}" in required
-        assert wheel.name.startswith(wheel.project)
-        assert wheel.platform.removeprefix("manylinux_2_28_") in wheel.name
+        engine, _, triple = wheel.name.partition("-")
+        machine = wheel.platform.removeprefix("manylinux_2_28_").removeprefix("manylinux_2_35_")
+        assert machine in KINDS[named(triple)].machines
+        if not wheel.carries:
+            assert wheel.project == engine
+            assert f"{wheel.project}=={wheel.version}" in required
+            assert wheel.runtime_version == wheel.version
 
 
 def test_an_unknown_lock_is_refused_with_the_nearest_name() -> None:

@@ -21,6 +21,12 @@ def test_a_program_names_its_dynamic_linker(tmp_path: Path) -> None:
     assert loader_of(tmp_path / "a") == "/lib/ld-linux-aarch64.so.1"
 
 
+def test_a_file_of_32_bits_is_read_as_one_of_64_is(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(sample_library("GLIBC_2.4", "GLIBC_2.34", "GLIBCXX_3.4.29", bits=32))
+    assert floor_of([tmp_path / "a"]) == Floor(glibc="2.34", glibcxx="3.4.29")
+    assert loader_of(tmp_path / "a") == "/lib/ld-linux-armhf.so.3"
+
+
 def test_what_is_no_elf_file_needs_nothing(tmp_path: Path) -> None:
     (tmp_path / "script").write_bytes(b"#!/bin/sh\n")
     (tmp_path / "empty").touch()
@@ -28,8 +34,9 @@ def test_what_is_no_elf_file_needs_nothing(tmp_path: Path) -> None:
     assert loader_of(tmp_path / "script") == ""
 
 
-def test_a_damaged_file_ends_in_no_error_and_no_loop(tmp_path: Path) -> None:
-    whole = sample_library("GLIBC_2.17", "GLIBCXX_3.4.22")
+@pytest.mark.parametrize("bits", [32, 64])
+def test_a_damaged_file_ends_in_no_error_and_no_loop(tmp_path: Path, bits: int) -> None:
+    whole = sample_library("GLIBC_2.17", "GLIBCXX_3.4.22", bits=bits)
     for size in range(len(whole)):
         needed_versions(whole[:size])
     chance = random.Random(0)  # noqa: S311  # bytes to damage

@@ -139,6 +139,11 @@ def test_a_project_that_builds_something_else_is_told_the_option() -> None:
         ("aarch64-linux-gnu", ("asimd",), "names no int8 dot product (asimddp, i8mm)"),
         ("x86_64-linux-gnu", ("sse2",), "names no int8 dot product (avx512_vnni, avx_vnni)"),
         ("x86_64-linux-gnu", ("avx_vnni",), "has the int8 dot product (avx_vnni)"),
+        (
+            "arm-linux-gnueabihf",
+            ("neon", "asimddp"),
+            "names no int8 dot product (32-bit Arm has none that kernels use)",
+        ),
     ],
 )
 def test_the_third_line_says_what_the_core_has(triple: str, features: tuple[str, ...], words: str) -> None:
@@ -154,3 +159,8 @@ def test_the_third_line_names_the_activations_of_each_runtime_where_they_are_qua
 def test_a_limit_that_is_set_already_is_not_asked_for() -> None:
     assert "[limits] never_slower = true checks it" in advise(CNN).reasons[2]
     assert "the project's never_slower checks it" in advise(replace(CNN, never_slower=True)).reasons[2]
+
+
+def test_a_target_without_executorch_names_the_activations_of_the_other_runtime_alone() -> None:
+    facts = replace(CNN, triple="arm-linux-gnueabihf", executorch_activations="", onnxruntime_activations="uint8")
+    assert advise(facts).reasons[2].endswith("; activations are uint8 in ONNX Runtime")

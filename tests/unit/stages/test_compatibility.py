@@ -14,7 +14,14 @@ from edgeq.errors import (
 from edgeq.progress import Silent
 from edgeq.records import Artifact, DeviceFacts, Manifest, Requires
 from edgeq.stages.bench.rows import append
-from edgeq.stages.compatibility import Room, mismatches, missing_features, require_compatible, slower_kernels
+from edgeq.stages.compatibility import (
+    Room,
+    mismatches,
+    missing_features,
+    other_runtimes,
+    require_compatible,
+    slower_kernels,
+)
 from edgeq.stages.compatibility.onnx_header import OnnxHeader, read_header
 from edgeq.stages.deploy import deploy, read_deployment
 from edgeq.target import Target, load_target
@@ -28,6 +35,7 @@ from edgeq.testing import (
     sample_target,
     tiny_build,
 )
+from edgeq.triple import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,11 +208,15 @@ def test_a_target_of_another_kind_of_machine_says_nothing_of_this_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["rpi-zero-2w", "rpi3", "rpi4", "rpi5", "jetson-orin-nano", "graviton2", "generic-aarch64", "host"]
+    "name",
+    [
+        *("rpi-zero-2w", "rpi2", "rpi3", "rpi4", "rpi5"),
+        *("jetson-orin-nano", "graviton2", "generic-aarch64", "generic-armv7", "host"),
+    ],
 )
 def test_every_target_fits_a_device_that_has_what_it_lists(name: str) -> None:
     target = load_target(name)
-    facts = DeviceFacts(machine=target.triple.partition("-")[0], features=target.features)
+    facts = DeviceFacts(machine=KINDS[target.triple].machines[0], features=target.features)
     assert missing_features(target, facts) == ()
     if target.triple == "aarch64-linux-gnu":
         assert missing_features(load_target("generic-aarch64"), facts) == ()
@@ -236,6 +248,63 @@ def test_another_kind_of_machine_is_told_alone(case: Case) -> None:
     case.facts = DeviceFacts(machine="armv7l", libc="glibc 2.13")
     with pytest.raises(WrongArchitectureError, match="armv7l"):
         case.require()
+
+
+def test_a_machine_of_32_bits_is_told_the_target_that_fits_it(case: Case) -> None:
+    case.facts = DeviceFacts(machine="armv7l", cpu="cortex-a7")
+    with pytest.raises(WrongArchitectureError) as caught:
+        case.require()
+    assert caught.value.hint.endswith("edgeq build PROJECT --target rpi2 --format onnx")
+
+
+def test_32_bit_programs_under_a_64_bit_kernel_take_another_build(case: Case) -> None:
+    case.facts = replace(case.facts, loaders=("/lib/ld-linux-armhf.so.3",))
+    with pytest.raises(IncompatibleBuildError, match="ld-linux-aarch64") as caught:
+        case.require()
+    assert "edgeq build PROJECT --target generic-armv7 --format onnx" in caught.value.hint
+
+
+def _armv7_case(case: Case) -> None:
+    _onnx_case(case, _onnx(10, onnx=20))
+    case.target = load_target("generic-armv7")
+    case.bundle = replace(case.bundle, triple="arm-linux-gnueabihf", runtime_version="1.28.2")
+    for path in case.bundle.files.values():
+        path.write_bytes(sample_library("GLIBC_2.34", "GLIBCXX_3.4.29", bits=32))
+    case.facts = replace(case.facts, loaders=("/lib/ld-linux-armhf.so.3",))
+
+
+@pytest.mark.parametrize("machine", ["armv7l", "armv8l", "aarch64"])
+def test_the_32_bit_runner_fits_each_kernel_that_runs_its_programs(case: Case, machine: str) -> None:
+    _armv7_case(case)
+    case.facts = replace(case.facts, machine=machine, features=("neon",))
+    case.require()
+    assert missing_features(case.target, case.facts) == ()
+
+
+def test_an_older_system_of_32_bits_is_told_what_the_runner_needs(case: Case) -> None:
+    _armv7_case(case)
+    case.facts = replace(case.facts, libc="glibc 2.31", libstdcxx="3.4.28")
+    assert [said.partition(", and ")[0] for said in case.found()] == [
+        "the onnxruntime runner needs glibc 2.34",
+        "the onnxruntime runner needs libstdc++ with GLIBCXX_3.4.29",
+    ]
+
+
+def test_a_core_of_32_bits_without_neon_is_told(case: Case) -> None:
+    _armv7_case(case)
+    case.facts = replace(case.facts, machine="armv7l", cpu="cortex-a9", features=("half", "thumb", "vfpv3"))
+    (said,) = case.found()
+    assert "compiled for neon, and that device's cortex-a9 has not" in said
+
+
+def test_another_version_of_the_runtime_than_scored_the_build_is_said_and_no_obstacle(case: Case) -> None:
+    _armv7_case(case)
+    case.require()
+    (said,) = other_runtimes({"onnxruntime": case.bundle})
+    assert "1.28.2 for arm-linux-gnueabihf, and 1.31.1" in said
+    case.requires(version="1.30.0")
+    (said,) = case.found()
+    assert said.endswith("built for onnxruntime 1.30.0, and the runner takes files of onnxruntime 1.31.1")
 
 
 def test_room_alone_has_its_own_error(case: Case) -> None:
@@ -287,7 +356,7 @@ def _onnx_case(case: Case, content: bytes) -> None:
     )
     (case.build / artifact.name).write_bytes(content)
     case.manifest = replace(case.manifest, artifacts=(artifact,))
-    case.bundle = replace(case.bundle, engine="onnxruntime", runtime_version="1.31.1")
+    case.bundle = replace(case.bundle, engine="onnxruntime", runtime_version="1.31.1", built_with="1.31.1")
 
 
 def test_the_versions_of_an_onnx_file_are_read_without_its_graph(tmp_path: Path) -> None:
@@ -330,6 +399,6 @@ def test_an_onnx_file_newer_than_the_runtime_is_told(case: Case, content: bytes,
 
 def test_the_limits_of_one_onnx_runtime_are_not_held_against_another(case: Case) -> None:
     _onnx_case(case, _onnx(14, onnx=99))
-    case.bundle = replace(case.bundle, runtime_version="9.9.9")
+    case.bundle = replace(case.bundle, runtime_version="9.9.9", built_with="9.9.9")
     case.requires(version="9.9.9")
     assert case.found() == []

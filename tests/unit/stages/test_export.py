@@ -13,10 +13,10 @@ from edgeq.errors import ConfigError, CorruptArtifactError, NotAnExportError, No
 from edgeq.files import sha256_file
 from edgeq.mobile import content, vectors
 from edgeq.pipeline import export, read_build, report
-from edgeq.records import Export, Golden, Manifest, Parity, ParityRow, TensorSpec
+from edgeq.records import Export, Golden, Manifest, Parity, ParityDevice, ParityRow, TensorSpec
 from edgeq.schema import from_json, to_json
 from edgeq.stages.parity import BUILD_MACHINE
-from edgeq.testing import sample_deployment, sample_measurement, tiny_build
+from edgeq.testing import sample_deployment, sample_facts, sample_measurement, tiny_build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,7 +125,7 @@ def test_vectors_that_would_be_too_large_are_left_out_and_that_is_said(
     assert "holds(" not in next((tmp_path / "app").rglob("GoldenVectorTest.kt")).read_text()
 
 
-def test_devices_that_gave_the_same_bits_are_named(build: Path, tmp_path: Path) -> None:
+def test_arm_devices_that_gave_the_same_bits_are_named(build: Path, tmp_path: Path) -> None:
     artifact = read_build(build).manifest.artifacts[0]
     row = ParityRow(
         artifact=artifact.name,
@@ -138,15 +138,23 @@ def test_devices_that_gave_the_same_bits_are_named(build: Path, tmp_path: Path) 
     others = (
         replace(row, device="kitchen", verdict="within tolerance"),
         replace(row, device="old", artifact_sha256="0" * 64),
-        replace(row, device="pair", against="board:rpi5"),
+        replace(row, device="board:rpi4", against="board:rpi5"),
+        replace(row, device="local"),
     )
-    parity = Parity(model="tiny", target="rpi4", created_at="now", samples=(), devices=(), rows=(row, *others))
+    names = {"board:rpi4": "aarch64", "kitchen": "aarch64", "old": "aarch64", "local": "x86_64"}
+    devices = [
+        ParityDevice(device=name, timing="host", facts=replace(sample_facts(), machine=machine))
+        for name, machine in names.items()
+    ]
+    parity = Parity(
+        model="tiny", target="rpi4", created_at="now", samples=(), devices=tuple(devices), rows=(row, *others)
+    )
     (build / "parity.json").write_text(to_json(parity))
     (one,) = exported(build, tmp_path / "app", artifacts=[artifact.name]).files
     assert one.golden is not None
-    assert one.golden.identical_on == ("board:rpi4",)
-    assert "On board:rpi4 the outputs were the build machine's bit for bit." in one.golden.tolerance
-    assert "On board:rpi4 they were the same bit for bit" in (tmp_path / "app" / "README.md").read_text()
+    assert one.golden.identical_on == ("board:rpi4 (cortex-a72)",)
+    assert "On board:rpi4 (cortex-a72) the outputs were the build machine's bit for bit." in one.golden.tolerance
+    assert "On board:rpi4 (cortex-a72) they were the same bit for bit" in (tmp_path / "app" / "README.md").read_text()
 
 
 def test_a_build_without_preprocessing_or_labels_says_what_the_app_lacks(build: Path, tmp_path: Path) -> None:

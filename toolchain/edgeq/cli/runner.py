@@ -8,9 +8,11 @@ import click
 
 from edgeq import packages, runner
 from edgeq.cli.options import examples, shows
+from edgeq.triple import ENGINES, KINDS, TRIPLES
 
 if TYPE_CHECKING:
     from edgeq.cli.terminal import Terminal
+    from edgeq.triple import Engine, Triple
 
 
 @click.group(epilog=examples("edgeq runner build", "edgeq runner build --triple x86_64-linux-gnu --engine executorch"))
@@ -19,16 +21,16 @@ def command() -> None:
 
 
 @command.command(epilog=examples("edgeq runner build", "edgeq runner build --triple aarch64-linux-gnu --json"))
-@click.option("--triple", "triples", multiple=True, type=click.Choice(runner.TRIPLES), help="All, if not given.")
-@click.option("--engine", "engines", multiple=True, type=click.Choice(runner.ENGINES), help="All, if not given.")
+@click.option("--triple", "triples", multiple=True, type=click.Choice(TRIPLES), help="All, if not given.")
+@click.option("--engine", "engines", multiple=True, type=click.Choice(ENGINES), help="All, if not given.")
 @shows
-def build(terminal: Terminal, triples: tuple[str, ...], engines: tuple[runner.Engine, ...]) -> None:
+def build(terminal: Terminal, triples: tuple[Triple, ...], engines: tuple[Engine, ...]) -> None:
     """Build what is missing or has changed; `edgeq deploy` does so by itself."""
     with terminal.progress() as progress:
         bundles = [
             runner.bundle(engine, triple, progress=progress)
-            for triple in triples or runner.TRIPLES
-            for engine in engines or runner.ENGINES
+            for triple in triples or TRIPLES
+            for engine in engines or KINDS[triple].engines
         ]
     terminal.result(
         [

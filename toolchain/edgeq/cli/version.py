@@ -10,6 +10,7 @@ import click
 
 from edgeq import runner
 from edgeq.installed import TOOLS, version_of
+from edgeq.triple import RUNNERS
 
 
 def versions() -> dict[str, Any]:
@@ -32,8 +33,7 @@ def versions() -> dict[str, Any]:
                     "build": runner.build_hash(engine, triple),
                     "came_with_edgeq": runner.came_along(engine, triple),
                 }
-                for triple in runner.TRIPLES
-                for engine in runner.ENGINES
+                for triple, engine in RUNNERS
             ],
         },
     }

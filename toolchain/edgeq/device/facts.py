@@ -31,8 +31,8 @@ for file in /lib/ld-musl-*.so.1; do
   if [ -x "$file" ]; then "$file" 2>&1; fi
 done
 section libstdcxx
-for folder in "/usr/lib/$machine-linux-gnu" /usr/lib64 /usr/lib /lib "/usr/local/lib/$machine-linux-gnu" \
-  /usr/local/lib64 /usr/local/lib; do
+for folder in "/usr/lib/$machine-linux-gnu" /usr/lib/arm-linux-gnueabihf /usr/lib64 /usr/lib /lib \
+  "/usr/local/lib/$machine-linux-gnu" /usr/local/lib64 /usr/local/lib; do
   if [ -e "$folder/libstdc++.so.6" ]; then readlink -f "$folder/libstdc++.so.6"; fi
 done
 section loaders
@@ -51,6 +51,14 @@ EMULATED_MODELS = frozenset({"linux,dummy-virt"})
 """What QEMU's ``virt`` machine calls itself in its device tree."""
 
 _PARTS = {
+    (0x41, 0xB76): "arm1176",
+    (0x41, 0xC05): "cortex-a5",
+    (0x41, 0xC07): "cortex-a7",
+    (0x41, 0xC08): "cortex-a8",
+    (0x41, 0xC09): "cortex-a9",
+    (0x41, 0xC0D): "cortex-a12",
+    (0x41, 0xC0E): "cortex-a17",
+    (0x41, 0xC0F): "cortex-a15",
     (0x41, 0xD01): "cortex-a32",
     (0x41, 0xD02): "cortex-a34",
     (0x41, 0xD03): "cortex-a53",
@@ -81,7 +89,7 @@ _PARTS = {
     (0x41, 0xD81): "cortex-a720",
     (0x41, 0xD82): "cortex-x4",
 }
-"""(implementer, part) of MIDR_EL1, as Linux prints it: arch/arm64/include/asm/cputype.h."""
+"""(implementer, part) of MIDR, as Linux prints it: asm/cputype.h of arch/arm and arch/arm64."""
 
 
 def read_facts(transport: Transport) -> DeviceFacts:

@@ -36,7 +36,9 @@ def lower(
         return _written(program, form, target, path, stand_in)
     except (RefusedError, ArtifactError) as error:
         path.unlink(missing_ok=True)
-        others = (other for other in FORMATS if other != form and _takes(program, other, target))
+        others = (
+            other for other in FORMATS if other != form and other in target.formats and _takes(program, other, target)
+        )
         raise refused(program, form, error, alternative=next(others, None)) from error
 
 

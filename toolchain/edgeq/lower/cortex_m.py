@@ -19,7 +19,7 @@ from edgeq.lower.arm_words import BY_CMSIS_NN, speak_arm, spell_linear_as_convol
 from edgeq.lower.cortex_m_tools import CortexM, CortexMPassManager, CortexMTargetConfig, edge_config, to_edge
 from edgeq.lower.coverage import Coverage, as_undelegated, grouped, share
 from edgeq.lower.executorch import output_scales, quiet_exporter, tensor_specs
-from edgeq.lower.executorch_nodes import MOVES, converts, fact_of, is_operator, movement_of, turns_or_converts
+from edgeq.lower.executorch_nodes import MOVES, fact_of, is_operator, movement_of, only_converts, turns_or_converts
 from edgeq.lower.executorch_watch import plain_name, values_of
 from edgeq.lower.reasons import Why
 from edgeq.lower.refusal import RefusedError
@@ -130,7 +130,7 @@ def _is_cmsis_nn(node: Node) -> bool:
 
 
 def _converts(node: Node) -> bool:
-    return converts(node) or operator_name(node) in ("quantize_per_tensor", "dequantize_per_tensor")
+    return only_converts(node) or operator_name(node) in ("quantize_per_tensor", "dequantize_per_tensor")
 
 
 def _macs(node: Node) -> int:

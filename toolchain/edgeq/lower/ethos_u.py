@@ -20,11 +20,11 @@ from edgeq.lower.executorch import output_scales, quiet_exporter, tensor_specs
 from edgeq.lower.executorch_nodes import (
     MOVES,
     called,
-    converts,
     delegates,
     fact_of,
     is_operator,
     movement_of,
+    only_converts,
     size_of,
     turns_or_converts,
 )
@@ -99,7 +99,7 @@ def _nodes_of(program: QuantizedProgram, lowered: ExportedProgram, refusals: Map
     parts = [_inside(module) for module in delegates(lowered)]
     outside = [node for node in lowered.graph.nodes if is_operator(node)]
     total = sum(map(total_macs, parts)) + total_macs(outside)
-    facts = [_left_out(program, node, refusals, total) for node in outside if not converts(node)]
+    facts = [_left_out(program, node, refusals, total) for node in outside if not only_converts(node)]
     for index, part in enumerate(parts):
         facts += [_taken(node, index, total) for node in part]
     return Nodes(
@@ -117,7 +117,7 @@ def _nodes_of(program: QuantizedProgram, lowered: ExportedProgram, refusals: Map
 
 
 def _inside(module: LoweredBackendModule) -> list[Node]:
-    return [node for node in module.original_module.graph.nodes if is_operator(node) and not converts(node)]
+    return [node for node in module.original_module.graph.nodes if is_operator(node) and not only_converts(node)]
 
 
 def _edges(module: LoweredBackendModule) -> Partition:
@@ -183,10 +183,10 @@ def _why_left(program: QuantizedProgram, node: Node, said: str) -> Why:
     chosen = for_recipe(program.recipe, names=earlier_names(node), is_layer=layer, is_product=False)
     if chosen is not None:
         return chosen
-    floats = [near for near in node.all_input_nodes if not converts(near) and near.op == "call_function"]
+    floats = [near for near in node.all_input_nodes if not only_converts(near) and near.op == "call_function"]
     if floats:
         return Why("float-operands", f"it reads {called(floats[0])}, which is float")
-    readers = [user for user in node.users if not converts(user)]
+    readers = [user for user in node.users if not only_converts(user)]
     if readers:
         what = called(readers[0]) if readers[0].op == "call_function" else "the model's output"
         return Why("float-operands", f"its result goes to {what} in float")

@@ -83,7 +83,7 @@ def nodes_of(program: QuantizedProgram, lowered: ExportedProgram, watched: Watch
     facts = [
         _left_out(node, _BYTES_OF_AN_IMAGE if _reads_bytes(node) else watched.refusals[node.name], total)
         for node in outside
-        if _reads_bytes(node) or not converts(node)
+        if _reads_bytes(node) or not only_converts(node)
     ]
     for part in parts:
         facts += [_facts(part, node, program, total) for node in part.nodes]
@@ -119,8 +119,8 @@ def _reads_bytes(node: Node) -> bool:
     return operator_name(node) == "dequantize_per_tensor" and node.args[0].op == "placeholder"  # type: ignore[union-attr]  # it reads a node
 
 
-def converts(node: Node) -> bool:
-    """Whether a node takes values to int8 or back."""
+def only_converts(node: Node) -> bool:
+    """Whether a node turns floats into integers, or back, or says how."""
     return bool(is_quant(node) or is_dequant(node) or is_qparam(node))
 
 
@@ -131,7 +131,7 @@ class _Part:
         self.index = index
         self.program: ExportedProgram = module.original_module
         self.calls = calls
-        self.nodes = [node for node in self.program.graph.nodes if is_operator(node) and not converts(node)]
+        self.nodes = [node for node in self.program.graph.nodes if is_operator(node) and not only_converts(node)]
         self.constants = {
             *self.program.graph_signature.inputs_to_parameters,
             *self.program.graph_signature.inputs_to_buffers,
@@ -349,7 +349,7 @@ def called(node: Node) -> str:
 
 def turns_or_converts(node: Node) -> bool:
     """Whether a node of a lowered program computes nothing."""
-    return converts(node) or operator_name(node) in MOVES
+    return only_converts(node) or operator_name(node) in MOVES
 
 
 def movement_of(node: Node) -> Movement:
@@ -365,7 +365,7 @@ def movement_of(node: Node) -> Movement:
         node=node.name,
         at=source_of(node),
         bytes=size,
-        inserted=converts(node),
+        inserted=only_converts(node),
     )
 
 

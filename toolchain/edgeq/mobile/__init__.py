@@ -8,15 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from edgeq.mobile import android
+from edgeq.mobile import android, ios
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgeq.mobile.content import AppModel, Content
-    from edgeq.records import Dependency
+    from edgeq.records import DelegateName, Dependency
 
 PlatformName = Literal["android", "ios"]
+
+
+DELEGATES: Mapping[PlatformName, tuple[DelegateName, ...]] = {
+    "android": ("vulkan", "vulkan-fp16"),
+    "ios": ("coreml", "coreml-fp32"),
+}
+"""What may run a .pte on each platform beside the CPU."""
 
 
 class Platform(Protocol):
@@ -38,4 +45,4 @@ class Platform(Protocol):
         """Every text file by its relative path: build files, code, tests, a README."""
 
 
-PLATFORMS: Mapping[PlatformName, Platform] = {"android": android}
+PLATFORMS: Mapping[PlatformName, Platform] = {"android": android, "ios": ios}

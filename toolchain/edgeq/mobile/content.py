@@ -14,11 +14,13 @@ from edgeq.evaluation import EvaluationSet, subset
 from edgeq.integrity import check_artifact, read_golden
 from edgeq.mobile import image, vectors
 from edgeq.mobile.vectors import Case
-from edgeq.records import Artifact, ImageInput, Manifest, Requires, TensorSpec
+from edgeq.records import Artifact, Delegated, ImageInput, Manifest, OrtFormat, Requires, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+IMAGES = "images.vectors"
+"""The file of images and the tensors that they become, beside the golden ones."""
 GOLDEN_SAMPLES = 4
 """Evaluation samples beside the golden input."""
 GOLDEN_LIMIT_BYTES = 8 << 20
@@ -26,13 +28,16 @@ GOLDEN_LIMIT_BYTES = 8 << 20
 
 _TAKEN = frozenset(
     (
-        "Any", "AndroidJUnit4", "Array", "Bitmap", "Boolean", "Buffer", "Bundle", "ByteArray", "ByteBuffer", "Case",
-        "Charsets", "Closeable", "Context", "DType", "Data", "Double", "EValue", "Engine", "Error",
-        "ExecuTorchEngine", "File", "Float", "FloatArray", "GoldenVectorTest", "IllegalArgumentException",
-        "IllegalStateException", "InstrumentationRegistry", "Int", "IntArray", "LinkedHashMap", "List", "Long",
-        "LongArray", "ModelFile", "ModelFiles", "Module", "OnnxRuntimeEngine", "OnnxTensor", "OrtEnvironment",
-        "OrtSession", "Outputs", "Prediction", "Preprocessing", "RunWith", "Set", "String", "Tensor", "Test",
-        "TestCase", "TestTensor", "Value",
+        "AndroidJUnit4", "Any", "AnyTensor", "Array", "Bitmap", "Boolean", "Buffer", "Bundle", "ByteArray",
+        "ByteBuffer", "Case", "Charsets", "Closeable", "Context", "DType", "Data", "DataType", "Dictionary", "Double",
+        "EValue", "Engine", "Equatable", "Error", "ErrorCode", "ExecuTorchEngine", "File", "Float", "FloatArray",
+        "GoldenTests", "GoldenVectorTest", "IllegalArgumentException", "IllegalStateException", "InferenceError",
+        "InstrumentationRegistry", "Int", "IntArray", "LinkedHashMap", "List", "Log", "Long", "LongArray", "ModelFile",
+        "ModelFiles", "Module", "NSLock", "NSMutableData", "NSNumber", "OnnxRuntimeEngine", "OnnxTensor",
+        "OrtEnvironment", "OrtSession", "Outputs", "Pixels", "Prediction", "PredictionTests", "Preprocessing",
+        "PreprocessingTests", "Protocol", "RunWith", "Scalar", "Self", "Sendable", "Set", "String", "Tensor",
+        "TensorKind", "TensorValues", "Test", "TestCase", "TestTensor", "Type", "URL", "Value", "VectorCase",
+        "VectorFile", "VectorFileTests", "Void",
     )
 )  # fmt: skip
 """Names that the exported code uses itself."""
@@ -45,7 +50,8 @@ class AppModel:
     ``path`` is where it lies now, ``file`` its name in the app. ``vectors``
     are its golden cases; () where they do not fit into
     :data:`GOLDEN_LIMIT_BYTES`. ``identical_on`` are the devices that gave
-    the same bits.
+    the same bits. ``ort`` and ``delegated`` say how it was made of the
+    artifact.
     """
 
     artifact: Artifact
@@ -55,6 +61,8 @@ class AppModel:
     requires: Requires
     vectors: tuple[Case, ...]
     identical_on: tuple[str, ...] = ()
+    ort: OrtFormat | None = None
+    delegated: Delegated | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,11 @@ class DebLock:
 
 @dataclass(frozen=True, kw_only=True)
 class LockedWheel:
-    """One wheel: the tags make pip choose it whatever Python and machine it runs on."""
+    """One wheel: the tags make pip choose it whatever Python and machine it runs on.
+
+    ``carries`` is the version of the runtime in it, where the wheel is
+    another project's and has a version of its own.
+    """
 
     name: str
     project: str
@@ -55,6 +59,12 @@ class LockedWheel:
     platform: str
     size: int
     sha256: str
+    carries: str = ""
+
+    @property
+    def runtime_version(self) -> str:
+        """The version of the runtime that is in it."""
+        return self.carries or self.version
 
 
 @dataclass(frozen=True, kw_only=True)

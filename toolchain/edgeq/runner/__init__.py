@@ -6,10 +6,7 @@
 from __future__ import annotations
 
 from edgeq.runner.build import (
-    ENGINES,
     SYSROOTS,
-    TRIPLES,
-    Engine,
     RunnerBundle,
     build_hash,
     build_tools,
@@ -22,13 +19,12 @@ from edgeq.runner.elf import floor_of
 from edgeq.runner.profile import OperatorTimes, operator_times
 from edgeq.runner.protocol import PROTOCOL, Resources, Run
 from edgeq.runner.session import BACK_TO_BACK, Execution, Pace, execute, hash_files, verify
+from edgeq.triple import Engine
 
 __all__ = [
     "BACK_TO_BACK",
-    "ENGINES",
     "PROTOCOL",
     "SYSROOTS",
-    "TRIPLES",
     "Engine",
     "Execution",
     "OperatorTimes",

@@ -15,35 +15,47 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from edgeq.errors import BuildFailedError, DiskFullError, MissingSourcesError, MissingToolError, UnknownNameError
+from edgeq.errors import (
+    BuildFailedError,
+    DiskFullError,
+    MissingSourcesError,
+    MissingToolError,
+    NoRuntimeError,
+)
 from edgeq.files import atomic_folder, cache_dir, folder_lock, sha256_file, write_bytes
 from edgeq.packages import fetch_wheel, resolve_debs, unpack_deb
 from edgeq.packages.locks import load_wheel_lock, lock_path
 from edgeq.runner.notices import notices, notices_name
+from edgeq.triple import KINDS, Engine, Triple, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from edgeq.packages.locks import LockedWheel
     from edgeq.progress import Progress
 
-Engine = Literal["executorch", "onnxruntime"]
-
-SYSROOTS = {"aarch64-linux-gnu": "sysroot-aarch64", "x86_64-linux-gnu": "sysroot-x86-64"}
+SYSROOTS: dict[Triple, str] = {
+    "aarch64-linux-gnu": "sysroot-aarch64",
+    "arm-linux-gnueabihf": "sysroot-armhf",
+    "x86_64-linux-gnu": "sysroot-x86-64",
+}
 """The lock of the C and C++ libraries that a runner of each triple is compiled against: older than any board's."""
 
-TRIPLES = tuple(SYSROOTS)
-ENGINES: tuple[Engine, ...] = ("executorch", "onnxruntime")
+_BUILDS = "x86_64-linux-gnu"
+"""Where artifacts are built and scored; all kinds of machine that build have the runtimes of one version."""
 
-# What lies beside the runner on a device: name there -> member of the wheel.
+# What lies beside the runner on a device, by the project whose wheel holds it: name there -> member of the wheel.
 # Of ExecuTorch these are the runtime, the XNNPACK delegate and all kernels.
-_LIBRARIES: dict[Engine, dict[str, str]] = {
+_LIBRARIES: dict[str, dict[str, str]] = {
     "executorch": {
         f"libexecutorch{part}.so": f"executorch/lib/libexecutorch{part}.so"
         for part in ("", "_backend_xnnpack", "_kernels_optimized", "_kernels_quantized", "_threadpool")
     },
     "onnxruntime": {"libonnxruntime.so.1": "onnxruntime/capi/libonnxruntime.so.{version}"},
+    # Another project's, which carries an ONNX Runtime for 32-bit Arm; PyPI has no wheel of ONNX Runtime's own for it.
+    "sherpa-onnx-core": {"libonnxruntime.so.1": "sherpa_onnx/lib/libonnxruntime.so"},
 }
 
 _IN_THE_PACKAGE = Path(__file__).parent / "sources"
@@ -59,11 +71,16 @@ _OUTPUT_SHOWN = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerBundle:
-    """What must lie on a device for one engine: ``files`` maps each name there to the file here."""
+    """What must lie on a device for one engine: ``files`` maps each name there to the file here.
+
+    ``runtime_version`` is what runs there, ``built_with`` the version that
+    artifacts for it are built with: not every kind of machine has the same.
+    """
 
     engine: Engine
-    triple: str
+    triple: Triple
     runtime_version: str
+    built_with: str
     executable: str
     files: dict[str, Path]
     sha256: str
@@ -80,11 +97,11 @@ def bundle(engine: Engine, triple: str, *, progress: Progress, test_faults: bool
     An executable that came with edgeq is taken if it is of these very
     sources and pins; else one is compiled. One with ``test_faults`` can be
     told to be slow or to leak: it is for tests of the measurement, and never
-    comes with edgeq. Raises MissingToolError, BuildFailedError,
-    MissingSourcesError and what fetching packages raises.
+    comes with edgeq. Raises UnknownNameError, NoRuntimeError, MissingToolError,
+    BuildFailedError, MissingSourcesError and what fetching packages raises.
     """
-    if triple not in TRIPLES:
-        raise UnknownNameError("triple", triple, TRIPLES)
+    if engine not in KINDS[named(triple)].engines:
+        raise NoRuntimeError(engine, triple)
     key = build_hash(engine, triple, test_faults=test_faults)
     home = cache_dir() / "runners" / key[:16]
     folder = home / triple
@@ -124,7 +141,7 @@ def build_hash(engine: Engine, triple: str, *, test_faults: bool = False) -> str
     for path in (Path(__file__), *sorted(_NOTICES.glob("*.*"))):
         digest.update(path.read_bytes())
     digest.update(_wheel_name(engine, triple).encode())
-    for lock in ("wheels", "onnxruntime-headers", SYSROOTS[triple]):
+    for lock in ("wheels", "onnxruntime-headers", SYSROOTS[named(triple)]):
         digest.update(lock_path(lock).read_bytes())
     return digest.hexdigest()
 
@@ -145,11 +162,13 @@ def _wheel_name(engine: Engine, triple: str) -> str:
 
 def _bundle_in(folder: Path, engine: Engine, triple: str) -> RunnerBundle:
     executable = _executable(engine)
-    names = (executable, *_LIBRARIES[engine], notices_name(engine))
+    locked = _locked(engine, triple)
+    names = (executable, *_LIBRARIES[locked.project], notices_name(engine))
     return RunnerBundle(
         engine=engine,
-        triple=triple,
-        runtime_version=runtime_version(engine, triple),
+        triple=named(triple),
+        runtime_version=locked.runtime_version,
+        built_with=runtime_version(engine, _BUILDS),
         executable=executable,
         files={name: folder / name for name in names},
         sha256=sha256_file(folder / executable),
@@ -175,14 +194,14 @@ def _make(  # noqa: PLR0913  # what to make, and where
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=home) as temporary:
         work = Path(temporary)
-        members = _extract(wheel, engine, work / "wheel")
+        members = _extract(wheel, _locked(engine, triple), work / "wheel")
         if executable is None:
             executable = _compile(engine, triple, key, work, progress, test_faults=test_faults)
         with atomic_folder(home / triple) as folder:
             write_bytes(folder / _executable(engine), executable.read_bytes(), mode=0o755)
             for name, member in members.items():
                 member.rename(folder / name)
-            text = notices(engine, wheel, runtime_version(engine, triple))
+            text = notices(engine, _licensed(wheel, engine, triple, progress), runtime_version(engine, triple))
             write_bytes(folder / notices_name(engine), text.encode())
 
 
@@ -196,7 +215,7 @@ def _compile(  # noqa: PLR0913  # what to compile, and where
         runtime = work / "wheel" / "executorch"
     options = {
         "CMAKE_TOOLCHAIN_FILE": sources / "cmake" / "debian-cross.cmake",
-        "EDGEQ_SYSROOT": _unpacked(SYSROOTS[triple], progress),
+        "EDGEQ_SYSROOT": _unpacked(SYSROOTS[named(triple)], progress),
         "EDGEQ_ENGINE": engine,
         "EDGEQ_TRIPLE": triple,
         "EDGEQ_BUILD": key,
@@ -232,16 +251,26 @@ def _unpacked(lock: str, progress: Progress) -> Path:
     return tree
 
 
+def _licensed(wheel: Path, engine: Engine, triple: str, progress: Progress) -> Path:
+    """The wheel with the licences of the runtime in ``wheel``: where that is another project's, the runtime's own."""
+    if _locked(engine, triple).project == engine:
+        return wheel
+    return fetch_wheel(_wheel_name(engine, _BUILDS), progress=progress)
+
+
 def runtime_version(engine: Engine, triple: str) -> str:
     """The version of the runtime that the runner of ``engine`` carries."""
+    return _locked(engine, triple).runtime_version
+
+
+def _locked(engine: Engine, triple: str) -> LockedWheel:
     name = _wheel_name(engine, triple)
-    return next(wheel.version for wheel in load_wheel_lock().wheel if wheel.name == name)
+    return next(wheel for wheel in load_wheel_lock().wheel if wheel.name == name)
 
 
-def _extract(wheel: Path, engine: Engine, into: Path) -> dict[str, Path]:
+def _extract(wheel: Path, locked: LockedWheel, into: Path) -> dict[str, Path]:
     """Unpack headers and libraries; the libraries by the name they have on a device."""
-    version = runtime_version(engine, "x86_64-linux-gnu")
-    members = {name: member.format(version=version) for name, member in _LIBRARIES[engine].items()}
+    members = {name: member.format(version=locked.version) for name, member in _LIBRARIES[locked.project].items()}
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
             if name in members.values() or name.startswith("executorch/include/"):

@@ -2,6 +2,8 @@
 
 Source of the format: System V ABI, "ELF Header", "Program Header", "Dynamic
 Section"; its version sections in the Linux Standard Base, "Symbol Versioning".
+Files of 64 and of 32 bits differ in where their tables are; the version
+sections are the same.
 """
 
 from __future__ import annotations
@@ -15,10 +17,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-_MAGIC_64_BIT_LITTLE_ENDIAN = b"\x7fELF\x02\x01"
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
 _DT_NULL, _DT_STRTAB = 0, 5
 _DT_VERNEED, _DT_VERNEEDNUM = 0x6FFFFFFE, 0x6FFFFFFF
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """Where an ELF file has what is read of it, in the notation of :mod:`struct`.
+
+    ``header`` gives the offset of the program headers, the size of one and
+    their number; ``segment`` the kind, the offset in the file, the address
+    and the size in the file of one; ``dynamic`` a tag and its value.
+    """
+
+    header: str
+    segment: str
+    dynamic: str
+
+
+_LAYOUTS = {
+    b"\x7fELF\x01\x01": _Layout(header="<28xI10xHH", segment="<III4xI", dynamic="<II"),
+    b"\x7fELF\x02\x01": _Layout(header="<32xQ14xHH", segment="<I4xQQ8xQ", dynamic="<QQ"),
+}
+"""By the magic number: 32 and 64 bits, both little-endian."""
+_MAGIC_SIZE = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +53,13 @@ class Floor:
 
 
 def floor_of(files: Iterable[Path]) -> Floor:
-    """What those files need together; a file that is no ELF file of 64 bits needs nothing."""
+    """What those files need together; a file that is no ELF file needs nothing."""
     names = {name for path in files for name in needed_versions(path.read_bytes())}
     return Floor(glibc=_newest(names, "GLIBC"), glibcxx=_newest(names, "GLIBCXX"))
 
 
 def loader_of(executable: Path) -> str:
-    """The path of the dynamic linker that a program names, empty if it names none or is no ELF file of 64 bits."""
+    """The path of the dynamic linker that a program names, empty if it names none or is no ELF file."""
     data = executable.read_bytes()
     if not is_elf(data):
         return ""
@@ -50,8 +73,8 @@ def loader_of(executable: Path) -> str:
 
 
 def is_elf(data: bytes) -> bool:
-    """Whether this is the start of an ELF file of 64 bits, little-endian."""
-    return data.startswith(_MAGIC_64_BIT_LITTLE_ENDIAN)
+    """Whether this is the start of a little-endian ELF file."""
+    return data[:_MAGIC_SIZE] in _LAYOUTS
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -71,10 +94,11 @@ def needed_versions(data: bytes) -> frozenset[str]:
 
 def _needed(data: bytes) -> Iterator[str]:
     segments = list(_segments(data))
+    entry = struct.Struct(_LAYOUTS[data[:_MAGIC_SIZE]].dynamic)
     dynamic = {}
     for kind, offset, _, size in segments:
         if kind == _PT_DYNAMIC:
-            for tag, value in struct.iter_unpack("<QQ", data[offset : offset + size // 16 * 16]):
+            for tag, value in entry.iter_unpack(data[offset : offset + size // entry.size * entry.size]):
                 if tag == _DT_NULL:
                     break
                 dynamic[tag] = value
@@ -98,10 +122,10 @@ def _needed(data: bytes) -> Iterator[str]:
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Kind, offset in the file, address and size in the file of each program header."""
-    table, size, count = struct.unpack_from("<32xQ14xHH", data, 0)
+    layout = _LAYOUTS[data[:_MAGIC_SIZE]]
+    table, size, count = struct.unpack_from(layout.header, data, 0)
     for index in range(count):
-        kind, _, offset, address, _, in_file = struct.unpack_from("<IIQQQQ", data, table + index * size)
-        yield kind, offset, address, in_file
+        yield struct.unpack_from(layout.segment, data, table + index * size)
 
 
 def _offset(segments: Iterable[tuple[int, int, int, int]], address: int) -> int:

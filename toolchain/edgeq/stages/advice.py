@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import NoChoiceError
 from edgeq.recipe import named
+from edgeq.target import BARE_METAL
+from edgeq.triple import KINDS, Triple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,9 +16,6 @@ if TYPE_CHECKING:
     from edgeq.progress import Progress
     from edgeq.project import Project
     from edgeq.target import Target
-
-_DOT_PRODUCTS = {"aarch64-linux-gnu": ("asimddp", "i8mm"), "x86_64-linux-gnu": ("avx512_vnni", "avx_vnni")}
-"""Features, as in ``/proc/cpuinfo``, that multiply and add several int8 numbers at once."""
 
 _DYNAMIC = {
     "convolutions": "their inputs are ranged while the model runs, a pass over each that calibration would save",
@@ -43,7 +42,8 @@ class Facts:
     int8-dynamic would take of ``macs``, ``chained_share`` the part of the
     former whose inputs are int8 already. ``calibration`` and ``train`` are
     the functions that the project names, or empty. ``recipes`` are those
-    that would be built.
+    that would be built. ``executorch_activations`` is empty where the target has
+    no ExecuTorch.
     """
 
     model: str
@@ -59,7 +59,7 @@ class Facts:
     recipes: tuple[str, ...]
     target: str
     cpu: str
-    triple: str
+    triple: Triple
     features: tuple[str, ...]
     executorch_activations: str
     onnxruntime_activations: str
@@ -88,7 +88,7 @@ def gather(
     model cannot be loaded, ExportError if it cannot be exported,
     NoChoiceError if the target leaves no choice.
     """
-    if target.runtimes.onnxruntime is None:
+    if target.triple == BARE_METAL or target.runtimes.onnxruntime is None:
         raise NoChoiceError(target.name)
     from edgeq.model import load_model  # noqa: PLC0415  # brings torch, which advice itself does not need
     from edgeq.quantize.work import measure_work  # noqa: PLC0415  # the same
@@ -113,7 +113,7 @@ def gather(
         cpu=target.cpu,
         triple=target.triple,
         features=target.features,
-        executorch_activations=target.runtimes.executorch.activations,
+        executorch_activations=target.runtimes.executorch.activations if target.runtimes.executorch else "",
         onnxruntime_activations=target.runtimes.onnxruntime.activations,
     )
 
@@ -200,14 +200,12 @@ def _of_the_target(facts: Facts, recipe: str) -> str:
     reason = f"target: {facts.target} ({facts.cpu}) {_products(facts)}"
     if named(recipe).method != "static":
         return reason
-    return (
-        f"{reason}; activations are {facts.executorch_activations} in ExecuTorch "
-        f"and {facts.onnxruntime_activations} in ONNX Runtime"
-    )
+    executorch = f"{facts.executorch_activations} in ExecuTorch and " if facts.executorch_activations else ""
+    return f"{reason}; activations are {executorch}{facts.onnxruntime_activations} in ONNX Runtime"
 
 
 def _dot_products(facts: Facts) -> str:
-    return ", ".join(name for name in _DOT_PRODUCTS[facts.triple] if name in facts.features)
+    return ", ".join(name for name in KINDS[facts.triple].dot_products if name in facts.features)
 
 
 def _products(facts: Facts) -> str:
@@ -215,7 +213,8 @@ def _products(facts: Facts) -> str:
     if names:
         return f"has the int8 dot product ({names}), where int8 layers gain most"
     proof = "the project's never_slower checks it" if facts.never_slower else "[limits] never_slower = true checks it"
+    products = ", ".join(KINDS[facts.triple].dot_products) or "32-bit Arm has none that kernels use"
     return (
-        f"names no int8 dot product ({', '.join(_DOT_PRODUCTS[facts.triple])}): int8 takes a quarter of the memory, "
+        f"names no int8 dot product ({products}): int8 takes a quarter of the memory, "
         f"and whether it is faster is for `edgeq bench` to show; {proof}"
     )

@@ -33,7 +33,7 @@ from edgeq.files import sha256_file, write_text
 from edgeq.integrity import check_artifact, read_golden
 from edgeq.records import Deployment
 from edgeq.schema import from_json, to_json
-from edgeq.stages.compatibility import Room, require_compatible, slower_kernels
+from edgeq.stages.compatibility import Room, other_runtimes, require_compatible, slower_kernels
 from edgeq.stages.deployed import smoke_test
 from edgeq.stages.signing import admit
 
@@ -279,7 +279,7 @@ def _record(  # noqa: PLR0913, PLR0917  # as above
         runners={engine: files[bundle.executable].sha256 for engine, bundle in bundles.items()},
         deployed_at=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         signed=signed,
-        warnings=slower_kernels(target, facts),
+        warnings=(*slower_kernels(target, facts), *other_runtimes(bundles)),
         runtime_bytes={
             engine: sum(files[name].size_bytes for name in bundle.files) for engine, bundle in bundles.items()
         },

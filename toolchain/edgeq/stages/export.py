@@ -1,7 +1,7 @@
 """A folder that an app project takes in: model files, code, tests and a record of what they are.
 
-Nothing is computed but hashes: what the app has to give is what the build
-machine gave when the build was made.
+What the app has to give is what the build machine gave when the build was
+made: nothing is computed but hashes, and conversions where they are asked for.
 """
 
 from __future__ import annotations
@@ -9,21 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeq.errors import NotAnExportError
+from edgeq.errors import NotAnExportError, OperatorListError
 from edgeq.files import atomic_folder, sha256_file, write_bytes, write_text
 from edgeq.installed import require
-from edgeq.mobile import PLATFORMS, vectors
-from edgeq.mobile.content import gather, model_of
+from edgeq.mobile import PLATFORMS, ort_format, vectors
+from edgeq.mobile.content import IMAGES, gather, model_of
+from edgeq.mobile.conversions import OPERATOR_LISTS, section
 from edgeq.records import Export, ExportedFile, ExportedGolden, ExportedImages, Report
 from edgeq.schema import from_json, to_json
+from edgeq.stages import converting
 from edgeq.stages.parity import BUILD_MACHINE, read_parity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from edgeq.mobile import Platform, PlatformName
     from edgeq.mobile.content import AppModel, Content
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from edgeq.records import Artifact, Manifest
 
 RECORD = "export.json"
-IMAGES = "images.vectors"
 
 
 def export(  # noqa: PLR0913  # the options of a command
@@ -42,26 +44,29 @@ def export(  # noqa: PLR0913  # the options of a command
     *,
     artifacts: Sequence[str] = (),
     package: str | None = None,
+    conversions: converting.Conversions = converting.NOTHING,
     progress: Progress,
 ) -> Export:
     """Write the folder ``out`` for an app of that platform, with ``artifacts`` or the one that suits best.
 
     An older export there is replaced; anything else is not touched:
     NotAnExportError. UnknownNameError for an artifact that the build has
-    not, CorruptArtifactError for one that is not as it was built.
+    not, CorruptArtifactError for one that is not as it was built. What
+    ``conversions`` raise stands in :mod:`edgeq.stages.converting`.
     """
     require("export", needed_for="the code around a model in an app")
     if not _is_replaceable(out):
         raise NotAnExportError(out)
+    converting.require_delegates(platform, conversions)
     where = PLATFORMS[platform]
     name = where.package(manifest.model, package)
-    chosen, why = _choose(build, manifest, artifacts)
+    chosen, why = _choose(build, manifest, artifacts, ort=conversions.ort)
     progress.step(f"exporting {', '.join(one.name for one in chosen)} for {platform}")
-    models = [model_of(build, manifest, one, identical_on=_identical_on(build, one)) for one in chosen]
-    content = gather(build, manifest, models, package=name)
-    with atomic_folder(out) as folder:
+    with tempfile.TemporaryDirectory(prefix="edgeq-export-") as made, atomic_folder(out) as folder:
+        models = _models(build, manifest, chosen, conversions, Path(made), named=bool(artifacts), progress=progress)
+        content = gather(build, manifest, models, package=name)
         for path, text in where.files(content).items():
-            write_text(folder / path, text)
+            write_text(folder / path, text + (section(models) if path == "README.md" else ""))
         record = Export(
             platform=platform,
             model=manifest.model,
@@ -77,6 +82,7 @@ def export(  # noqa: PLR0913  # the options of a command
             image=content.image,
             images=_write_images(folder, where, content),
             left_out=content.left_out,
+            operator_lists=_write_operator_lists(folder, models),
         )
         write_text(folder / RECORD, to_json(record, indent=2) + "\n")
     return record
@@ -96,10 +102,38 @@ def _is_export(out: Path) -> bool:
     return isinstance(record, dict) and record.get("platform") in list(PLATFORMS) and "edgeq" in record
 
 
-def _choose(build: Path, manifest: Manifest, names: Sequence[str]) -> tuple[tuple[Artifact, ...], str]:
+def _models(  # noqa: PLR0913  # what goes in, what is to be made of it, and where
+    build: Path,
+    manifest: Manifest,
+    chosen: Sequence[Artifact],
+    conversions: converting.Conversions,
+    made: Path,
+    *,
+    named: bool,
+    progress: Progress,
+) -> list[AppModel]:
+    """The model files, those that are made of artifacts in the folder ``made``."""
+
+    def as_they_are(artifacts: Sequence[Artifact]) -> list[AppModel]:
+        return [model_of(build, manifest, one, identical_on=_identical_on(build, one)) for one in artifacts]
+
+    models = as_they_are(chosen)
+    if conversions.ort:
+        models = list(converting.with_ort(manifest, models, made, progress))
+    if conversions.delegates:
+        sources = as_they_are(converting.delegated_artifacts(manifest, chosen, named=named))
+        models += converting.for_delegates(build, sources, conversions.delegates, made, progress)
+    return models
+
+
+def _choose(build: Path, manifest: Manifest, names: Sequence[str], *, ort: bool) -> tuple[tuple[Artifact, ...], str]:
     """The artifacts to export, and why these."""
     if names:
         return manifest.chosen(names), "they were asked for"
+    if ort:
+        return (
+            converting.onnx_artifact(manifest),
+        ), "the first .onnx of the build, an int8 one if it has one: an .ort is made of it"
     if found := _recommended(build, manifest):
         return found
     for artifact in manifest.artifacts:
@@ -129,12 +163,18 @@ def _recommended(build: Path, manifest: Manifest) -> tuple[tuple[Artifact, ...],
 
 
 def _identical_on(build: Path, artifact: Artifact) -> tuple[str, ...]:
-    """The devices that were found to give the build machine's bits of this very file."""
+    """The ARM devices, as phones are, that were found to give the build machine's bits of this very file."""
     parity = read_parity(build)
+    if parity is None:
+        return ()
+    cores = {one.device: one.facts.cpu for one in parity.devices if one.facts and one.facts.machine == "aarch64"}
     return tuple(
-        row.device
-        for row in (parity.rows if parity else ())
-        if row.artifact_sha256 == artifact.sha256 and row.against == BUILD_MACHINE and row.verdict == "identical"
+        f"{row.device} ({cores[row.device]})" if cores[row.device] else row.device
+        for row in parity.rows
+        if row.artifact_sha256 == artifact.sha256
+        and row.against == BUILD_MACHINE
+        and row.verdict == "identical"
+        and row.device in cores
     )
 
 
@@ -156,7 +196,22 @@ def _write_model(folder: Path, where: Platform, content: Content, model: AppMode
         inputs=model.artifact.inputs,
         outputs=model.artifact.outputs,
         golden=_write_golden(folder, where, content, model),
+        ort=model.ort,
+        delegated=model.delegated,
     )
+
+
+def _write_operator_lists(folder: Path, models: Sequence[AppModel]) -> tuple[str, ...]:
+    """Write what a runtime for the .ort files alone has to have; the files' paths, none without an .ort."""
+    made = [one for one in models if one.ort is not None]
+    if not made:
+        return ()
+    lists = folder / OPERATOR_LISTS
+    listed = ort_format.write_config([one.path for one in made], lists)
+    held = {name for one in made if one.ort is not None for name in one.ort.operators}
+    if set(listed) != held:
+        raise OperatorListError(sorted(held.symmetric_difference(listed)))
+    return tuple(f"{OPERATOR_LISTS}/{name}" for name in (ort_format.REQUIRED_OPERATORS, ort_format.REQUIRED_TYPES))
 
 
 def _write_golden(folder: Path, where: Platform, content: Content, model: AppModel) -> ExportedGolden | None:

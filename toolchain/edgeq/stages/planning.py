@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.errors import ConfigError, MicrocontrollerRecipeError, NoOnnxError
+from edgeq.errors import ConfigError, MicrocontrollerRecipeError, NoOnnxError, NoRuntimeError
 from edgeq.project import Project
 from edgeq.recipe import Recipe, named
 from edgeq.records import Format
@@ -48,6 +48,8 @@ def plan(project: Project, target: Target, *, recipes: Sequence[str], formats: S
     For a microcontroller an ONNX file and the recipes that it cannot have are
     errors where they were asked for, and left out where edgeq.toml lists
     them for all targets; MissingArmToolsError without the compiler for it.
+    UnknownNameError for a recipe, ConfigError without calibration data,
+    NoRuntimeError for a format that nothing on the target takes.
     """
     own = project.own_recipes()
     chosen = [named(name, own) for name in dict.fromkeys(("fp32", *(recipes or project.build.recipes)))]
@@ -58,6 +60,8 @@ def plan(project: Project, target: Target, *, recipes: Sequence[str], formats: S
         chosen, wanted, left_out = _for_microcontroller(
             target, chosen, wanted, asked=bool(recipes), asked_formats=bool(formats)
         )
+    if any(form not in target.formats for form in wanted):
+        raise NoRuntimeError("executorch", target.triple, target=target.name)
     if any(recipe.needs_calibration for recipe in chosen) and not project.data.calibration:
         raise ConfigError(
             f"{project.root}: [data] calibration is missing",

@@ -79,6 +79,7 @@ def sample_bundle(folder: Path) -> RunnerBundle:
         engine="executorch",
         triple="aarch64-linux-gnu",
         runtime_version="1.5.1",
+        built_with="1.5.1",
         executable="edgeq-runner-executorch",
         files=files,
         sha256=sha256,

@@ -62,11 +62,12 @@ def test_an_image_of_other_packages_or_keys_is_another_image() -> None:
     )
     own, other = tuple(_own().values()), tuple(_own(other_keys).values())
     fingerprints = {
-        image._fingerprint(_DEBS, own),
-        image._fingerprint(_DEBS[:1], own),
-        image._fingerprint(_DEBS, other),
+        image._fingerprint(_DEBS, ("usr/lib/*.so*",), own),
+        image._fingerprint(_DEBS, ("lib/*.so*",), own),
+        image._fingerprint(_DEBS[:1], ("usr/lib/*.so*",), own),
+        image._fingerprint(_DEBS, ("usr/lib/*.so*",), other),
     }
-    assert len(fingerprints) == 3
+    assert len(fingerprints) == 4
 
 
 def test_modules_are_named_in_the_order_of_loading(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_a_kernel_without_a_network_card_s_module_is_an_error(tmp_path: Path) ->
 
 def test_packages_without_a_program_that_a_board_needs_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(BoardImageError, match="usr/bin/busybox"):
-        list(image._from_packages(tmp_path))
+        list(image._from_packages(tmp_path, image._FROM_PACKAGES))
 
 
 def test_an_image_with_a_cut_or_missing_file_is_not_intact(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +10,10 @@ from edgeq.device.board import qemu
 from edgeq.device.board.image import Image
 from edgeq.errors import MissingToolError, NoEmulationError
 from edgeq.target import BenchDefaults, Emulation, RuntimeFacts, Runtimes, Target
+
+if TYPE_CHECKING:
+    from edgeq.target import EmulatedSystem
+    from edgeq.triple import Triple
 
 _EMULATION = Emulation(cpu="cortex-a72")
 _IMAGE = Image(sha256="0" * 64, folder=Path("/cache/with, a comma"))
@@ -42,6 +47,21 @@ def test_the_machine_is_the_target_s() -> None:
     arguments = _arguments(Emulation(cpu="cortex-a53", ram_mib=512))
     assert _value(arguments, "-cpu") == "cortex-a53"
     assert _value(arguments, "-m") == "512"
+
+
+@pytest.mark.parametrize(
+    ("system", "triple"),
+    [("armhf", "arm-linux-gnueabihf"), ("armhf-on-arm64", "arm-linux-gnueabihf"), ("arm64", "aarch64-linux-gnu")],
+)
+def test_a_target_is_emulated_with_a_system_that_runs_its_programs(system: EmulatedSystem, triple: Triple) -> None:
+    emulation = Emulation(cpu="cortex-a53", system=system)
+    assert qemu.emulation_of(replace(_TARGET, triple=triple, emulation=emulation)) == emulation
+
+
+def test_a_system_of_other_programs_than_the_target_s_is_refused_and_one_that_fits_is_named() -> None:
+    target = replace(_TARGET, triple="arm-linux-gnueabihf", emulation=Emulation(cpu="cortex-a7"))
+    with pytest.raises(NoEmulationError, match=r"'arm64', whose programs are not for arm-.*'armhf-on-arm64' fits"):
+        qemu.emulation_of(target)
 
 
 def test_instructions_are_counted_on_one_core_with_a_fixed_shift() -> None:

@@ -143,7 +143,7 @@ def test_heat_is_a_warning(tmp_path: Path, millidegrees: int, severity: str) -> 
     ("change", "code"),
     [
         (("aarch64", "riscv64"), "device.machine"),
-        (("ld-linux-aarch64.so.1", "ld-linux-armhf.so.3"), "device.machine"),
+        (("aarch64\n===", "armv6l\n==="), "device.machine"),
         (("glibc 2.36", "glibc 2.27"), "device.libc"),
         (("glibc 2.36", "musl libc\nVersion 1.2.4"), "device.libc"),
         (("6.0.30", "6.0.21"), "device.libstdcxx"),
@@ -153,6 +153,25 @@ def test_what_stops_the_runner_is_a_problem(tmp_path: Path, change: tuple[str, s
     found = _findings(tmp_path, facts=PI_4_FACTS.replace(*change))
     assert found[code][0] == "problem"
     assert [severity for severity, _, _ in found.values()].count("problem") == 1
+
+
+def test_a_64_bit_kernel_with_32_bit_programs_is_told_and_judged_by_the_32_bit_runner(tmp_path: Path) -> None:
+    facts = PI_4_FACTS.replace("ld-linux-aarch64.so.1", "ld-linux-armhf.so.3")
+    found = _findings(tmp_path, facts=facts, target=None)
+    assert found["device.machine"][0] == "ok"
+    assert "32-bit programs under a 64-bit kernel: only .onnx" in found["device.machine"][1]
+    assert "from 2.34 on" in found["device.libc"][1]
+    older = facts.replace("glibc 2.36", "glibc 2.31")
+    assert _findings(tmp_path, facts=older, target=None)["device.libc"][0] == "problem"
+
+
+def test_a_target_whose_programs_do_not_run_there_is_a_problem(tmp_path: Path) -> None:
+    facts = PI_4_FACTS.replace("ld-linux-aarch64.so.1", "ld-linux-armhf.so.3")
+    severity, text, remedy = _findings(tmp_path, facts=facts, target=load_target("rpi4"))["device.target"]
+    assert severity == "problem"
+    assert "runs arm-linux-gnueabihf" in text
+    assert "generic-armv7" in remedy
+    assert "device.target" not in _findings(tmp_path, facts=facts, target=load_target("generic-armv7"))
 
 
 def test_a_phone_is_told_that_no_runner_fits_it(tmp_path: Path) -> None:

@@ -44,6 +44,14 @@ def test_this_machine_fits() -> None:
     assert {one.severity for one in findings if one.code in {"host.python", "host.package"}} == {"ok"}
 
 
+def test_a_board_of_32_bits_needs_a_compiler_of_its_own(bare: Path) -> None:
+    del bare
+    found = host.examine("board:rpi2", boards="arm-linux-gnueabihf")[1]
+    boards = next(one for one in found if one.code == "host.runner")
+    assert boards.severity == "problem"
+    assert boards.remedy.endswith("cmake make g++-arm-linux-gnueabihf")
+
+
 def test_what_a_board_needs_here_is_a_problem_and_what_it_does_not_a_warning(bare: Path) -> None:
     del bare
     (emulation,) = _find("ssh://pi@kitchen", "host.emulation")

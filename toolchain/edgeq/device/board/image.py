@@ -1,6 +1,6 @@
-"""The image of the emulated boards: Debian's cloud kernel, and an archive that is its whole root.
+"""The images of the emulated boards: a kernel of Debian's, and an archive that is its whole root.
 
-The root is made of locked Debian packages (``locks/board-aarch64.toml``) and
+The root is made of locked Debian packages (``locks/board-*.toml``) and
 the files in ``guest/``. It is unpacked into RAM by the kernel itself, so
 neither root rights nor a mount are needed to build it, and nothing that a
 board does survives it.
@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING
 
 from edgeq.device.board.cpio import Entry, character_device, directory, regular, symlink, write_cpio
 from edgeq.device.board.keys import board_keys
+from edgeq.device.board.systems import SYSTEMS
 from edgeq.errors import BoardImageError
 from edgeq.files import atomic_folder, cache_dir, folder_lock, sha256_file, write_text
-from edgeq.packages import fetch_debs, unpack_deb
+from edgeq.packages import resolve_debs, unpack_deb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from edgeq.device.board.keys import BoardKeys
     from edgeq.progress import Progress
+    from edgeq.target import EmulatedSystem
 
-LOCK = "board-aarch64"
 USER = "edgeq"
 _USER_ID = 1000
 _GUEST = Path(__file__).parent / "guest"
@@ -38,8 +39,6 @@ _FROM_PACKAGES = (
     "usr/sbin/dropbear",
     "usr/lib/sftp-server",
     "usr/lib/openssh/sftp-server",
-    "usr/lib/ld-linux-aarch64.so.1",
-    "usr/lib/aarch64-linux-gnu/*.so*",
 )
 _MERGED = ("bin", "sbin", "lib")
 # What a network card needs, in the order of loading; some kernels have parts of it built in.
@@ -78,40 +77,47 @@ class Image:
             return False
 
 
-def board_image(*, progress: Progress) -> Image:
-    """The image of this version of edgeq, built by the first call.
+def board_image(system: EmulatedSystem, *, progress: Progress) -> Image:
+    """The image of this version of edgeq with that system, built by the first call.
 
-    Raises what :func:`edgeq.packages.fetch_debs` raises, and
+    Raises what :func:`edgeq.packages.resolve_debs` raises, and
     BoardImageError when the packages lack a file.
     """
-    debs = fetch_debs(LOCK, progress=progress)
+    facts = SYSTEMS[system]
+    debs = (*_debs(facts.programs, progress, kernel=False), *_debs(facts.kernel, progress, kernel=True))
+    patterns = (*_FROM_PACKAGES, *facts.libraries)
     own = tuple(_own_files(board_keys()))
-    sha256 = _fingerprint(debs, own)
+    sha256 = _fingerprint(debs, patterns, own)
     image = Image(sha256=sha256, folder=cache_dir() / "board-images" / sha256[:16])
     with folder_lock(image.folder / "making"):
         if not image.hashes.is_file():
             progress.step("building the image of the emulated board")
-            _build(image, debs, own)
+            _build(image, debs, patterns, own)
     return image
 
 
-def rebuilt_image(image: Image, *, progress: Progress) -> Image:
+def rebuilt_image(image: Image, system: EmulatedSystem, *, progress: Progress) -> Image:
     """The same image, built anew because its files in the cache were damaged."""
     shutil.rmtree(image.folder, ignore_errors=True)
-    return board_image(progress=progress)
+    return board_image(system, progress=progress)
 
 
-def _fingerprint(debs: Sequence[Path], own: Sequence[Entry]) -> str:
+def _debs(lock: str, progress: Progress, *, kernel: bool) -> Iterator[Path]:
+    """The kernel of a lock, which is its one metapackage, or everything else of it."""
+    return (deb.path for deb in resolve_debs(lock, progress=progress) if bool(deb.locked.meta) is kernel)
+
+
+def _fingerprint(debs: Sequence[Path], patterns: Sequence[str], own: Sequence[Entry]) -> str:
     # The packages are in the cache by the hash of their content, so their names will do.
     parts = [
-        f"{_REVISION} {_FROM_PACKAGES} {_MODULES}",
+        f"{_REVISION} {patterns} {_MODULES}",
         *(deb.name for deb in debs),
         *(repr(entry) for entry in own),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _build(image: Image, debs: Sequence[Path], own: Sequence[Entry]) -> None:
+def _build(image: Image, debs: Sequence[Path], patterns: Sequence[str], own: Sequence[Entry]) -> None:
     with atomic_folder(image.folder) as new:
         new.chmod(0o700)  # the board's private key is in there
         unpacked = new / "unpacked"
@@ -124,7 +130,7 @@ def _build(image: Image, debs: Sequence[Path], own: Sequence[Entry]) -> None:
         staged = Image(sha256=image.sha256, folder=new)
         _only(unpacked, "boot/vmlinuz-*").rename(staged.kernel)
         with staged.root.open("wb") as file:
-            write_cpio((*own, *_from_packages(unpacked), *_modules(unpacked)), file)
+            write_cpio((*own, *_from_packages(unpacked, patterns), *_modules(unpacked)), file)
         shutil.rmtree(unpacked)
         write_text(staged.hashes, json.dumps(_hashes(staged)))
 
@@ -161,8 +167,8 @@ def _own_files(keys: BoardKeys) -> Iterator[Entry]:
         yield regular(f"{home}/.ssh/authorized_keys", f"{keys.user_public}\n".encode(), mode=0o600, owner=owner)
 
 
-def _from_packages(unpacked: Path) -> Iterator[Entry]:
-    for pattern in _FROM_PACKAGES:
+def _from_packages(unpacked: Path, patterns: Sequence[str]) -> Iterator[Entry]:
+    for pattern in patterns:
         found = sorted(unpacked.glob(pattern))
         if not found:
             raise BoardImageError(pattern)

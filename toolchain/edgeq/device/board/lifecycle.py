@@ -133,7 +133,7 @@ def _start_in(
     folder: Path, target: Target, emulation: Emulation, *, ends_with_caller: bool, progress: Progress
 ) -> RunningBoard:
     """Start a board in ``folder``, whose lock the caller holds, from a snapshot where there is one that works."""
-    image = board_image(progress=progress)
+    image = board_image(emulation.system, progress=progress)
     snapshot = snapshot_path(qemu.fingerprint(emulation, image))
     plan = Plan(folder=folder, target=target.name, emulation=emulation, image=image, ends_with_caller=ends_with_caller)
     if snapshot.is_file():
@@ -145,7 +145,7 @@ def _start_in(
             progress.step(f"the snapshot is of no use ({error}): booting instead")
     if not image.is_intact():
         progress.step("the image of the emulated board is damaged")
-        plan = replace(plan, image=rebuilt_image(image, progress=progress))
+        plan = replace(plan, image=rebuilt_image(image, emulation.system, progress=progress))
     progress.step(f"booting the emulated board {folder.name}")
     return boot(plan, snapshot=snapshot, progress=progress)
 
@@ -156,4 +156,4 @@ def _default_name(target: Target) -> str:
 
 
 def _words(emulation: Emulation) -> str:
-    return f"{emulation.cpu} with {emulation.ram_mib} MiB"
+    return f"{emulation.cpu} with {emulation.ram_mib} MiB and {emulation.system}"

@@ -16,6 +16,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from edgeq.device.board.qmp import QmpError
+from edgeq.device.board.systems import SYSTEMS
 from edgeq.errors import MissingToolError, NoEmulationError
 
 if TYPE_CHECKING:
@@ -53,6 +54,13 @@ def emulation_of(target: Target) -> Emulation:
         raise NoEmulationError(
             target.name,
             f"emulation.machine is {emulation.machine!r}, and the image boots on {', '.join(_MACHINES)} only",
+        )
+    if SYSTEMS[emulation.system].triple != target.triple:
+        fitting = " or ".join(repr(name) for name, system in SYSTEMS.items() if system.triple == target.triple)
+        raise NoEmulationError(
+            target.name,
+            f"emulation.system is {emulation.system!r}, whose programs are not for {target.triple}"
+            + (f"; {fitting} fits" if fitting else ""),
         )
     if emulation.ram_mib < _LEAST_RAM_MIB:
         raise NoEmulationError(target.name, f"emulation.ram_mib is below {_LEAST_RAM_MIB}")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from edgeq.errors import AppNameError
 from edgeq.files import sha256_file
 from edgeq.mobile.android import kotlin
-from edgeq.mobile.android.packages import EXECUTORCH, ONNXRUNTIME
+from edgeq.mobile.android.packages import EXECUTORCH, EXECUTORCH_VULKAN, ONNXRUNTIME
+from edgeq.mobile.names import unlike
 from edgeq.mobile.releases import dependency as dependency_of
 from edgeq.mobile.templates import render
 
@@ -46,7 +47,13 @@ def golden_resources(content: Content) -> str:
 
 def dependency(model: AppModel) -> Dependency:
     """The AAR on Maven Central."""
-    return dependency_of(model.requires, EXECUTORCH if model.format == "pte" else ONNXRUNTIME)
+    if model.format != "pte":
+        return dependency_of(model.requires, ONNXRUNTIME)
+    return dependency_of(model.requires, EXECUTORCH_VULKAN if _is_for_vulkan(model) else EXECUTORCH)
+
+
+def _is_for_vulkan(model: AppModel) -> bool:
+    return "VulkanBackend" in model.requires.backends
 
 
 def files(content: Content) -> Mapping[str, str]:
@@ -97,6 +104,8 @@ def _values(content: Content) -> dict[str, object]:
     """What the templates name."""
     models = _named(content)
     needed = {one.name: one for one in map(dependency, content.models)}
+    if EXECUTORCH_VULKAN.name in needed:
+        needed.pop(EXECUTORCH.name, None)  # it holds all of that: both in one app would clash
     return {
         "content": content,
         "image": content.image,
@@ -115,7 +124,7 @@ def _values(content: Content) -> dict[str, object]:
 def _named(content: Content) -> list[dict[str, object]]:
     """Each model file with its names in Kotlin."""
     short = [one.file.removeprefix(f"{content.manifest.model}.") for one in content.models]
-    constants, tests = (kotlin.unlike(map(name, short)) for name in (kotlin.constant, kotlin.camel))
+    constants, tests = (unlike(map(name, short)) for name in (kotlin.constant, kotlin.camel))
     return [
         {
             "file": one.file,
@@ -134,7 +143,7 @@ def _named(content: Content) -> list[dict[str, object]]:
 
 
 def _tensors(specs: Sequence[TensorSpec]) -> list[dict[str, object]]:
-    names = kotlin.unlike(kotlin.camel(spec.name) for spec in specs)
+    names = unlike(kotlin.camel(spec.name) for spec in specs)
     return [
         {"spec": spec, "name": name, "type": kotlin.TYPES[spec.dtype]} for spec, name in zip(specs, names, strict=True)
     ]

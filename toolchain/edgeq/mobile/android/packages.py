@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgeq.mobile.releases import Releases
 
 EXECUTORCH = Releases(
@@ -12,6 +14,8 @@ EXECUTORCH = Releases(
     rule="the runtime of the same or of the next minor release reads the file (ExecuTorch's compatibility policy), an "
     "older one need not",
 )
+EXECUTORCH_VULKAN = replace(EXECUTORCH, name="org.pytorch:executorch-android-vulkan", versions=("1.1.0", "1.5.1"))
+"""The same runtime with Vulkan beside XNNPACK, in the place of the other; the list has the releases that were seen."""
 ONNXRUNTIME = Releases(
     name="com.microsoft.onnxruntime:onnxruntime-android",
     registry="Maven Central",

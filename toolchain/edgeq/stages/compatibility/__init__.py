@@ -27,6 +27,7 @@ from edgeq.runner.elf import floor_of, is_elf, loader_of, version_key
 from edgeq.stages.bench.rows import read_measurements
 from edgeq.stages.compatibility.onnx_header import read_header
 from edgeq.target import known_targets, load_target
+from edgeq.triple import KINDS, runnable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -45,14 +46,22 @@ COMPUTING = frozenset(
 _VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 """Without one of these, an Intel core adds products of 8-bit numbers in 16 bits, and the sums saturate."""
 
-ONNX_LIMITS_OF = "1.31.1"
-"""The version of ONNX Runtime that the two below are of: it refuses what is newer (a test holds both)."""
-NEWEST_IR = 13
-NEWEST_OPSETS = {"": 26, "com.microsoft": 1}
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxLimits:
+    """The newest IR version and opsets that a version of ONNX Runtime reads: it refuses what is newer."""
+
+    ir: int
+    opsets: dict[str, int]
+
+
+ONNX_LIMITS = {
+    "1.28.2": OnnxLimits(ir=13, opsets={"": 26, "com.microsoft": 1}),
+    "1.31.1": OnnxLimits(ir=13, opsets={"": 26, "com.microsoft": 1}),
+}
+"""By version (a test holds each)."""
 
 ANDROID_LOADER = "/system/bin/linker64"
-_GENERIC = "generic-aarch64"
-_LEAST_INTEL = "host"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +101,8 @@ def require_compatible(  # noqa: PLR0913  # a build, a device and what lies betw
     has to travel, or the device does not say what is free.
     """
     for bundle in bundles.values():
-        if facts.machine != bundle.triple.partition("-")[0]:
-            raise WrongArchitectureError(device, facts.machine, bundle.triple)
+        if facts.machine not in KINDS[bundle.triple].machines:
+            raise WrongArchitectureError(device, facts.machine, bundle.triple, fitting=_fitting(facts))
     found = list(mismatches(build, manifest, target, bundles, facts))
     if room is not None and room.needed_bytes > room.free_bytes:
         full = DeviceDiskFullError(device, room.root, needed_bytes=room.needed_bytes, free_bytes=room.free_bytes)
@@ -126,7 +135,7 @@ def mismatches(
 
 def missing_features(target: Target, facts: DeviceFacts) -> tuple[str, ...]:
     """What a target's core computes with and this device's has not; none of a machine of another kind."""
-    if not facts.features or facts.machine != target.triple.partition("-")[0]:
+    if not facts.features or facts.machine not in KINDS[target.runner_triple].machines:
         return ()
     return tuple(one for one in target.features if one in COMPUTING and one not in facts.features)
 
@@ -142,12 +151,14 @@ def _versions(artifacts: Sequence[Artifact], bundle: RunnerBundle, again: str) -
     built_for: dict[str, list[str]] = {}
     for artifact in artifacts:
         version = artifact.requires.version.partition("+")[0]  # a local build, such as 1.5.1+cpu, is that release
-        if version and version != bundle.runtime_version:
+        if version and version != bundle.built_with:
             built_for.setdefault(version, []).append(artifact.name)
+    takes = "has" if bundle.runtime_version == bundle.built_with else "takes files of"
     for version, names in built_for.items():
-        runtime = f"{bundle.engine} {bundle.runtime_version}"
+        runtime = f"{bundle.engine} {bundle.built_with}"
         yield Mismatch(
-            text=f"{', '.join(names)} {_was(names)} built for {bundle.engine} {version}, and the runner has {runtime}",
+            text=f"{', '.join(names)} {_was(names)} built for {bundle.engine} {version}, "
+            f"and the runner {takes} {runtime}",
             remedy=f"build again with {runtime} installed here (edgeq doctor says whether it is): {again}",
             mends="build",
         )
@@ -176,16 +187,17 @@ def _kernels(artifacts: Sequence[Artifact], bundle: RunnerBundle) -> Iterator[Mi
 
 
 def _opsets(build: Path, artifacts: Sequence[Artifact], bundle: RunnerBundle, again: str) -> Iterator[Mismatch]:
-    if bundle.runtime_version != ONNX_LIMITS_OF:
+    limits = ONNX_LIMITS.get(bundle.runtime_version)
+    if limits is None:
         return
     for artifact in artifacts:
         header = read_header(build / artifact.name)
         if header is None:
             continue
-        stated = [("IR version", header.ir_version, NEWEST_IR)]
+        stated = [("IR version", header.ir_version, limits.ir)]
         stated += [
             (f"opset {domain or 'ai.onnx'}", header.opsets[domain], newest)
-            for domain, newest in NEWEST_OPSETS.items()
+            for domain, newest in limits.opsets.items()
             if domain in header.opsets
         ]
         for what, version, newest in stated:
@@ -199,13 +211,23 @@ def _opsets(build: Path, artifacts: Sequence[Artifact], bundle: RunnerBundle, ag
 
 
 def _system(artifacts: Sequence[Artifact], bundle: RunnerBundle, facts: DeviceFacts) -> Iterator[Mismatch]:
-    """The dynamic linker and the two libraries that a runner takes from the device's own system."""
+    """The core, the dynamic linker and the two libraries that a runner takes from the device's own system."""
+    needed = [one for one in KINDS[bundle.triple].needs.get(facts.machine, ()) if one not in facts.features]
+    if facts.features and needed:
+        yield Mismatch(
+            text=f"the {bundle.engine} runner's library is compiled for {', '.join(needed)}, and that device's "
+            f"{facts.cpu or facts.machine} has not",
+            remedy=f"take a board whose core has {', '.join(needed)} (/proc/cpuinfo there says so)",
+            mends="device",
+        )
     loader = loader_of(bundle.files[bundle.executable])
     if loader and facts.loaders and loader not in facts.loaders:
         yield Mismatch(
             text=f"the {bundle.engine} runner is started by {loader}, and that device has {', '.join(facts.loaders)}",
-            remedy=another_system(facts),
-            mends="device",
+            remedy=f"build for the programs that it runs: {_another_build(facts)}"
+            if _fitting(facts)
+            else another_system(facts),
+            mends="build" if _fitting(facts) else "device",
         )
         return  # another C library altogether: its version says nothing
     floor = floor_of(bundle.files.values())
@@ -240,6 +262,16 @@ def slower_kernels(target: Target, facts: DeviceFacts) -> tuple[str, ...]:
     return (f"{slower}; made for it: {_another_build(facts)}",) if missing else ()
 
 
+def other_runtimes(bundles: Mapping[str, RunnerBundle]) -> tuple[str, ...]:
+    """A sentence for each runtime that is not of the version which scored the build's artifacts."""
+    return tuple(
+        f"{engine} is {bundle.runtime_version} for {bundle.triple}, and {bundle.built_with} where builds are scored: "
+        "their outputs may differ by a rounding"
+        for engine, bundle in bundles.items()
+        if bundle.runtime_version != bundle.built_with
+    )
+
+
 def _saturating(manifest: Manifest, target: Target, facts: DeviceFacts) -> Iterator[Mismatch]:
     """The one feature that int8 results of an .onnx change with."""
     exact = _VNNI.intersection(target.features)
@@ -255,9 +287,17 @@ def _saturating(manifest: Manifest, target: Target, facts: DeviceFacts) -> Itera
 
 def _another_build(facts: DeviceFacts) -> str:
     """The command that builds for a device's own core."""
-    named = next((name for name in known_targets() if load_target(name).cpu == facts.cpu), None)
-    fitting = named or (_GENERIC if facts.machine == "aarch64" else _LEAST_INTEL)
-    return f"edgeq build PROJECT --target {fitting}"
+    return f"edgeq build PROJECT --target {_fitting(facts) or KINDS['x86_64-linux-gnu'].generic}"
+
+
+def _fitting(facts: DeviceFacts) -> str:
+    """The target that fits a device best, with the format where it has no runtime for both; empty if none does."""
+    triple = next(iter(runnable(facts.machine, facts.loaders)), None)
+    if triple is None:
+        return ""
+    known = map(load_target, known_targets())
+    name = next((one.name for one in known if (one.triple, one.cpu) == (triple, facts.cpu)), KINDS[triple].generic)
+    return name if "executorch" in KINDS[triple].engines else f"{name} --format onnx"
 
 
 def _memory(build: Path, manifest: Manifest, facts: DeviceFacts) -> Iterator[Mismatch]:

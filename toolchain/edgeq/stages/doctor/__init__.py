@@ -10,6 +10,7 @@ from edgeq.stages.doctor import device, host
 from edgeq.stages.doctor.device import Examined
 from edgeq.stages.doctor.finding import Finding, problem
 from edgeq.stages.doctor.host import HostFacts
+from edgeq.triple import TRIPLES
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -43,7 +44,8 @@ def diagnose(name: str | None, *, target: Target | None, way: AbstractContextMan
 
     ConfigError if there is no device of that name.
     """
-    facts, findings = host.examine(name)
+    boards = target.runner_triple if target and target.emulation else TRIPLES[0]  # a target without one is no board
+    facts, findings = host.examine(name, boards=boards)
     if name is None or way is None:
         return Diagnosis(device=None, host=facts, findings=findings)
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq import runner
 from edgeq.device.facts import read_facts
 from edgeq.device.health import BUSY_SHARE, read_state, throttled_words
 from edgeq.device.inventory import BOARD, LOCAL, devices_file, entries, store_root
@@ -14,18 +13,15 @@ from edgeq.records import DeviceFacts, DeviceState
 from edgeq.runner.elf import version_key
 from edgeq.stages.compatibility import another_system, missing_features
 from edgeq.stages.doctor.finding import Finding, ok, problem, unknown, warning
+from edgeq.triple import KINDS, TRIPLES, runnable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from edgeq.device.transport import Transport
     from edgeq.target import Target
+    from edgeq.triple import Kind, Triple
 
-GLIBC_FLOOR = "2.28"
-GLIBCXX_FLOOR = "3.4.22"
-"""What the runners of boards need, as their files say (a test holds both)."""
-
-_LOADERS = {"aarch64": "/lib/ld-linux-aarch64.so.1", "x86_64": "/lib64/ld-linux-x86-64.so.2"}
 _STORE_BYTES = 80_000_000
 _ROOMY_STORE_BYTES = 300_000_000
 _LEAST_MEMORY_BYTES = 64_000_000
@@ -51,10 +47,11 @@ def examine(transport: Transport, device: str, *, target: Target | None) -> Exam
     facts = read_facts(transport)
     place = read_place(transport, store_root(device))
     state = read_state(transport)
+    triples = runnable(facts.machine, facts.loaders)
     findings = (
-        *_machine(facts),
-        *_features(facts, target),
-        *_system(facts),
+        *_machine(facts, triples),
+        *_features(facts, target, triples),
+        *_system(facts, KINDS[_triple(triples, target)]),
         *_memory(facts, state),
         *_place(place, device),
         *_clock(state, facts),
@@ -66,29 +63,43 @@ def examine(transport: Transport, device: str, *, target: Target | None) -> Exam
     return Examined(facts=facts, state=state, place=place, findings=findings)
 
 
-def _machine(facts: DeviceFacts) -> Iterator[Finding]:
+def _triple(triples: Sequence[Triple], target: Target | None) -> Triple:
+    """The kind whose runner is asked about: the target's if it can run there, else what the device runs best."""
+    return target.runner_triple if target and target.runner_triple in triples else next(iter(triples), TRIPLES[0])
+
+
+def _machine(facts: DeviceFacts, triples: Sequence[Triple]) -> Iterator[Finding]:
     what = facts.model or "a machine without a device tree"
     cores = f"{facts.cores} x " if facts.cores else ""
     text = f"{what}: {cores}{facts.cpu or 'unknown core'}, {facts.machine}, Linux {facts.kernel or '?'}"
-    if facts.machine not in {triple.partition("-")[0] for triple in runner.TRIPLES}:
+    known = {machine: kind.loader for kind in reversed(KINDS.values()) for machine in kind.machines}
+    if facts.machine not in known:
         yield problem(
             "device.machine",
             f"{text}; edgeq has no runner for {facts.machine}",
-            "use a 64-bit Arm system on that board",
+            "use a 64-bit Arm system on that board, or one of 32 bits on a core of ARMv7 with NEON",
         )
-        return
-    loader = _LOADERS[facts.machine]
-    if facts.loaders and loader not in facts.loaders:
+    elif not triples:
         yield problem(
             "device.machine",
-            f"{text}; its programs are of another kind: {', '.join(facts.loaders)} is there, and not {loader}",
+            f"{text}; its programs are of another kind: {', '.join(facts.loaders)} is there, and not "
+            f"{known[facts.machine]}",
             another_system(facts),
         )
-        return
-    yield ok("device.machine", text)
+    elif triples == ("arm-linux-gnueabihf",):
+        kernel = " under a 64-bit kernel" if facts.machine == "aarch64" else ""
+        yield ok("device.machine", f"{text}; 32-bit programs{kernel}: only .onnx, as ExecuTorch has none for them")
+    else:
+        yield ok("device.machine", text)
 
 
-def _features(facts: DeviceFacts, target: Target | None) -> Iterator[Finding]:
+def _features(facts: DeviceFacts, target: Target | None, triples: Sequence[Triple]) -> Iterator[Finding]:
+    if target and triples and target.triple not in triples:
+        yield problem(
+            "device.target",
+            f"target {target.name} is for {target.triple}, and this device runs {' and '.join(triples)}",
+            f"take another target (edgeq targets), such as {KINDS[triples[0]].generic}",
+        )
     if not facts.features:
         yield unknown("device.features", "it does not say which features its cores have")
         return
@@ -110,29 +121,29 @@ def _features(facts: DeviceFacts, target: Target | None) -> Iterator[Finding]:
         )
 
 
-def _system(facts: DeviceFacts) -> Iterator[Finding]:
+def _system(facts: DeviceFacts, kind: Kind) -> Iterator[Finding]:
     """The C and C++ libraries that a runner takes from the device."""
     name, _, version = facts.libc.partition(" ")
     if not facts.libc:
-        yield unknown("device.libc", f"it does not say which C library it has; edgeq needs glibc {GLIBC_FLOOR}")
-    elif name != "glibc" or version_key(version) < version_key(GLIBC_FLOOR):
+        yield unknown("device.libc", f"it does not say which C library it has; edgeq needs glibc {kind.glibc}")
+    elif name != "glibc" or version_key(version) < version_key(kind.glibc):
         yield problem(
             "device.libc",
-            f"its C library is {facts.libc}, and the runner needs glibc {GLIBC_FLOOR}",
+            f"its C library is {facts.libc}, and the runner needs glibc {kind.glibc}",
             "install a newer system there, such as Debian 12 or Raspberry Pi OS of 2023",
         )
     else:
-        yield ok("device.libc", f"{facts.libc} (from {GLIBC_FLOOR} on will do)")
+        yield ok("device.libc", f"{facts.libc} (from {kind.glibc} on will do)")
     if not facts.libstdcxx:
         yield unknown("device.libstdcxx", "no libstdc++ was found at the usual places; the runner needs one")
-    elif version_key(facts.libstdcxx) < version_key(GLIBCXX_FLOOR):
+    elif version_key(facts.libstdcxx) < version_key(kind.glibcxx):
         yield problem(
             "device.libstdcxx",
-            f"its libstdc++ ends at GLIBCXX_{facts.libstdcxx}, and the runner needs {GLIBCXX_FLOOR}",
+            f"its libstdc++ ends at GLIBCXX_{facts.libstdcxx}, and the runner needs {kind.glibcxx}",
             "update libstdc++6 there",
         )
     else:
-        yield ok("device.libstdcxx", f"libstdc++ up to GLIBCXX_{facts.libstdcxx} (from {GLIBCXX_FLOOR} on will do)")
+        yield ok("device.libstdcxx", f"libstdc++ up to GLIBCXX_{facts.libstdcxx} (from {kind.glibcxx} on will do)")
 
 
 def _memory(facts: DeviceFacts, state: DeviceState) -> Iterator[Finding]:

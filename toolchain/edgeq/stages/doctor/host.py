@@ -25,14 +25,16 @@ from edgeq.errors import MissingSourcesError
 from edgeq.files import cache_dir
 from edgeq.installed import version_of
 from edgeq.stages.doctor.finding import Finding, ok, problem, unknown, warning
+from edgeq.triple import KINDS, TRIPLES, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from edgeq.triple import Triple
+
 _PARTS = {"": "", "executorch": ".pte files", "onnx": ".onnx files", "report": "report.html"}
 """The extras that a doctor looks at, "" being edgeq itself, and what cannot be made without."""
 
-_BOARDS = "aarch64-linux-gnu"
 _LEAST_CACHE_BYTES = 200 << 20
 _ROOMY_CACHE_BYTES = 2 << 30
 _ROOMY_MEMORY_BYTES = 2 << 30
@@ -53,13 +55,16 @@ class HostFacts:
     available_bytes: int | None
 
 
-def examine(device: str | None) -> tuple[HostFacts, tuple[Finding, ...]]:
-    """Look at this machine; what ``device`` needs here and is missing is a problem, anything else that is a warning."""
-    facts = _facts()
+def examine(device: str | None, *, boards: Triple = TRIPLES[0]) -> tuple[HostFacts, tuple[Finding, ...]]:
+    """Look at this machine; what ``device`` needs here and is missing is a problem, anything else that is a warning.
+
+    ``boards`` is the kind of board that runners will be needed for.
+    """
+    facts = _facts(boards)
     findings = (
         *_python(facts),
-        *_runner(facts, _BOARDS, "a board", needed=device != LOCAL),
-        *_local_runner(facts, device),
+        *_runner(facts, boards, "a board", needed=device != LOCAL),
+        *_local_runner(facts, device, boards),
         *_emulation(facts, needed=device is not None and device.partition(":")[0] == BOARD),
         *_ssh(facts),
         *_cache(facts),
@@ -68,9 +73,9 @@ def examine(device: str | None) -> tuple[HostFacts, tuple[Finding, ...]]:
     return facts, findings
 
 
-def _facts() -> HostFacts:
-    triples = (_BOARDS, f"{platform.machine()}-linux-gnu")
-    programs = [program for triple in triples if triple in runner.TRIPLES for program, _ in runner.build_tools(triple)]
+def _facts(boards: Triple) -> HostFacts:
+    triples = (boards, f"{platform.machine()}-linux-gnu")
+    programs = [program for triple in triples if triple in TRIPLES for program, _ in runner.build_tools(triple)]
     programs += [program for program, _ in board.PROGRAMS] + ["apt-get", "ssh"]
     cache = cache_dir()
     try:
@@ -173,12 +178,12 @@ def _fits(version: str, requirement: Requirement) -> bool:
         return False
 
 
-def _local_runner(facts: HostFacts, device: str | None) -> Iterator[Finding]:
+def _local_runner(facts: HostFacts, device: str | None, boards: Triple) -> Iterator[Finding]:
     """The runner of `--device local`, where that is another one than the boards'."""
     triple = f"{facts.machine}-linux-gnu"
-    if triple == _BOARDS:
+    if triple == boards:
         return
-    if triple not in runner.TRIPLES:
+    if triple not in TRIPLES:
         severity = problem if device == LOCAL else warning
         yield severity("host.runner", f"there is no runner for {facts.machine}", "measure on a board with --device")
         return
@@ -186,14 +191,15 @@ def _local_runner(facts: HostFacts, device: str | None) -> Iterator[Finding]:
 
 
 def _runner(facts: HostFacts, triple: str, what: str, *, needed: bool) -> Iterator[Finding]:
+    engines = KINDS[named(triple)].engines
     try:
-        if all(runner.is_built(engine, triple) for engine in runner.ENGINES):
+        if all(runner.is_built(engine, triple) for engine in engines):
             yield ok("host.runner", f"the runners of {what} ({triple}) are built")
             return
     except MissingSourcesError as error:
         yield (problem if needed else warning)("host.runner", error.message, error.hint)
         return
-    came_along = all(runner.came_along(engine, triple) for engine in runner.ENGINES)
+    came_along = all(runner.came_along(engine, triple) for engine in engines)
     tools = runner.build_tools(triple)
     missing = [(program, package) for program, package in tools if not facts.programs[program]]
     if missing and not came_along:

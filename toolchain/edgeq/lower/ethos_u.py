@@ -177,8 +177,7 @@ def _why_left(program: QuantizedProgram, node: Node, said: str) -> Why:
     if not program.recipe.quantized:
         return Why("dtype", f"an Ethos-U computes in int8, and this {name} is float")
     if said and not any(words in said for words in _NOT_INT8):
-        code = next((code for code, words in _WORDS if any(word in said for word in words)), "constraint")
-        return Why(code, f"the Ethos-U does not take this {name}: {said.strip().rstrip('.')}")
+        return _as_said(name, said)
     layer = bool(macs(node)) and len(node.args) > 1
     chosen = for_recipe(program.recipe, names=earlier_names(node), is_layer=layer, is_product=False)
     if chosen is not None:
@@ -191,3 +190,10 @@ def _why_left(program: QuantizedProgram, node: Node, said: str) -> Why:
         what = called(readers[0]) if readers[0].op == "call_function" else "the model's output"
         return Why("float-operands", f"its result goes to {what} in float")
     return Why("no-kernel", f"edgeq hands the Ethos-U no int8 {name} of this form")
+
+
+def _as_said(name: str, said: str) -> Why:
+    code = next((code for code, words in _WORDS if any(word in said for word in words)), "constraint")
+    if code == "no-kernel":  # Arm's words name a list of its own source code
+        return Why(code, f"the Ethos-U has nothing for {name}")
+    return Why(code, f"the Ethos-U does not take this {name}: {said.strip().rstrip('.')}")

@@ -87,7 +87,7 @@ def headline(one: Numerics) -> str:
 
 
 def _heading(artifact: Artifact) -> Iterator[RenderableType]:
-    parts = f" in {some(artifact.partitions, 'partition')}" if artifact.format == "pte" else ""
+    parts = f" in {some(artifact.partitions, 'partition')}" if artifact.partitions and artifact.format == "pte" else ""
     yield Text(printable(artifact.name), style="bold")
     yield indented(
         f"{percent(artifact.int8_mac_share)} of {artifact.macs:,} MACs in int8, "

@@ -435,7 +435,7 @@ def export(  # noqa: PLR0913  # the options of a command
         folder,
         artifacts=artifacts,
         package=package,
-        conversions=Conversions(ort=ort, delegates=tuple(delegates)),
+        conversions=Conversions(ort=ort, delegates=tuple(dict.fromkeys(delegates))),
         progress=progress,
     )
     return Exported(record=record, folder=folder)

@@ -95,6 +95,7 @@ def test_an_exported_package_passes_its_own_tests_in_the_real_runtimes_to_the_bi
 ) -> None:
     said = tried[example].said
     assert said.returncode == 0, said.stdout
+    assert "warning: " not in said.stdout
     assert _named(said, "passed") >= {
         "testInt8StaticPteGivesTheOutputsOfTheBuildMachine",
         "testInt8StaticOnnxGivesTheOutputsOfTheBuildMachine",

@@ -234,39 +234,40 @@ def test_an_installation_without_sources_says_so(tmp_path: Path, monkeypatch: py
         bundle("onnxruntime", X86_64, progress=Silent())
 
 
+@pytest.fixture
+def came_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunnerBundle:
+    """A runner that lies where an installed edgeq has those that it brought."""
+    ready = bundle("onnxruntime", X86_64, progress=Silent())
+    there = tmp_path / "came" / X86_64 / ready.executable
+    there.parent.mkdir(parents=True)
+    shutil.copy(ready.files[ready.executable], there)
+    monkeypatch.setattr(build, "_PREBUILT", tmp_path / "came")
+    return ready
+
+
 def test_a_runner_that_came_with_edgeq_needs_no_compiler(
-    tmp_path: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+    came_along: RunnerBundle, fresh_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ready = _came_along(tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert not (fresh_cache / "runners").exists()
 
     taken = bundle("onnxruntime", X86_64, progress=Silent())
 
     assert fresh_cache in taken.files[taken.executable].parents
-    assert taken.sha256 == ready.sha256
-    assert taken.files.keys() == ready.files.keys()
+    assert taken.sha256 == came_along.sha256
+    assert taken.files.keys() == came_along.files.keys()
 
 
+@pytest.mark.usefixtures("came_along")
 def test_a_runner_of_other_sources_than_these_is_not_taken(
-    tmp_path: Path, fresh_cache: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
+    fresh_cache: Path, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _came_along(tmp_path, monkeypatch)
     (sources / "event.h").write_text((sources / "event.h").read_text() + "// changed\n")
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
 
     with pytest.raises(MissingToolError, match="cmake"):
         bundle("onnxruntime", X86_64, progress=Silent())
     assert not list((fresh_cache / "runners").glob("*/*"))
-
-
-def _came_along(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunnerBundle:
-    """Lay a runner where an installed edgeq has those that it brought."""
-    ready = bundle("onnxruntime", X86_64, progress=Silent())
-    there = folder / "came" / X86_64 / ready.executable
-    there.parent.mkdir(parents=True)
-    shutil.copy(ready.files[ready.executable], there)
-    monkeypatch.setattr(build, "_PREBUILT", folder / "came")
-    return ready
 
 
 @pytest.mark.parametrize(("engine", "triple"), [("executorch", AARCH64), ("onnxruntime", X86_64)])

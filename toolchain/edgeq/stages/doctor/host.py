@@ -156,7 +156,7 @@ def _part(extra: str, packages: dict[str, str]) -> Iterator[Finding]:
         yield warning(
             "host.package",
             f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed: {_PARTS[extra]} cannot be made",
-            f"pip install 'edgeq[{extra}]'; scripts/setup.sh makes a whole environment",
+            f"pip install 'edgeq[{extra}]'",
         )
         wrong = {name: wanted for name, wanted in wrong.items() if name not in absent}
     for name, wanted in wrong.items():

@@ -196,6 +196,8 @@ class Ignored:
     """The patterns of a .dockerignore, in their order; the last one that fits a path decides."""
 
     patterns: tuple[tuple[re.Pattern[str], bool], ...]
+    exceptions: frozenset[str]
+    """The first part of each ``!`` pattern: in other ignored folders of the context there is nothing to look for."""
 
     def __call__(self, path: str) -> bool:
         """Whether the file at ``path`` of the context, as ``a/b``, is kept from the engine."""
@@ -212,7 +214,10 @@ def read_ignored(path: Path) -> Ignored:
     """Read a .dockerignore; without one nothing is ignored."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return Ignored(patterns=tuple((_as_regex(p.removeprefix("!")), not p.startswith("!")) for p in patterns))
+    return Ignored(
+        patterns=tuple((_as_regex(p.removeprefix("!")), not p.startswith("!")) for p in patterns),
+        exceptions=frozenset(p.removeprefix("!").strip("/").partition("/")[0] for p in patterns if p.startswith("!")),
+    )
 
 
 def _as_regex(pattern: str) -> re.Pattern[str]:

@@ -1,4 +1,4 @@
-"""Runs the services of a compose file in chroots: in the order of their ``depends_on``, with their volumes and health checks."""
+"""Runs the services of a compose file in chroots: in the order of ``depends_on``, with volumes and health checks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +111,14 @@ class Flow:
         return Container(
             image.root,
             command_of(image, service.says.get("command", ()), service.says.get("entrypoint")),
-            type(process)(env={**process.env, **given}, user=process.user, workdir=process.workdir),
+            replace(process, env={**process.env, **given}),
             mounts=[self._mount(text, image) for text in service.says.get("volumes", ())],
             hosts=names,
             layer=self.into / "layers" / service.name,
         )
 
     def _mount(self, text: str, image: Image) -> Mount:
-        """A volume of ``NAME:/at[:ro]``, or a folder of this machine; a new volume begins with what the image has there."""
+        """What ``NAME:/at[:ro]`` or ``FOLDER:/at[:ro]`` names; a new volume begins with what the image has there."""
         source, at, *mode = text.split(":")
         if source.startswith((".", "/")):
             return Mount(source=(self.path.parent / source).resolve(), at=at, read_only=mode == ["ro"])

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from container import ChrootError, Mount
 
+# Images of Debian keep no package after it is installed.
+_CLEAN = 'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };\n'
+
 # What -slim images leave out, by a setting that later packages heed as well.
 _SLIM = ("/usr/share/doc", "/usr/share/info", "/usr/share/locale", "/usr/share/man")
 
@@ -32,11 +35,12 @@ def base(image: str, into: Path) -> None:
     into.parent.mkdir(parents=True, exist_ok=True)
     # Those of the first packages, which are unpacked before dpkg has a setting, are removed by hand.
     excluded = [f"--dpkgopt=path-exclude={path}/*" for path in _SLIM] if found["slim"] else []
-    excluded += [f"--customize-hook=rm -rf \"$1{path}\"/*" for path in _SLIM] if found["slim"] else []
+    excluded += [f'--customize-hook=rm -rf "$1{path}"/*' for path in _SLIM] if found["slim"] else []
     _run(
         ["mmdebstrap", "--variant=apt", "--dpkgopt=force-unsafe-io", *excluded, found["suite"], str(into), "-"],
         "\n".join(_sources(found["suite"])),
     )
+    (into / "etc/apt/apt.conf.d/docker-clean").write_text(_CLEAN, encoding="utf-8")
 
 
 def pip_settings() -> tuple[dict[str, str], tuple[Mount, ...]]:
@@ -49,7 +53,8 @@ def pip_settings() -> tuple[dict[str, str], tuple[Mount, ...]]:
         name = key.removeprefix(":env:.").removeprefix("global.")
         env[f"PIP_{name.upper().replace('-', '_')}"] = value
         for word in value.split():
-            path = Path(word.removeprefix("file://"))
+            # The pages of an index in a folder link to files beside that folder.
+            path = Path(word.removeprefix("file://")).parent if word.startswith("file://") else Path(word)
             if path.is_absolute() and path.exists():
                 mounts[path] = Mount(source=path.resolve(), at=str(path), read_only=True)
     # A distribution's bundle of authorities would stand in the way of the container's own.

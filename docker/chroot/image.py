@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -26,6 +28,8 @@ class Image:
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
     healthcheck: tuple[str, ...] = ()
+    key: str = ""
+    """A hash of all that went in: the steps, their arguments and what they copied."""
 
     @property
     def process(self) -> Process:
@@ -63,18 +67,39 @@ def load(folder: Path) -> Image:
 
 
 def make(making: Making, target: str) -> Image:
-    """Make the stage ``target`` and those it takes from, anew."""
+    """Make the stage ``target`` and those it takes from; one that is there is kept if all that goes in is the same."""
     made: dict[str, Image] = {}
     for stage in making.dockerfile.needed_for(target):
         began = time.monotonic()
         making.tell(f"=== {making.dockerfile.path.name}, stage {stage.name} (FROM {stage.base})")
-        made[stage.name] = image = _make_stage(making, stage, made)
+        key = _key(making, stage, made)
+        there = making.into / stage.name
+        if there.with_suffix(".json").is_file() and load(there).key == key:
+            made[stage.name] = load(there)
+            making.tell("=== nothing of it has changed")
+            continue
+        there.with_suffix(".json").unlink(missing_ok=True)
+        made[stage.name] = image = replace(_make_stage(making, stage, made), key=key)
         image.root.with_suffix(".json").write_text(
             json.dumps({**asdict(image), "root": str(image.root)}), encoding="utf-8"
         )
         seconds = time.monotonic() - began
         making.tell(f"=== stage {stage.name}: {image.size_bytes / 1e6:.0f} MB, {seconds:.0f} s")
     return made[target]
+
+
+def _key(making: Making, stage: Stage, made: Mapping[str, Image]) -> str:
+    base = made[stage.base].key if stage.base in made else stage.base
+    digest = hashlib.sha256(repr((base, sorted(making.build_args.items()), making.dockerfile.arguments)).encode())
+    for step in stage.instructions:
+        digest.update(repr((step.name, sorted(step.flags.items()), step.text)).encode())
+        if "from" in step.flags:
+            digest.update(made[step.flags["from"]].key.encode())
+        elif step.name == "COPY":
+            for source in step.text.split()[:-1]:
+                for path in copied_from_context(making.context, source, making.ignored):
+                    digest.update(repr((str(path), path.stat().st_mode)).encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _make_stage(making: Making, stage: Stage, made: Mapping[str, Image]) -> Image:
@@ -121,26 +146,17 @@ def _copy(
 ) -> Image:
     *sources, to = filled_in(step.text, {**image.env, **arguments}).split()
     target = image.root / str(PurePosixPath(image.workdir) / to).lstrip("/")
-    many = len(sources) > 1 or to.endswith("/")
+    into_folder = len(sources) > 1 or to.endswith("/")
     # What comes from the context is root's; what comes from another stage keeps its owner.
     owner = step.flags.get("chown", "" if "from" in step.flags else "0").partition(":")[0]
     who = account(image.root, owner) if owner else None
     for source in sources:
-        if "from" in step.flags:
-            found = made[step.flags["from"]].root / source.lstrip("/")
-            kept = [found]
-            if found.is_dir():
-                kept = sorted(found.iterdir())
-        else:
-            found = making.context / source
-            kept = copied_from_context(making.context, source, making.ignored)
-        if not kept:
+        taken = _taken(making, step.flags.get("from"), source, made)
+        if not taken:
             raise ChrootError(f"{making.dockerfile.path}:{step.line}: COPY finds no {source}")
-        for path in kept:
-            if path == found:
-                place = target / found.name if many else target
-            else:
-                place = target / path.relative_to(found)
+        for path, name in taken.items():
+            # A folder's content goes into the target, a file becomes it.
+            place = target / (name or path.name) if name or into_folder else target
             place.parent.mkdir(parents=True, exist_ok=True)
             _copy_tree(path, place)
             if who is not None:
@@ -148,11 +164,27 @@ def _copy(
     return image
 
 
+def _taken(making: Making, stage: str | None, source: str, made: Mapping[str, Image]) -> dict[Path, str]:
+    """What a source of COPY stands for: each path with its name inside of the folder that was named, if one was."""
+    if stage is None:
+        start = (making.context / source).resolve()
+        paths = copied_from_context(making.context, source, making.ignored)
+    else:
+        start = made[stage].root / source.lstrip("/")
+        paths = sorted(start.iterdir()) if start.is_dir() else [start] if start.exists() else []
+    return {path: "" if path == start else str(path.relative_to(start)) for path in paths}
+
+
 def copied_from_context(context: Path, source: str, ignored: Ignored) -> list[Path]:
     """The files that ``COPY source`` takes from ``context``: what .dockerignore keeps back is not there."""
-    start = context / source
-    files = [start] if start.is_file() else [path for path in sorted(start.rglob("*")) if not path.is_dir()]
-    return [path for path in files if not ignored(path.relative_to(context).as_posix())]
+    context = context.resolve()
+    start = (context / source).resolve()
+    found = [start] if start.is_file() else []
+    for folder, names, files in os.walk(start):
+        if Path(folder) == context:
+            names[:] = [name for name in names if name in ignored.exceptions or not ignored(name)]
+        found += [Path(folder, name) for name in files]
+    return sorted(path for path in found if not ignored(path.relative_to(context).as_posix()))
 
 
 def _env(_: object, step: Instruction, image: Image, arguments: Mapping[str, str], __: object) -> Image:

@@ -15,8 +15,12 @@ from pathlib import Path
 
 from container import ChrootError, Mount
 
-# Images of Debian keep no package after it is installed.
-_CLEAN = 'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };\n'
+# Images of Debian keep neither packages nor caches of their index.
+_CLEAN = """\
+DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+"""
 
 # What -slim images leave out, by a setting that later packages heed as well.
 _SLIM = ("/usr/share/doc", "/usr/share/info", "/usr/share/locale", "/usr/share/man")
@@ -37,9 +41,16 @@ def base(image: str, into: Path) -> None:
     excluded = [f"--dpkgopt=path-exclude={path}/*" for path in _SLIM] if found["slim"] else []
     excluded += [f'--customize-hook=rm -rf "$1{path}"/*' for path in _SLIM] if found["slim"] else []
     _run(
-        ["mmdebstrap", "--variant=apt", "--dpkgopt=force-unsafe-io", *excluded, found["suite"], str(into), "-"],
+        [
+            *("mmdebstrap", "--variant=apt", "--dpkgopt=force-unsafe-io", *excluded),
+            # As debootstrap does it: without the package that would move the files, and bring Perl along.
+            *("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", "--include=usr-is-merged"),
+            *(found["suite"], str(into), "-"),
+        ],
         "\n".join(_sources(found["suite"])),
     )
+    for path in (into / "dev").iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     (into / "etc/apt/apt.conf.d/docker-clean").write_text(_CLEAN, encoding="utf-8")
 
 

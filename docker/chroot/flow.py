@@ -17,8 +17,18 @@ from dockerfile import filled_in, read_dockerfile
 from image import Image, Making, command_of, load, make
 
 # What an engine does and a chroot does not: told, never passed over unseen.
-NOT_DONE = ("cap_drop", "security_opt", "init", "image", "ports", "networks", "restart", "stop_grace_period")
-_DONE = ("build", "command", "depends_on", "environment", "volumes", "entrypoint", "healthcheck")
+NOT_DONE = ("cap_drop", "security_opt", "init", "ports", "networks", "restart", "stop_grace_period")
+_DONE = (
+    "build",
+    "image",
+    "pull_policy",
+    "command",
+    "depends_on",
+    "environment",
+    "volumes",
+    "entrypoint",
+    "healthcheck",
+)
 _HEALTH_S = 180.0
 _HEALTH_EVERY_S = 2.0
 
@@ -64,7 +74,7 @@ class Flow:
         """Make the image of every service, each Dockerfile's target once."""
         made = set()
         for service in self.services():
-            build = service.says["build"]
+            build = self._build_of(service)
             key = (build["dockerfile"], build["target"])
             if key not in made:
                 context = (self.path.parent / build["context"]).resolve()
@@ -105,7 +115,7 @@ class Flow:
                 self.tell(f"=== service {name} stopped, status {container.stop()}")
 
     def _start(self, service: Service, names: list[str]) -> Container:
-        image = load(self._images(service.says["build"]) / service.says["build"]["target"])
+        image = self._image(service)
         given = service.says.get("environment", {})
         process = image.process
         return Container(
@@ -133,7 +143,7 @@ class Flow:
         return Mount(source=folder, at=at, read_only=mode == ["ro"])
 
     def _wait_for_health(self, service: Service, container: Container) -> None:
-        check = load(self._images(service.says["build"]) / service.says["build"]["target"]).healthcheck
+        check = self._image(service).healthcheck
         deadline = time.monotonic() + _HEALTH_S
         while time.monotonic() < deadline:
             if (status := container.status()) is not None:
@@ -150,6 +160,17 @@ class Flow:
         for name in NOT_DONE:
             if name in service.says:
                 self.tell(f"not done in a chroot: {name}: {service.says[name]}")
+
+    def _build_of(self, service: Service) -> Mapping[str, Any]:
+        """How the image of ``service`` is built: by itself, or by another service that names the same image."""
+        for one in (service, *self.services()):
+            if "build" in one.says and (one is service or one.says.get("image", one.name) == service.says.get("image")):
+                return dict(one.says["build"])
+        raise ChrootError(f"{self.path}: no service builds the image of {service.name}")
+
+    def _image(self, service: Service) -> Image:
+        build = self._build_of(service)
+        return load(self._images(build) / build["target"])
 
     def _images(self, build: Mapping[str, Any]) -> Path:
         return self.into / "images" / Path(build["dockerfile"]).stem

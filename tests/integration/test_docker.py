@@ -46,17 +46,18 @@ FLOW = """
 services:
   server:
     build: {context: ROOT, dockerfile: FILE, target: image}
+    image: toy
     cap_drop: [ALL]
     command: ["trap 'exit 0' TERM; echo hello > /share/said; while :; do sleep 0.1; done"]
     volumes: [share:/share]
   client:
-    build: {context: ROOT, dockerfile: FILE, target: image}
+    image: toy
     environment: {NAME: other}
     command: ["cat /share/said; echo $NAME > /tmp/left; getent hosts server; ! echo x > /share/new"]
     depends_on: {server: {condition: service_healthy}}
     volumes: ["share:/share:ro"]
   after:
-    build: {context: ROOT, dockerfile: FILE, target: image}
+    image: toy
     command: ["test ! -e /tmp/left"]
     depends_on: {client: {condition: service_completed_successfully}}
 """

@@ -24,6 +24,7 @@ from dockerfile import (
 from image import copied_from_context
 
 from edgeq.cli import group
+from edgeq.schema import read_toml
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "docker/Dockerfile"
@@ -212,3 +213,16 @@ def test_the_last_pattern_that_fits_decides_what_is_ignored(tmp_path: Path) -> N
         (tmp_path / path).touch()
     copied = copied_from_context(tmp_path, ".", ignored)
     assert [str(path.relative_to(tmp_path)) for path in copied] == ["docker/x.sh", "kept/a"]
+
+
+def test_what_the_wheel_is_made_of_reaches_the_engine(ignored: Ignored) -> None:
+    project = read_toml(ROOT / "pyproject.toml")
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = [
+        *("pyproject.toml", "constraints.txt", project["project"]["readme"]),
+        *project["project"]["license-files"],
+        *wheel["packages"],
+        *wheel["force-include"],
+        *(hook["path"] for hook in wheel["hooks"].values()),
+    ]
+    assert [path for path in needed if not copied_from_context(ROOT, path, ignored)] == []

@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    build_args = _pairs(arguments.build_arg)
+    build_args = dict(arguments.build_arg)
     dockerfile = read_dockerfile(arguments.dockerfile, build_args)
     making = Making(
         dockerfile=dockerfile,
@@ -62,7 +62,7 @@ def _flow(arguments: argparse.Namespace) -> None:
     flow = Flow(
         path=arguments.compose.resolve(),
         into=arguments.into.resolve(),
-        build_args=_pairs(arguments.build_arg),
+        build_args=dict(arguments.build_arg),
         tell=_tell,
     )
     if not arguments.no_build:
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     build = commands.add_parser("build", help="make a stage of a Dockerfile")
-    build.add_argument("dockerfile", type=Path)
+    build.add_argument("dockerfile", type=_file)
     build.add_argument("--target", help="the stage; the last one, if not given")
     build.add_argument("--context", type=Path, default=Path())
     build.set_defaults(do=_build)
@@ -88,18 +88,27 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(do=_run)
 
     flow = commands.add_parser("flow", help="make the images of a compose file and run its services")
-    flow.add_argument("compose", type=Path)
+    flow.add_argument("compose", type=_file)
     flow.add_argument("--no-build", action="store_true", help="take the images that are there")
     flow.set_defaults(do=_flow)
 
     for one in (build, flow):
         one.add_argument("--into", type=Path, required=True, help="a folder for roots, volumes and layers")
-        one.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
+        one.add_argument("--build-arg", action="append", default=[], type=_pair, metavar="NAME=VALUE")
     return parser
 
 
-def _pairs(words: list[str]) -> dict[str, str]:
-    return dict(word.split("=", 1) for word in words)
+def _file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return Path(text)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=VALUE")
+    return name, value
 
 
 def _tell(line: str) -> None:

@@ -104,6 +104,8 @@ def read_dockerfile(path: Path, build_args: Mapping[str, str] | None = None) -> 
         else:
             raise DockerfileError(f"{path}:{instruction.line}: {instruction.name} before the first FROM")
     _close(reader, body)
+    if not reader.stages:
+        raise DockerfileError(f"{path}: no FROM")
     unknown = set(reader.build_args) - set(reader.arguments) - _arguments_of(reader.stages)
     if unknown:
         raise DockerfileError(f"{path}: no ARG {', '.join(sorted(unknown))}")

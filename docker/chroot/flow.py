@@ -59,7 +59,12 @@ class Flow:
 
     def services(self) -> tuple[Service, ...]:
         """The services, each after those that it waits for."""
-        document = yaml.safe_load(filled_in_all(self.path.read_text(encoding="utf-8")))
+        try:
+            document = yaml.safe_load(filled_in_all(self.path.read_text(encoding="utf-8")))
+        except yaml.YAMLError as error:
+            raise ChrootError(f"{self.path}: {error}") from error
+        if not isinstance(document, dict) or "services" not in document:
+            raise ChrootError(f"{self.path}: no services")
         services = {name: Service(name=name, says=says) for name, says in document["services"].items()}
         ordered: list[Service] = []
         while len(ordered) < len(services):

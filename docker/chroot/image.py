@@ -60,8 +60,11 @@ class Making:
 
 
 def load(folder: Path) -> Image:
-    """The image whose root is ``folder``, as :func:`make` left it."""
-    data = json.loads(folder.with_suffix(".json").read_text(encoding="utf-8"))
+    """The image whose root is ``folder``, as :func:`make` left it; ChrootError if it did not."""
+    described = folder.with_suffix(".json")
+    if not described.is_file():
+        raise ChrootError(f"no image was made at {folder}; run: docker/chroot build")
+    data = json.loads(described.read_text(encoding="utf-8"))
     lists = {name: tuple(data[name]) for name in ("entrypoint", "cmd", "healthcheck")}
     return Image(**{**data, **lists, "root": folder})
 

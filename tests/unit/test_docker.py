@@ -181,6 +181,7 @@ def test_only_the_stages_that_a_target_takes_from_are_needed_for_it(tmp_path: Pa
         ("FROM a AS b\nRUN --mount=type=cache,target=/x y\n", "2: mounts and here-documents"),
         ("FROM a AS b\nRUN cat <<END\nEND\n", "2: mounts and here-documents"),
         ("RUN x\n", "1: RUN before the first FROM"),
+        ("", "no FROM"),
         ("FROM a as b\n", "1: FROM IMAGE AS NAME"),
         ("FROM debian:$TAG AS b\n", "no ARG or ENV TAG"),
         ("FROM a AS b\nRUN x \\\n", "2: the last line goes on"),

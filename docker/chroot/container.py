@@ -12,7 +12,6 @@ import os
 import shlex
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,16 +91,8 @@ class Container:
     ) -> None:
         self._who = account(root, process.user)
         self._process = process
-        with tempfile.NamedTemporaryFile("w", prefix="hosts-", delete=False) as file:
-            file.write(f"127.0.0.1 localhost {' '.join(hosts)}\n")
-        self._hosts = Path(file.name)
-        self._hosts.chmod(0o644)
-        all_mounts = (
-            *mounts,
-            Mount(source=self._hosts, at="/etc/hosts", read_only=True),
-            Mount(source=Path("/etc/resolv.conf").resolve(), at="/etc/resolv.conf", read_only=True),
-        )
-        script = _entering(root, layer, all_mounts) + f"exec {shlex.join(self._command(argv, ROOT))}\n"
+        names = Mount(source=Path("/etc/resolv.conf").resolve(), at="/etc/resolv.conf", read_only=True)
+        script = _entering(root, layer, (*mounts, names), hosts) + f"exec {shlex.join(self._command(argv, ROOT))}\n"
         self._running = subprocess.Popen(
             [*_NAMESPACES, "/bin/sh", "-c", script.replace(ROOT, '"$root"')],
             stdin=subprocess.DEVNULL,
@@ -116,7 +107,6 @@ class Container:
             return self._running.wait()
         finally:
             self._running.kill()
-            self._hosts.unlink(missing_ok=True)
 
     def status(self) -> int | None:
         """The exit status, or None while it runs."""
@@ -142,7 +132,10 @@ class Container:
     def _command(self, argv: Sequence[str], root: str) -> list[str]:
         env = {"PATH": _PATH, "HOME": self._who.home, **self._process.env}
         return [
-            *("chroot", f"--userspec={self._who.uid}:{self._who.gid}", f"--groups={self._who.gid}", root),
+            *("chroot", root),
+            # A process that changes its user is no longer ended with its parent, so this comes again, and last.
+            *("/usr/bin/setpriv", f"--reuid={self._who.uid}", f"--regid={self._who.gid}", "--clear-groups"),
+            *("--pdeathsig", "KILL", "--"),
             *("/usr/bin/env", "-i", "-C", self._process.workdir, *(f"{k}={v}" for k, v in env.items())),
             *argv,
         ]
@@ -158,7 +151,7 @@ class Container:
 ROOT = "@root@"
 
 
-def _entering(root: Path, layer: Path | None, mounts: Sequence[Mount]) -> str:
+def _entering(root: Path, layer: Path | None, mounts: Sequence[Mount], hosts: Sequence[str]) -> str:
     """The shell script that makes the root ready, in namespaces of its own."""
     lines = ["set -e", f"root={shlex.quote(str(root))}"]
     if layer is not None:
@@ -173,6 +166,8 @@ def _entering(root: Path, layer: Path | None, mounts: Sequence[Mount]) -> str:
         "mount -t devpts -o newinstance,ptmxmode=666,mode=620 devpts dev/pts; ln -s pts/ptmx dev/ptmx",
         *(f"touch dev/{name}; mount --bind /dev/{name} dev/{name}" for name in _DEVICES),
         *(f"ln -s {to} dev/{name}" for name, to in _LINKS.items()),
+        f"echo 127.0.0.1 localhost {shlex.join(hosts)} > dev/hosts",
+        "mkdir -p etc; touch etc/hosts; mount --bind dev/hosts etc/hosts; mount -o remount,bind,ro etc/hosts",
     ]
     for mount in mounts:
         at = shlex.quote(mount.at.lstrip("/"))

@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import compose_spec
@@ -42,13 +44,16 @@ CMD ["id -u; pwd; echo $NAME $PATH $HOME; cat made/here; stat -c %U edgeq.toml; 
     ls /proc | grep -c ^[0-9]"]
 """
 
+# Nobody else sleeps so, which finds the processes again.
+SLEEP = f"sleep 6{os.getpid()}.25"
+
 FLOW = """
 services:
   server:
     build: {context: ROOT, dockerfile: FILE, target: image}
     image: toy
     cap_drop: [ALL]
-    command: ["trap 'exit 0' TERM; echo hello > /share/said; while :; do sleep 0.1; done"]
+    command: ["trap 'exit 0' TERM; echo hello > /share/said; SLEEP & wait"]
     volumes: [share:/share]
   client:
     image: toy
@@ -144,16 +149,40 @@ def test_what_this_machine_lent_is_not_in_the_image(made: Path) -> None:
 
 
 def test_services_wait_for_health_share_volumes_and_leave_nothing_running(made: Path) -> None:
-    flow = FLOW.replace("ROOT", str(ROOT)).replace("FILE", str(made / "Toy"))
+    flow = FLOW.replace("ROOT", str(ROOT)).replace("FILE", str(made / "Toy")).replace("SLEEP", SLEEP)
     (made / "compose.yaml").write_text(flow)
     done = _chroot("flow", made / "compose.yaml", "--into", made, "--no-build")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "not done in a chroot: cap_drop: ['ALL']" in done.stdout
     assert "hello\n127.0.0.1" in done.stdout
     assert "=== service server stopped, status 0" in done.stdout
-    for entry in Path("/proc").glob("[0-9]*/root"):
+    assert _inside() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_or_killed_run_leaves_no_process(made: Path, number: signal.Signals) -> None:
+    argv = [sys.executable, CHROOT, "run", made / "images/Toy/image", "--", "/bin/sh", "-c", f"echo up; {SLEEP}"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "up\n"
+        assert len(_inside()) > 0
+        running.send_signal(number)
+        assert running.wait() == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while _inside():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _inside() -> list[str]:
+    """The processes of the toy's containers: those that have one of its own words among their arguments."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has just ended
-            assert not entry.readlink().is_relative_to(made)
+            words = (entry / "cmdline").read_bytes().decode(errors="replace")
+            if SLEEP in words and "docker/chroot" not in words:
+                found.append(words)
+    return found
 
 
 def test_a_step_that_fails_ends_the_build_and_names_its_line(made: Path) -> None:

@@ -101,7 +101,8 @@ def _key(making: Making, stage: Stage, made: Mapping[str, Image]) -> str:
         elif step.name == "COPY":
             for source in step.text.split()[:-1]:
                 for path in copied_from_context(making.context, source, making.ignored):
-                    digest.update(repr((str(path), path.stat().st_mode)).encode() + path.read_bytes())
+                    name = path.relative_to(making.context.resolve())
+                    digest.update(repr((str(name), path.stat().st_mode)).encode() + path.read_bytes())
     return digest.hexdigest()
 
 

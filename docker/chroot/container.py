@@ -21,7 +21,7 @@ _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The kernel ends the container with the program that started it, and all in it with its first process.
-_NAMESPACES = (
+NAMESPACES = (
     *("setpriv", "--pdeathsig", "KILL", "--"),
     *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"),
 )
@@ -94,7 +94,7 @@ class Container:
         names = Mount(source=Path("/etc/resolv.conf").resolve(), at="/etc/resolv.conf", read_only=True)
         script = _entering(root, layer, (*mounts, names), hosts) + f"exec {shlex.join(self._command(argv, ROOT))}\n"
         self._running = subprocess.Popen(
-            [*_NAMESPACES, "/bin/sh", "-c", script.replace(ROOT, '"$root"')],
+            [*NAMESPACES, "/bin/sh", "-c", script.replace(ROOT, '"$root"')],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=None if output is None else subprocess.STDOUT,
@@ -112,17 +112,25 @@ class Container:
         """The exit status, or None while it runs."""
         return self._running.poll()
 
-    def run_inside(self, argv: Sequence[str]) -> int:
-        """Run another program in there, as its user; its exit status."""
-        inside = ("nsenter", "--target", str(self._first()), "--mount", "--pid", "--root", "--wd")
+    def run_inside(self, argv: Sequence[str]) -> int | None:
+        """Run another program in there, as its user; its exit status, or None while the root is not ready."""
+        first = self._first()
+        try:
+            # Until it is, the first process is still in the root of this machine.
+            if first is None or Path(f"/proc/{first}/root").readlink() == Path("/"):
+                return None
+        except OSError:  # it has just ended
+            return None
+        inside = ("nsenter", "--target", str(first), "--mount", "--pid", "--root", "--wd")
         return subprocess.run(
             [*inside, *self._command(argv, "/")], stdin=subprocess.DEVNULL, capture_output=True, check=False
         ).returncode
 
     def stop(self) -> int:
         """What ``docker stop`` does: SIGTERM to the first process, SIGKILL when it has not ended in time."""
-        if self.status() is None:
-            os.kill(self._first(), signal.SIGTERM)
+        first = self._first()
+        if first is not None:
+            os.kill(first, signal.SIGTERM)
             deadline = time.monotonic() + _ENDING_S
             while self.status() is None and time.monotonic() < deadline:
                 time.sleep(0.05)
@@ -140,12 +148,12 @@ class Container:
             *argv,
         ]
 
-    def _first(self) -> int:
-        """The number, in this namespace, of the container's first process."""
+    def _first(self) -> int | None:
+        """The number, in this namespace, of the container's first process; None before it is there, and after."""
+        if self.status() is not None:
+            return None
         children = Path(f"/proc/{self._running.pid}/task/{self._running.pid}/children").read_text().split()
-        if not children:
-            raise ChrootError("the container has ended")
-        return int(children[0])
+        return int(children[0]) if children else None
 
 
 ROOT = "@root@"

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from container import ChrootError, Mount
+from container import NAMESPACES, ChrootError, Mount
 
 # Images of Debian keep neither packages nor caches of their index.
 _CLEAN = """\
@@ -37,21 +37,27 @@ def base(image: str, into: Path) -> None:
     if shutil.which("mmdebstrap") is None:
         raise ChrootError("mmdebstrap is missing; run: apt-get install mmdebstrap")
     into.parent.mkdir(parents=True, exist_ok=True)
+    part = into.with_name(f"{into.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
     # Those of the first packages, which are unpacked before dpkg has a setting, are removed by hand.
     excluded = [f"--dpkgopt=path-exclude={path}/*" for path in _SLIM] if found["slim"] else []
     excluded += [f'--customize-hook=rm -rf "$1{path}"/*' for path in _SLIM] if found["slim"] else []
     _run(
         [
+            # What it mounts goes with its namespaces, should it be interrupted: nothing of this machine stays in reach
+            # of whoever removes the folder.
+            *NAMESPACES,
             *("mmdebstrap", "--variant=apt", "--dpkgopt=force-unsafe-io", *excluded),
             # As debootstrap does it: without the package that would move the files, and bring Perl along.
             *("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", "--include=usr-is-merged"),
-            *(found["suite"], str(into), "-"),
+            *(found["suite"], str(part), "-"),
         ],
         "\n".join(_sources(found["suite"])),
     )
-    for path in (into / "dev").iterdir():
+    for path in (part / "dev").iterdir():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    (into / "etc/apt/apt.conf.d/docker-clean").write_text(_CLEAN, encoding="utf-8")
+    (part / "etc/apt/apt.conf.d/docker-clean").write_text(_CLEAN, encoding="utf-8")
+    part.rename(into)
 
 
 def pip_settings() -> tuple[dict[str, str], tuple[Mount, ...]]:

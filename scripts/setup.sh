@@ -30,6 +30,7 @@ g++-arm-linux-gnueabihf  building the runner for boards of 32 bits
 dataset-fashion-mnist   examples/fashion_mnist
 "
 TEST_PACKAGES="
+mmdebstrap              the chroots that run the steps of docker/Dockerfile
 openssh-server          the tests' own SSH server
 postgresql              the tests' own database server
 default-jre-headless    compiling and running exported Kotlin

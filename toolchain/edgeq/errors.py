@@ -805,6 +805,16 @@ class BadBoardNameError(ConfigError):
         )
 
 
+class BadListenAddressError(ConfigError):
+    """What follows ``--listen`` is no address that a board can listen on."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"a board cannot listen on {text!r}",
+            hint="name an IPv4 address of this machine and, if you like, a port: --listen 0.0.0.0:2222",
+        )
+
+
 class NothingToCompareError(ConfigError):
     """Builds without two artifacts that could be held against each other."""
 
@@ -876,7 +886,8 @@ class BoardDiedError(DeviceError):
     def __init__(self, name: str, *, cause: str, log_tail: str) -> None:
         super().__init__(
             f"the emulated board {name!r} died: {cause}",
-            hint="the last lines of its log may say why; if it was starting, is emulation.cpu a core that QEMU knows?",
+            hint="the last lines of its log may say why; if it was starting, is emulation.cpu a core that QEMU knows, "
+            "and what --listen names an address of this machine and a free port?",
             detail=log_tail,
         )
 

@@ -2,7 +2,10 @@
 
 BIN := .venv/bin
 
-.PHONY: demo test lint bench wheel
+# Where image-check puts the roots of the images; it takes some 10 GB.
+IMAGES := /var/tmp/edgeq-images
+
+.PHONY: demo test lint bench image-check wheel
 
 demo:
 	@scripts/setup.sh
@@ -33,3 +36,13 @@ bench:
 wheel:
 	@scripts/setup.sh
 	$(BIN)/python -m build
+
+# Without an engine: the steps of docker/Dockerfile in chroots, then what docker/compose.yaml runs. It takes root.
+# The archive of Debian and torch's index are the machine's own, as a chroot borrows these.
+image-check:
+	@scripts/setup.sh --tests
+	$(BIN)/python docker/chroot flow docker/compose.yaml --into $(IMAGES) \
+	    --build-arg DEBIAN_SNAPSHOT= --build-arg EDGEQ_TORCH_INDEX=
+	$(BIN)/python docker/chroot build docker/Dockerfile --into $(IMAGES) --target runners \
+	    --build-arg DEBIAN_SNAPSHOT= --build-arg EDGEQ_TORCH_INDEX=
+	$(BIN)/python docker/chroot run $(IMAGES)/images/Dockerfile/example -- edgeq --version

@@ -30,6 +30,7 @@ g++-arm-linux-gnueabihf  building the runner for boards of 32 bits
 dataset-fashion-mnist   examples/fashion_mnist
 "
 TEST_PACKAGES="
+mmdebstrap              the chroots that run the steps of docker/Dockerfile
 openssh-server          the tests' own SSH server
 postgresql              the tests' own database server
 default-jre-headless    compiling and running exported Kotlin
@@ -95,7 +96,7 @@ missing_python_packages() {
 environment_key() {
     {
         printf '%s\n' "$PWD"
-        cat pyproject.toml constraints.txt examples/requirements.txt
+        cat pyproject.toml constraints.txt examples/requirements.txt scripts/ethos-u.txt
         "$VENV/bin/python" -VV
     } 2>/dev/null | sha256sum
 }
@@ -161,8 +162,8 @@ make_environment() {
         ${EDGEQ_TORCH_INDEX:+--extra-index-url "$EDGEQ_TORCH_INDEX"}
     say "set-up: installing edgeq and what it needs (2 of 3)"
     pip install -e '.[dev]' -c constraints.txt
-    say "set-up: installing what the examples need (3 of 3)"
-    pip install --no-deps -r examples/requirements.txt
+    say "set-up: installing what the examples and the compiler for Ethos-U need (3 of 3)"
+    pip install --no-deps -r examples/requirements.txt -r scripts/ethos-u.txt
     key=$(environment_key)
     printf '%s\n' "$key" >"$STAMP.new"
     mv "$STAMP.new" "$STAMP"

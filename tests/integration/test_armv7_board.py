@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,6 @@ from edgeq.target import load_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from edgeq.target import Target
 
@@ -92,8 +92,12 @@ def _measured(build: pipeline.Build, device: SshTransport) -> dict[str, int | No
     assert any("onnxruntime is" in warning for warning in deployed.deployment.warnings)
     rows = pipeline.bench(build, device, pipeline.BenchOptions(repeats=3), device="board", progress=Silent())
     assert {row.artifact for row in rows} == {artifact.name for artifact in build.manifest.artifacts}
+    # A build machine of x86 without VNNI cuts sums of uint8 by int8 that a board does not.
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    exact = "sse2" not in cpuinfo or "vnni" in cpuinfo
     for row in rows:
-        assert (row.timing, row.total, row.agreement_with_host) == ("emulated", SAMPLES, SAMPLES)
+        assert (row.timing, row.total) == ("emulated", SAMPLES)
+        assert row.agreement_with_host == SAMPLES or (not exact and "int8" in row.artifact)
         assert row.peak_rss_bytes
     return {row.artifact: row.instructions for row in rows}
 

@@ -251,6 +251,29 @@ def test_a_board_that_is_up_is_returned_not_started_again() -> None:
     assert board.running() == (first,)
 
 
+def test_a_board_that_others_can_reach_boots_each_time_and_leaves_no_snapshot() -> None:
+    board.start(RPI4, progress=Silent())
+    board.stop("rpi4")
+    before = _snapshots()
+    assert before
+    everywhere = board.Listening(address="0.0.0.0")
+    one = board.start(RPI4, listening=everywhere, progress=Silent())
+    assert not one.from_snapshot
+    assert _snapshots() == before
+    assert _say(one, "uname -m") == "aarch64"
+    listeners = Path("/proc/net/tcp").read_text()
+    assert f" 00000000:{one.port:04X} 00000000:0000 0A " in listeners
+    assert board.start(RPI4, progress=Silent()) == one
+    with pytest.raises(BoardDiffersError, match=rf"listens on 0\.0\.0\.0; one on 0\.0\.0\.0:{one.port} is asked"):
+        board.start(RPI4, listening=replace(everywhere, port=one.port), progress=Silent())
+
+
+def test_a_port_that_is_taken_is_told_in_qemu_s_words() -> None:
+    one = board.start(RPI4, progress=Silent())
+    with pytest.raises(BoardDiedError, match="Could not set up host forwarding rule"):
+        board.start(RPI4, name="second", listening=board.Listening(port=one.port), progress=Silent())
+
+
 def test_a_paused_board_is_replaced() -> None:
     first = board.start(RPI4, progress=Silent())
     os.kill(first.pid, signal.SIGSTOP)

@@ -303,7 +303,7 @@ def test_the_parts_pass_their_own_tests_and_give_no_warning(tmp_path: Path) -> N
 def test_the_engines_give_no_warning(engine: Engine, tmp_path: Path) -> None:
     if engine == "executorch":
         wheel = fetch_wheel(f"executorch-{X86_64}", progress=Silent())
-        build._extract(wheel, engine, tmp_path / "wheel")
+        build._extract(wheel, build._locked(engine, X86_64), tmp_path / "wheel")
         runtime = tmp_path / "wheel" / "executorch"
     else:
         runtime = build._unpacked("onnxruntime-headers", Silent()) / "usr" / "include" / "onnxruntime"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+REQUIREMENTS = ("pyproject.toml", "constraints.txt", "examples/requirements.txt", "scripts/ethos-u.txt")
 ORDINARY_TOOLS = (
     *("awk", "bash", "cat", "cut", "dirname", "env", "flock", "grep", "mkdir", "mv", "readlink", "rm", "sed"),
     *("sha256sum", "tr"),
@@ -114,7 +115,7 @@ def machine(tmp_path: Path) -> Machine:
         (tools / name).write_text(f"#!{shutil.which('bash')}\n{body}")
         (tools / name).chmod(0o755)
     checkout = tmp_path / "checkout"
-    for name in ("scripts/setup.sh", "pyproject.toml", "constraints.txt", "examples/requirements.txt"):
+    for name in ("scripts/setup.sh", *REQUIREMENTS):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, checkout / name)
     made = Machine(folder=tmp_path, checkout=checkout)
@@ -221,7 +222,7 @@ def test_torch_comes_first_with_its_pin_then_edgeq_then_the_examples(machine: Ma
         "venv",
         "pip install torch==2.13.0 -c constraints.txt",
         "pip install -e .[dev] -c constraints.txt",
-        "pip install --no-deps -r examples/requirements.txt",
+        "pip install --no-deps -r examples/requirements.txt -r scripts/ethos-u.txt",
     ]
 
 
@@ -238,7 +239,7 @@ def test_a_second_run_does_nothing(machine: Machine) -> None:
     assert (done.returncode, done.stdout, done.stderr, machine.log()) == (0, "", "", [])
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "examples/requirements.txt"])
+@pytest.mark.parametrize("name", REQUIREMENTS)
 def test_changed_requirements_are_installed_into_the_same_environment(machine: Machine, name: str) -> None:
     machine.run()
     machine.log()

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeq.errors import ConfigError
-from edgeq.target import known_targets, load_target
+from edgeq.errors import BareMetalError, ConfigError, UnknownNameError
+from edgeq.target import RuntimeFacts, known_targets, load_target
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SHIPPED = (
+NPUS = ("ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u85-256")
+BOARDS = (
     *("generic-aarch64", "generic-armv7", "graviton2", "host", "jetson-orin-nano"),
     *("rpi-zero-2w", "rpi2", "rpi3", "rpi4", "rpi5"),
 )
+SHIPPED = ("cortex-m55", *NPUS, *BOARDS)
 OWN_BOARD = """
 description = "A board of my own"
 triple = "aarch64-linux-gnu"
@@ -65,7 +67,7 @@ def test_every_shipped_target_loads_and_says_where_its_facts_were_read(name: str
     assert all(target.sources)
 
 
-@pytest.mark.parametrize("name", [name for name in SHIPPED if name != "host"])
+@pytest.mark.parametrize("name", [name for name in BOARDS if name != "host"])
 def test_every_arm_target_is_emulated_by_a_named_core(name: str) -> None:
     emulation = load_target(name).emulation
     assert emulation is not None
@@ -84,8 +86,8 @@ def test_the_dot_product_is_where_the_core_has_it() -> None:
 
 
 def test_onnx_activations_are_signed_on_64_bit_arm_alone() -> None:
-    targets = [load_target(name) for name in SHIPPED]
-    signed = {target.name for target in targets if target.runtimes.onnxruntime.activations == "int8"}
+    targets = [load_target(name) for name in BOARDS]
+    signed = {target.name for target in targets if target.runtimes.onnxruntime == RuntimeFacts(activations="int8")}
     assert signed == {target.name for target in targets if target.triple == "aarch64-linux-gnu"}
 
 
@@ -96,12 +98,8 @@ def test_the_host_is_not_emulated() -> None:
 def test_a_file_of_ones_own_works_by_path_and_takes_the_documented_defaults(own_board: Path) -> None:
     target = load_target(str(own_board))
     assert target.name == "my-board"
-    assert (target.bench.threads, target.bench.warmup, target.bench.repeats, target.bench.max_celsius) == (
-        2,
-        10,
-        200,
-        80,
-    )
+    bench = target.measuring
+    assert (bench.threads, bench.warmup, bench.repeats, bench.max_celsius) == (2, 10, 200, 80)
     assert target.emulation is not None
     assert (target.emulation.machine, target.emulation.ram_mib) == ("virt", 1024)
 
@@ -191,3 +189,116 @@ def test_executorch_is_named_where_there_is_one_and_nowhere_else(own_board: Path
 
 def test_a_file_that_is_not_toml_is_refused(own_board: Path) -> None:
     assert "not valid TOML" in refused(own_board, "cores = 4", "cores is 4").message
+
+
+OWN_NPU = """
+description = "A microcontroller of my own"
+triple = "arm-none-eabi"
+cpu = "cortex-m55"
+features = []
+cores = 1
+sources = ["its data sheet, section 1"]
+[runtimes.executorch]
+activations = "int8"
+[npu]
+accelerator = "ethos-u55-64"
+system_config = "Ethos_U55_Deep_Embedded"
+memory_mode = "Sram_Only"
+"""
+
+
+@pytest.fixture
+def own_npu(tmp_path: Path) -> Path:
+    path = tmp_path / "my-npu.toml"
+    path.write_text(OWN_NPU)
+    return path
+
+
+@pytest.mark.parametrize("name", NPUS)
+def test_a_microcontroller_has_an_npu_of_its_name_and_nothing_to_measure_with(name: str) -> None:
+    target = load_target(name)
+    assert target.bare_metal
+    assert target.npu is not None
+    assert target.npu.accelerator == name
+    assert target.npu.macs_per_cycle == int(name.rpartition("-")[2])
+    with pytest.raises(BareMetalError) as caught:
+        _ = target.measuring
+    assert caught.value.exit_code == 2
+    assert "edgeq report" in caught.value.hint
+
+
+def test_an_npu_of_ones_own_works_by_path(own_npu: Path) -> None:
+    target = load_target(str(own_npu))
+    assert target.npu is not None
+    assert (target.npu.macs_per_cycle, target.npu.memory_mode) == (64, "Sram_Only")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "near"),
+    [
+        ("ethos-u55-64", "ethos-u55-65", "ethos-u55-64"),
+        ("Ethos_U55_Deep_Embedded", "Ethos_U55_Deep_Embeded", "Ethos_U55_Deep_Embedded"),
+        ("Ethos_U55_Deep_Embedded", "Ethos_U65_High_End", "Ethos_U55_High_End_Embedded"),
+        ('"Sram_Only"', '"Sram_Onli"', "Sram_Only"),
+        ('"Sram_Only"', '"Dedicated_Sram"', "Shared_Sram"),
+    ],
+)
+def test_what_vela_does_not_know_of_an_npu_is_an_error_with_what_it_knows(
+    own_npu: Path, old: str, new: str, near: str
+) -> None:
+    found = refused(own_npu, old, new)
+    assert isinstance(found, UnknownNameError)
+    assert near in found.hint
+
+
+def test_a_dram_mode_is_for_npus_that_have_one(own_npu: Path) -> None:
+    text = OWN_NPU.replace("ethos-u55-64", "ethos-u65-256").replace("Ethos_U55_Deep_Embedded", "Ethos_U65_High_End")
+    own_npu.write_text(text.replace("Sram_Only", "Dedicated_Sram_512KB"))
+    npu = load_target(str(own_npu)).npu
+    assert npu is not None
+    assert npu.memory_mode == "Dedicated_Sram_512KB"
+
+
+@pytest.mark.parametrize(
+    "more", ["[bench]\nthreads = 1", '[emulation]\ncpu = "cortex-a53"', '[runtimes.onnxruntime]\nactivations = "int8"']
+)
+def test_what_takes_linux_means_nothing_on_a_microcontroller(own_npu: Path, more: str) -> None:
+    found = refused(own_npu, "[npu]", f"{more}\n[npu]")
+    assert "means nothing on a microcontroller" in found.message
+    assert "arm-none-eabi" in found.hint
+
+
+def test_a_microcontroller_without_an_npu_is_an_error(own_npu: Path) -> None:
+    own_npu.write_text(OWN_NPU.partition("[npu]")[0])
+    with pytest.raises(ConfigError, match="missing key `npu`"):
+        load_target(str(own_npu))
+
+
+def test_an_npu_means_nothing_beside_linux(own_board: Path) -> None:
+    npu = OWN_NPU.partition("[npu]")[2]
+    assert "npu means nothing on a board" in refused(own_board, "[bench]", f"[npu]{npu}[bench]").message
+
+
+@pytest.mark.parametrize("key", ["ram_bytes = 2_147_483_648", "[bench]\nthreads = 2"])
+def test_a_board_with_linux_needs_what_it_is_measured_with(own_board: Path, key: str) -> None:
+    assert "missing key" in refused(own_board, key, "").message
+
+
+OWN_CORE = OWN_NPU.partition("[npu]")[0] + '[cmsis_nn]\ncore = "cortex-m7"\n'
+
+
+def test_a_core_without_npu_computes_with_cmsis_nn(own_npu: Path) -> None:
+    own_npu.write_text(OWN_CORE)
+    target = load_target(str(own_npu))
+    assert target.bare_metal
+    assert (target.npu, target.cmsis_nn.core if target.cmsis_nn else None) == (None, "cortex-m7")
+
+
+def test_a_core_that_executorch_does_not_know_is_an_error(own_npu: Path) -> None:
+    own_npu.write_text(OWN_CORE)
+    assert "cortex-m8" in refused(own_npu, "cortex-m7", "cortex-m8").message
+
+
+def test_layers_run_in_one_of_the_two(own_npu: Path) -> None:
+    found = refused(own_npu, "[npu]", '[cmsis_nn]\ncore = "cortex-m55"\n[npu]')
+    assert "both" in found.message

@@ -86,6 +86,68 @@ class RecipeError(ConfigError):
         super().__init__(f"recipe {recipe!r}: {reason}", hint=hint)
 
 
+class BareMetalError(ConfigError):
+    """Something that takes a board with Linux, or a phone, was asked of a microcontroller."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"{target} is a microcontroller: no Linux and no app run there, and edgeq can deploy and measure nothing",
+            hint="link the .pte of the build into your firmware; edgeq report and edgeq explain tell what is known of "
+            "it without a board (docs/ethos-u.md)",
+        )
+
+
+class MicrocontrollerRecipeError(ConfigError):
+    """A recipe whose graph kernels that know static int8 alone cannot take, or that is decided by measurements."""
+
+    def __init__(self, recipe: str, target: str, reason: str) -> None:
+        super().__init__(
+            f"recipe {recipe!r} cannot be built for {target}: {reason}",
+            hint="run: edgeq build PROJECT --recipe int8-static; int8-static-per-tensor and int8-qat are built as well",
+        )
+
+
+class NoChoiceError(ConfigError):
+    """Advice on recipes for a target that takes one kind of them."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"there is nothing to choose for {target}: its kernels take static int8 and nothing else",
+            hint=f"run: edgeq build PROJECT --target {_word(target)} --recipe int8-static",
+        )
+
+
+class NoOnnxError(ConfigError):
+    """An ONNX file for a target that has no ONNX Runtime."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"{target} has no ONNX Runtime: an .onnx cannot run there",
+            hint=f"run: edgeq build PROJECT --target {_word(target)} --format pte",
+        )
+
+
+class MissingArmToolsError(HostToolError):
+    """What ExecuTorch lowers for microcontrollers with is not installed."""
+
+    def __init__(self, missing: Sequence[str], needed: Sequence[str]) -> None:
+        super().__init__(
+            f"building for a microcontroller needs {' and '.join(missing)}, which edgeq does not find",
+            hint=f"run: pip install --no-deps {' '.join(needed)} (with --no-deps: tosa-tools asks for an ml-dtypes "
+            "that onnx refuses, and works with the one that is there)",
+        )
+
+
+class VelaSummaryError(HostToolError):
+    """Vela compiled, and what it wrote of its estimate is not what edgeq reads."""
+
+    def __init__(self, version: str, reason: str) -> None:
+        super().__init__(
+            f"the estimate of Vela {version} cannot be read: {reason}",
+            hint="install the version that edgeq was tested with: edgeq build names it where another is installed",
+        )
+
+
 class NoOperatorTimesError(ConfigError):
     """A recipe that decides by what operators take on a board, and no measurement that says it."""
 
@@ -743,6 +805,16 @@ class BadBoardNameError(ConfigError):
         )
 
 
+class BadListenAddressError(ConfigError):
+    """What follows ``--listen`` is no address that a board can listen on."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"a board cannot listen on {text!r}",
+            hint="name an IPv4 address of this machine and, if you like, a port: --listen 0.0.0.0:2222",
+        )
+
+
 class NothingToCompareError(ConfigError):
     """Builds without two artifacts that could be held against each other."""
 
@@ -814,7 +886,8 @@ class BoardDiedError(DeviceError):
     def __init__(self, name: str, *, cause: str, log_tail: str) -> None:
         super().__init__(
             f"the emulated board {name!r} died: {cause}",
-            hint="the last lines of its log may say why; if it was starting, is emulation.cpu a core that QEMU knows?",
+            hint="the last lines of its log may say why; if it was starting, is emulation.cpu a core that QEMU knows, "
+            "and what --listen names an address of this machine and a free port?",
             detail=log_tail,
         )
 

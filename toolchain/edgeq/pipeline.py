@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 from edgeq import runner
 from edgeq.device.inventory import default_device, default_target, is_board, open_device, require_device, store_root
 from edgeq.device.store import Store
-from edgeq.errors import LimitsMissedError, NotABuildError, WhichBoardError
+from edgeq.errors import BareMetalError, LimitsMissedError, NotABuildError, WhichBoardError
 from edgeq.installed import EXTRA_OF, missing, require
 from edgeq.progress import SILENT, Progress
 from edgeq.project import check_limits, load_project
@@ -333,6 +333,8 @@ def parity(  # noqa: PLR0913  # the options of a command
     watch: Watch,
 ) -> parity_stage.Compared:
     """Hold what the artifacts give on each device against the build machine and each other; nothing becomes active."""
+    if what.target.bare_metal:
+        raise BareMetalError(what.target.name)
     chosen = what.manifest.chosen(artifacts)
     if least_sqnr_db is not None:
         chosen = tuple(replace(one, least_sqnr_db=least_sqnr_db) for one in chosen)
@@ -367,6 +369,8 @@ class WrittenReport:
     files: tuple[Path, ...]
     left_out: tuple[str, ...] = ()
     remembered: history_stage.Remembered | None = None
+    not_measured: str = ""
+    """Why a run ended without a measurement; empty where it did not."""
 
 
 def remember(what: Build) -> history_stage.Remembered:
@@ -421,6 +425,8 @@ def export(  # noqa: PLR0913  # the options of a command
     With ``ort`` in ONNX Runtime's own format instead of ONNX; for each of
     the ``delegates`` with a further .pte, which takes torch to make.
     """
+    if what.target.bare_metal:
+        raise BareMetalError(what.target.name)
     folder = out or Path("export") / what.manifest.model / platform
     record = export_stage.export(
         what.path,
@@ -429,7 +435,7 @@ def export(  # noqa: PLR0913  # the options of a command
         folder,
         artifacts=artifacts,
         package=package,
-        conversions=Conversions(ort=ort, delegates=tuple(delegates)),
+        conversions=Conversions(ort=ort, delegates=tuple(dict.fromkeys(delegates))),
         progress=progress,
     )
     return Exported(record=record, folder=folder)
@@ -471,11 +477,13 @@ def run(  # noqa: PLR0913  # the options of a command
     """From a project to a report: the other functions in a row.
 
     Without a ``device``, on the emulated board of the target, or on this
-    machine if the target has none.
+    machine if the target has none. A microcontroller is built and reported
+    for, and not measured: BareMetalError if a device is named.
     """
     facts = load_target(target or load_project(project).build.target)
-    device = device or default_device(facts)
-    require_device(device, facts)  # before minutes are spent on a build that cannot be measured
+    if device or not facts.bare_metal:
+        device = device or default_device(facts)
+        require_device(device, facts)  # before minutes are spent on a build that cannot be measured
     what = build(
         project,
         target=target,
@@ -486,6 +494,9 @@ def run(  # noqa: PLR0913  # the options of a command
         jobs=build_jobs,
         progress=progress,
     )
+    if device is None:
+        why = f"{facts.name} is a microcontroller: nothing was deployed and nothing was measured"
+        return replace(report([what.path]), not_measured=why)
     with connected(what, device, progress=progress) as transport:
         done = deploy(what, transport, device=device, sign=sign, progress=progress)
         for warning in done.deployment.warnings:

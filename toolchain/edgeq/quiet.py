@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """No Python warnings and no log records below ERROR inside the block."""
+def quietly(*, errors: bool = False) -> Iterator[None]:
+    """No Python warnings and no log records below ERROR inside the block, nor of ERROR if ``errors`` are raised too."""
     before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
+    logging.disable(max(before, logging.ERROR if errors else logging.WARNING))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -94,6 +94,39 @@ class HostScore:
     sqnr_db: float | None
     identical: bool = False
     not_finite: int = 0
+    scored: str = ""
+    """What was run in the artifact's place, which this machine cannot run; empty where it was the artifact itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NpuEstimate:
+    """What Vela, Arm's compiler for the Ethos-U, expects of one inference on the NPU. Nothing here was measured.
+
+    ``by`` names Vela with its version. ``clock_hz`` is what
+    ``system_config`` assumes, ``cycles`` are all of them with the waiting
+    for memory, ``compute_cycles`` those of the NPU alone.
+    ``mac_utilisation`` is the part of the MACs that the NPU could do in
+    ``cycles``. The bytes are what lies in each memory, weights and
+    activations. The ``outside`` operators run on the core: no cycle of them
+    is counted.
+    """
+
+    by: str
+    accelerator: str
+    system_config: str
+    memory_mode: str
+    clock_hz: int
+    cycles: int
+    compute_cycles: int
+    inferences_per_second: float
+    macs: int
+    mac_utilisation: float
+    sram_bytes: int
+    dram_bytes: int
+    on_chip_flash_bytes: int
+    off_chip_flash_bytes: int
+    partitions: int
+    outside: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +193,9 @@ class Artifact:
     int8 outputs of two machines; a kernel that is wrong leaves none.
     ``output_scales`` has, for each output, the step that its values are
     multiples of where it is read from int8, else None; it is empty in builds
-    of an edgeq that did not write it.
+    of an edgeq that did not write it. ``estimate`` is there for a file that
+    an NPU runs; where ``host.scored`` says that something else was run in
+    the artifact's place, the golden output is that one's.
     """
 
     name: str
@@ -182,6 +217,7 @@ class Artifact:
     least_sqnr_db: float = 10.0
     folded: FoldedInput | None = None
     output_scales: tuple[float | None, ...] = ()
+    estimate: NpuEstimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,7 +388,7 @@ class SpeedSearch:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The table of contents of a build."""
+    """The table of contents of a build; ``measurable`` says whether edgeq can run it on a device of its target."""
 
     schema: int = SCHEMA
     model: str
@@ -370,6 +406,7 @@ class Manifest:
     speed_searches: tuple[SpeedSearch, ...] = ()
     labels: tuple[str, ...] = ()
     """What the classes are called, in the order of the first output's scores; () where the project does not say."""
+    measurable: bool = True
 
     def chosen(self, names: Sequence[str]) -> tuple[Artifact, ...]:
         """The artifacts of those names or recipes, in the order of ``names``; all without any.
@@ -966,6 +1003,8 @@ class ReportRow:
     """Why the device was not fit to be timed; it was measured all the same, as somebody said ``--force``."""
     verdicts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    estimate: NpuEstimate | None = None
+    """Vela's, not a measurement: no other figure of a row and no verdict comes of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1076,6 +1115,7 @@ class ReportedBuild:
     speed_searches: tuple[SpeedSearch, ...] = ()
     paces: tuple[PacedRow, ...] = ()
     parity: Parity | None = None
+    measurable: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1243,7 +1283,10 @@ class NodeFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
-    """A part of a .pte that runs in XNNPACK in one piece: ``operators`` counts its nodes, bytes are what crosses in."""
+    """A part of a .pte that runs in XNNPACK or on an NPU in one piece: ``operators`` counts its nodes.
+
+    The bytes are what crosses its edges.
+    """
 
     index: int
     operators: dict[str, int]

@@ -54,15 +54,15 @@ _NATIVE_CALLS = {"sqlite3.connect": "a database", "ctypes.dlopen": "a native lib
 
 _WATCHED = frozenset(
     {
-        "PIL", "_cffi_backend", "_sodium", "bcrypt", "charset_normalizer", "contourpy", "cryptography", "executorch",
-        "google", "greenlet", "kiwisolver", "lz4", "markupsafe", "ml_dtypes", "msgpack", "msgspec", "nacl", "numexpr",
-        "numpy", "onnx", "onnxruntime", "orjson", "pandas", "psutil", "psycopg_binary", "pydantic_core", "regex",
-        "rpds", "scipy", "simplejson", "skimage", "sklearn", "sqlalchemy", "torch", "torchao", "torchvision", "ujson",
-        "xxhash", "yaml", "zstandard",
+        "PIL", "_cffi_backend", "_sodium", "bcrypt", "charset_normalizer", "contourpy", "cryptography", "ethosu",
+        "executorch", "google", "greenlet", "kiwisolver", "lz4", "markupsafe", "ml_dtypes", "msgpack", "msgspec",
+        "nacl", "numexpr", "numpy", "onnx", "onnxruntime", "orjson", "pandas", "psutil", "psycopg_binary",
+        "pydantic_core", "regex", "rpds", "scipy", "simplejson", "skimage", "sklearn", "sqlalchemy", "torch",
+        "torchao", "torchvision", "tosa_serializer", "ujson", "xxhash", "yaml", "zstandard",
     }
 )  # fmt: skip
-"""Packages with native code that open files through Python alone; and the runtimes, and what the history is kept with:
-sources are searched for those."""
+"""Packages with native code that open files through Python alone; and the runtimes, what compiles for an Ethos-U, and
+what the history is kept with: sources are searched for those."""
 
 _WATCHED_LIBRARIES = frozenset({"pillow", "Pillow", "scikit_learn", "protobuf", "nvidia", "triton"})
 """Folders of shared libraries that belong to such packages under another name."""

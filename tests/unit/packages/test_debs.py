@@ -222,12 +222,18 @@ def test_the_mirror_is_the_one_that_apt_knows_as_debian(monkeypatch: pytest.Monk
 def test_a_machine_that_has_read_no_index_yet_has_candidates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     uris = "".join(
         f"'{address}/dists/bookworm/{file}' {file} 0 \n"
-        for address in ("http://d/linux/debian", "http://c/debian-security", "http://c/debian", "http://u/ubuntu")
+        for address in (
+            *("http://d/linux/debian", "http://c/debian-security", "http://c/debian", "http://u/ubuntu"),
+            *("http://s/archive/debian/20261120T000000Z", "http://s/archive/debian-security/20261120T000000Z"),
+        )
         for file in ("InRelease", "main/binary-amd64/Packages.xz")
     )
     _fake_apt(monkeypatch, tmp_path, uris=uris)
 
-    assert debian_mirrors() == ("http://d/linux/debian", "http://c/debian")
+    assert debian_mirrors() == (
+        *("http://d/linux/debian", "http://c/debian"),
+        "http://s/archive/debian/20261120T000000Z",
+    )
 
 
 def test_a_machine_without_a_mirror_of_debian_is_told_what_to_set(

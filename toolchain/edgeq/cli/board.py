@@ -28,21 +28,34 @@ if TYPE_CHECKING:
     )
 )
 def command() -> None:
-    """Start, stop and enter emulated boards: real Linux and a real sshd on QEMU, reachable from this machine only."""
+    """Start, stop and enter emulated boards: real Linux and a real sshd on QEMU.
+
+    They are reachable from this machine only, unless `start --listen` says otherwise.
+    """
 
 
-@command.command(epilog=examples("edgeq board start rpi4", "edgeq board start rpi5 --name second"))
+@command.command(
+    epilog=examples(
+        "edgeq board start rpi4",
+        "edgeq board start rpi5 --name second",
+        "edgeq board start rpi4 --listen 0.0.0.0:2222      other machines can reach it, with its key",
+    )
+)
 @click.argument("target")
 @click.option("--name", help="What to call it; the target's name, if not given.")
+@click.option(
+    "--listen",
+    metavar="ADDRESS[:PORT]",
+    help="Where its ssh listens, instead of a free port of 127.0.0.1. A board that other machines can reach "
+    "boots each time: it neither begins from a snapshot nor leaves one.",
+)
 @shows
-def start(terminal: Terminal, target: str, name: str | None) -> None:
+def start(terminal: Terminal, target: str, name: str | None, listen: str | None) -> None:
     """Start the emulated board of TARGET, or say that it runs already."""
+    listening = None if listen is None else board.parse_listening(listen)
     with terminal.progress() as progress:
-        running = board.start(load_target(target), name=name, progress=progress)
-    terminal.result(
-        to_data(running),
-        f"{running.name} is up on 127.0.0.1:{running.port}; enter it with: edgeq board ssh {running.name}",
-    )
+        running = board.start(load_target(target), name=name, listening=listening, progress=progress)
+    terminal.result(to_data(running), _introduced(running))
 
 
 @command.command(epilog=examples("edgeq board stop rpi4", "edgeq board stop --all"))
@@ -80,7 +93,7 @@ def ssh(name: str, remote: tuple[str, ...]) -> None:
         raise BoardNotRunningError(name, running)
     one = running[name]
     settings = {
-        "HostName": "127.0.0.1",
+        "HostName": one.host,
         "Port": str(one.port),
         "User": one.user,
         "IdentityFile": f'"{one.key_path}"',
@@ -89,7 +102,7 @@ def ssh(name: str, remote: tuple[str, ...]) -> None:
         # The board's key is pinned here and written to nobody's known_hosts.
         "UserKnownHostsFile": "none",
         "GlobalKnownHostsFile": "none",
-        "KnownHostsCommand": f"/bin/echo [127.0.0.1]:{one.port} {one.host_key}",
+        "KnownHostsCommand": f"/bin/echo [{one.host}]:{one.port} {one.host_key}",
         "LogLevel": "ERROR",
     }
     options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
@@ -107,6 +120,16 @@ def logs(name: str) -> None:
     click.echo(board.logs(name).read_text(encoding="utf-8", errors="replace"), nl=False)
 
 
+def _introduced(one: board.RunningBoard) -> str:
+    up = f"{one.name} is up on {one.listening.address}:{one.port}; enter it with: edgeq board ssh {one.name}"
+    if one.listening.reachable_from_here_only:
+        return up
+    return (
+        f"{up}\nfrom elsewhere it is ssh://{one.user}@THIS-MACHINE:{one.port}, with a copy of the key {one.key_path}; "
+        f"the line for known_hosts there:\n[THIS-MACHINE]:{one.port} {one.host_key}"
+    )
+
+
 def _table(boards: tuple[board.RunningBoard, ...]) -> Table | str:
     if not boards:
         return "no board is running; start one with: edgeq board start rpi4"
@@ -116,5 +139,5 @@ def _table(boards: tuple[board.RunningBoard, ...]) -> Table | str:
     for column in ("name", "target", "address", "process"):
         table.add_column(column)
     for one in boards:
-        table.add_row(one.name, one.target, f"{one.user}@127.0.0.1:{one.port}", str(one.pid))
+        table.add_row(one.name, one.target, f"{one.user}@{one.listening.address}:{one.port}", str(one.pid))
     return table

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgeq.cli.terminal import Terminal
+    from edgeq.pipeline import Build
     from edgeq.records import Format, Manifest
 
 
@@ -110,10 +111,14 @@ def command(
             if built.reused
             else f"written to {built.path}"
         )
-        device = default_device(built.target)
-        following = shlex.join(["edgeq", "deploy", str(built.path), "--device", device])
-        terminal.out.write(f"\n{state}; next: {following}\n")
+        terminal.out.write(f"\n{state}; next: {shlex.join(_next(built))}\n")
     pipeline.check(checks)
+
+
+def _next(built: Build) -> list[str]:
+    if built.target.bare_metal:
+        return ["edgeq", "report", str(built.path)]
+    return ["edgeq", "deploy", str(built.path), "--device", default_device(built.target)]
 
 
 def _tables(manifest: Manifest) -> Group:
@@ -123,6 +128,7 @@ def _tables(manifest: Manifest) -> Group:
         *(shown.search(one) for one in manifest.searches),
         *(shown.speed_search(one) for one in manifest.speed_searches),
         _table(manifest),
+        *shown.estimates(manifest.artifacts),
     )
 
 
@@ -145,7 +151,6 @@ def _table(manifest: Manifest) -> Table:
             ("identical" if host.identical else "-") if host.sqnr_db is None else f"{host.sqnr_db:.1f} dB",
         )
     host = manifest.artifacts[0].host
-    table.caption = (
-        f"correct: of {host.labelled:,} labelled samples; as fp32: of {host.total:,}; each in its own runtime, here"
-    )
+    where = "each in its own runtime, here" if manifest.measurable else "of the same graph in XNNPACK, here"
+    table.caption = f"correct: of {host.labelled:,} labelled samples; as fp32: of {host.total:,}; {where}"
     return table

@@ -62,7 +62,11 @@ def command(
     force: bool,
     jobs: int | None,
 ) -> None:
-    """Build PROJECT, deploy it, measure it on the device, and write the report."""
+    """Build PROJECT, deploy it, measure it on the device, and write the report.
+
+    A microcontroller cannot be deployed to: for one the run ends with the
+    report of the build.
+    """
     key = signing_key(sign) if sign else None
     with terminal.progress() as progress:
         written = pipeline.run(
@@ -84,9 +88,12 @@ def command(
             "files": [str(path) for path in written.files],
             "left_out": written.left_out,
             "history": to_data(written.remembered),
+            "not_measured": written.not_measured,
         },
         lambda: shown.renderable(written.report),
     )
     options.warn_of_history(terminal, written.remembered)
+    if written.not_measured and not terminal.as_json:
+        terminal.out.write(f"\n{written.not_measured}\n")
     options.tell_files(terminal, written)
     pipeline.check(written.report.checks)

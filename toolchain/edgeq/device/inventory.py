@@ -14,7 +14,7 @@ from edgeq.device.local import LocalTransport
 from edgeq.device.ssh import SshTransport
 from edgeq.device.ssh_config import SshConfig
 from edgeq.device.ssh_connection import Address, nobody, split_address
-from edgeq.errors import BadDeviceNameError, UnknownNameError, WhichBoardError
+from edgeq.errors import BadDeviceNameError, BareMetalError, UnknownNameError, WhichBoardError
 from edgeq.progress import Asker
 from edgeq.schema import from_data, read_toml
 from edgeq.target import load_target
@@ -183,6 +183,8 @@ def default_target(device: str) -> str:
 
 def require_device(device: str, target: Target) -> None:
     """Raise what :func:`open_device` would, as far as it can be known without going there."""
+    if target.bare_metal:
+        raise BareMetalError(target.name)
     if is_board(device):
         board.require(_target_of(device, target))
     elif is_android(device):
@@ -201,8 +203,11 @@ def open_device(device: str, target: Target, *, lasting: bool = False, progress:
     ``ssh://[user@]host[:port]`` an address; ``adb://SERIAL`` an Android
     device, ``adb`` the only one; anything else is looked up in
     devices.toml, then in ``~/.ssh/config``. Raises UnknownNameError with
-    the nearest name, BadDeviceNameError, or what stood in the way.
+    the nearest name, BadDeviceNameError, or what stood in the way;
+    BareMetalError if the ``target`` is one that no device can stand for.
     """
+    if target.bare_metal:
+        raise BareMetalError(target.name)
     with contextlib.ExitStack() as stack:
         if device == LOCAL:
             yield LocalTransport()

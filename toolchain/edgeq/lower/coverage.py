@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.records import FileOperator, NodeFacts, Nodes, Requires, TensorSpec, Undelegated
+from edgeq.records import FileOperator, NodeFacts, Nodes, NpuEstimate, Requires, TensorSpec, Undelegated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,8 @@ class Coverage:
     accelerated kernels, float ones included. Each format's module says how
     it knows. Both are 1 for a model without any MAC. ``undelegated`` lists
     what runs elsewhere or, in a quantized artifact, in float; ``nodes`` has
-    all. ``operators`` are those of the file, in its order.
+    all. ``operators`` are those of the file, in its order; there are none
+    where nothing could profile them. ``estimate`` is there for an NPU.
     """
 
     macs: int
@@ -36,6 +37,7 @@ class Coverage:
     output_scales: tuple[float | None, ...]
     nodes: Nodes
     operators: tuple[FileOperator, ...]
+    estimate: NpuEstimate | None = None
 
 
 def share(part: int, whole: int) -> float:

@@ -139,12 +139,12 @@ def _before_moves(node: Node) -> Node:
 @contextlib.contextmanager
 def lowering(watched: Watched) -> Iterator[None]:
     """What stands around a lowering; it replaces functions of ExecuTorch's: one thread at a time."""
-    with _quiet(), watched.watching(), shortcuts(), images_as_they_lie():
+    with quiet_exporter(), watched.watching(), shortcuts(), images_as_they_lie():
         yield
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keep ExecuTorch's warnings to its own developers from the user."""
     loggers = [logging.getLogger(), logging.getLogger("executorch")]
     levels = [logger.level for logger in loggers]

@@ -76,7 +76,7 @@ def nodes_of(program: QuantizedProgram, lowered: ExportedProgram, watched: Watch
     """All that is known of the nodes of ``lowered``."""
     parts = [
         _Part(index, module, watched.calls[bytes(module.processed_bytes)])
-        for index, module in enumerate(_delegates(lowered))
+        for index, module in enumerate(delegates(lowered))
     ]
     outside = [node for node in lowered.graph.nodes if is_operator(node)]
     total = sum(total_macs(part.nodes) for part in parts) + total_macs(outside)
@@ -92,7 +92,7 @@ def nodes_of(program: QuantizedProgram, lowered: ExportedProgram, watched: Watch
         partitions=tuple(part.record(total) for part in parts),
         movements=(
             *(move for part in parts for move in part.movements()),
-            *(_movement(node) for node in outside if _only_moves(node)),
+            *(movement_of(node) for node in outside if turns_or_converts(node)),
         ),
     )
 
@@ -103,7 +103,7 @@ def only_moves_values(node: Node) -> bool:
     return name in MOVES or f"{name}_copy" in MOVES or name in ("reshape", "flatten", "contiguous")
 
 
-def _delegates(lowered: ExportedProgram) -> Iterator[LoweredBackendModule]:
+def delegates(lowered: ExportedProgram) -> Iterator[LoweredBackendModule]:
     """The partitions, in the order in which they run."""
     for node in lowered.graph.nodes:
         if node.op == "call_function" and operator_name(node) == "executorch_call_delegate":
@@ -177,8 +177,8 @@ class _Part:
             index=self.index,
             operators=dict(Counter(operator_name(node) for node in self.nodes).most_common()),
             mac_share=share(total_macs(self.nodes), total) if total else 0.0,
-            bytes_in=sum(map(_size, inputs)),
-            bytes_out=sum(map(_size, outputs)),
+            bytes_in=sum(map(size_of, inputs)),
+            bytes_out=sum(map(size_of, outputs)),
         )  # fmt: skip
 
     def movements(self) -> Iterator[Movement]:
@@ -200,11 +200,11 @@ class _Part:
         """``in front of`` the next node of the model that reads it, or ``behind`` the last."""
         ahead = _nearest(call, lambda one: self._readers.get(one.writes, ()), self._node_of)
         if ahead is not None:
-            return f"in front of {_called(ahead)}"
+            return f"in front of {called(ahead)}"
         behind = _nearest(
             call, lambda one: [self._writer[value] for value in one.reads if value in self._writer], self._node_of
         )
-        return f"behind {_called(behind)}" if behind is not None else "at the partition's edge"
+        return f"behind {called(behind)}" if behind is not None else "at the partition's edge"
 
     @cached_property
     def _node_of(self) -> dict[int, Node]:
@@ -266,7 +266,7 @@ def _facts(part: _Part, node: Node, program: QuantizedProgram, total: int) -> No
     why = Why()
     if runs == "float" and program.recipe.quantized:
         why = _why_float(part, node, program)
-    return _fact(
+    return fact_of(
         node, runs=runs, kernel=call.kernel if call else "", delegated=True, partition=part.index, total=total, why=why
     )
 
@@ -280,14 +280,15 @@ def _runs(node: Node, call: Call | None) -> Runs:
 
 
 def _left_out(node: Node, why: Why, total: int) -> NodeFacts:
-    return _fact(
+    return fact_of(
         node, runs=_runs(node, None), kernel=operator_name(node), delegated=False, partition=None, total=total, why=why
     )
 
 
-def _fact(  # noqa: PLR0913  # what is known of a node
+def fact_of(  # noqa: PLR0913  # what is known of a node
     node: Node, *, runs: Runs, kernel: str, delegated: bool, partition: int | None, total: int, why: Why
 ) -> NodeFacts:
+    """The record of a node; ``total`` are the MACs of the whole file."""
     name = operator_name(node)
     count = macs(node)
     return NodeFacts(
@@ -331,13 +332,13 @@ def _why_float(part: _Part, node: Node, program: QuantizedProgram) -> Why:
     if any(arg.name in constants or "lifted_tensor_constant" in arg.name for arg in floats):
         return Why("float-operands", "it computes with a constant, which stays float")
     if floats:
-        return Why("float-operands", f"it reads {_called(floats[0])}, which is float")
+        return Why("float-operands", f"it reads {called(floats[0])}, which is float")
     readers = [user for user in node.users if not is_quant(user)]
-    what = _called(readers[0]) if readers and readers[0].op == "call_function" else "the model's output"
+    what = called(readers[0]) if readers and readers[0].op == "call_function" else "the model's output"
     return Why("float-operands", f"its result goes to {what} in float")
 
 
-def _called(node: Node) -> str:
+def called(node: Node) -> str:
     """``conv2d (features.0 net.py:7)``: what a person finds in the model."""
     name = operator_name(node) or _OVERLOAD.sub("", node.name)
     if name.startswith("getitem"):  # one of the results of an operator that the partition does not see
@@ -346,15 +347,17 @@ def _called(node: Node) -> str:
     return f"{plain_name(name)} ({told})" if told else f"{plain_name(name)}"
 
 
-def _only_moves(node: Node) -> bool:
+def turns_or_converts(node: Node) -> bool:
+    """Whether a node of a lowered program computes nothing."""
     return only_converts(node) or operator_name(node) in MOVES
 
 
-def _movement(node: Node) -> Movement:
+def movement_of(node: Node) -> Movement:
+    """The record of a node outside of all partitions that computes nothing."""
     name = operator_name(node)
     # ExecuTorch makes a view of this one, which moves nothing.
     size = (
-        0 if name == "view_copy" else None if has_open_shape(node) else sum(map(_size, (node, *node.all_input_nodes)))
+        0 if name == "view_copy" else None if has_open_shape(node) else sum(map(size_of, (node, *node.all_input_nodes)))
     )
     kind = "transpose" if name in ("permute_copy", "transpose_copy") else "copy"
     return Movement(
@@ -366,7 +369,8 @@ def _movement(node: Node) -> Movement:
     )
 
 
-def _size(node: Node) -> int:
+def size_of(node: Node) -> int:
+    """Bytes of what a node gives."""
     return sum(value.numel() * value.element_size() for value in values_of(node))
 
 

@@ -8,6 +8,7 @@ and the like (``Acquire::``) and the credentials count.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _KEYRINGS = tuple(Path("/usr/share/keyrings") / f"debian-archive-keyring.{kind}" for kind in ("gpg", "pgp"))
+
+_ENDING_OF_DEBIAN = re.compile(r"/debian(/\d{8}T\d{6}Z)?$")
 
 _SOURCES = """\
 Types: deb
@@ -137,8 +140,9 @@ def debian_mirrors() -> tuple[str, ...]:
     """Where this machine may get packages of Debian: ``EDGEQ_DEBIAN_MIRROR``, else what its apt sources say.
 
     An index that apt has already read names its origin. Without one (a
-    fresh container) every address that ends in ``/debian`` is a candidate;
-    it may be another project's, so each must show Debian's signature.
+    fresh container) every address that ends in ``/debian``, or in that and
+    the moment of a snapshot (``20261120T000000Z``), is a candidate; it may
+    be another project's, so each must show Debian's signature.
     """
     configured = os.environ.get("EDGEQ_DEBIAN_MIRROR")
     if configured:
@@ -149,7 +153,7 @@ def debian_mirrors() -> tuple[str, ...]:
         return (known[0],)
     releases = _ask("apt-get", "--print-uris", "update")
     addresses = [line.strip("'").partition("/dists/")[0] for line in releases if "/dists/" in line]
-    candidates = tuple(dict.fromkeys(address for address in addresses if address.endswith("/debian")))
+    candidates = tuple(dict.fromkeys(address for address in addresses if _ENDING_OF_DEBIAN.search(address)))
     if not candidates:
         raise NoDebianMirrorError
     return candidates

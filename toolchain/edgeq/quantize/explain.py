@@ -46,7 +46,9 @@ def numerics_of(
 def sums_saturate(target: Target) -> bool:
     """Whether ONNX Runtime multiplies uint8 by int8 there with instructions that cut sums of two to int16."""
     vnni = {"avx_vnni", "avx512_vnni"} & set(target.features)
-    return target.triple.startswith("x86_64") and target.runtimes.onnxruntime.activations == "uint8" and not vnni
+    onnxruntime = target.runtimes.onnxruntime
+    unsigned = onnxruntime is not None and onnxruntime.activations == "uint8"
+    return target.triple.startswith("x86_64") and unsigned and not vnni
 
 
 def _dominant(found: Sensitivity) -> tuple[NumericFinding, ...]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.errors import NoChoiceError
 from edgeq.recipe import named
+from edgeq.target import BARE_METAL
 from edgeq.triple import KINDS, Triple
 
 if TYPE_CHECKING:
@@ -83,8 +85,11 @@ def gather(
     """Look at the project's model, its settings and the target; ``recipes`` go before the project's own.
 
     UnknownNameError for a recipe that does not exist, ConfigError if the
-    model cannot be loaded, ExportError if it cannot be exported.
+    model cannot be loaded, ExportError if it cannot be exported,
+    NoChoiceError if the target leaves no choice.
     """
+    if target.triple == BARE_METAL or target.runtimes.onnxruntime is None:
+        raise NoChoiceError(target.name)
     from edgeq.model import load_model  # noqa: PLC0415  # brings torch, which advice itself does not need
     from edgeq.quantize.work import measure_work  # noqa: PLC0415  # the same
 

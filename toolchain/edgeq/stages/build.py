@@ -33,10 +33,11 @@ from edgeq.stages.explain import write_nodes, write_numerics
 from edgeq.stages.fastest import FASTEST, Made, SpeedGround, fastest, require_times
 from edgeq.stages.journal import Journal
 from edgeq.stages.report.decision import ASSUMED_DROP_PP
-from edgeq.stages.running import runner
+from edgeq.stages.running import runner, stand_in_file
 from edgeq.stages.scoring import Scorer, keep_evaluation
 from edgeq.stages.search import SearchGround, search
 from edgeq.tracing import recording
+from edgeq.vela import arm_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from edgeq.recipe import Recipe
     from edgeq.stages.planning import Plan
     from edgeq.tracing import Trace
+
+_STAND_IN = "the same graph in XNNPACK on the build machine, which cannot run the artifact itself"
 
 
 def build(what: Plan, out: Path, *, progress: Progress) -> records.Manifest:
@@ -81,7 +84,7 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
             model=sources.model.name,
             target=what.target.name,
             created_at=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-            tools=tool_versions(),
+            tools={**tool_versions(), **arm_packages(what.target)},
             calibration=made.calibration,
             artifacts=made.artifacts,
             evaluation=scorer.data(),
@@ -92,6 +95,7 @@ def _build(what: Plan, out: Path, trace: Trace, progress: Progress) -> records.M
             searches=tuple(made.searches),
             speed_searches=tuple(made.speed_searches),
             labels=made.labels,
+            measurable=not what.target.bare_metal,
         )
         write_text(folder / reuse.MANIFEST, reuse.manifest_text(manifest))
         write_text(folder / "target.json", to_json(what.target, indent=2) + "\n")
@@ -265,6 +269,7 @@ class _Maker:
     def findings(self) -> Iterator[str]:
         """What a person should know of the files before they are measured."""
         yield from self._sources.findings()
+        yield from self._what.left_out
         yield from self._notes
         for said in dict.fromkeys(told(artifact.folded) for artifact in self.artifacts if artifact.folded):
             names = ", ".join(one.name for one in self.artifacts if one.folded and told(one.folded) == said)
@@ -291,14 +296,24 @@ class _Maker:
         recipe = program.recipe.name
         path = self._folder / f"{program.model}.{recipe}.{form}"
         self._progress.step(f"lowering {path.name}")
-        coverage = lower(program, form, self._what.target, path)
+        if self._what.target.bare_metal:
+            coverage = self._lower_for_microcontroller(program, form, path)
+        else:
+            coverage = lower(program, form, self._what.target, path)
+            if form == "pte":
+                self._keep(program, path.name)
+            write_operators(self._folder, records.OperatorMap(artifact=path.name, operators=coverage.operators))
+            self._scorer.begin(path, form, golden=True)
         self.labels = reuse.labels(self._what.project, coverage.outputs)
-        if form == "pte":
-            self._keep(program, path.name)
         write_nodes(self._folder, path.name, coverage.nodes)
-        write_operators(self._folder, records.OperatorMap(artifact=path.name, operators=coverage.operators))
-        self._scorer.begin(path, form, golden=True)
         self._lowered.append(_Lowered(path=path, form=form, recipe=recipe, coverage=coverage, folded=program.folded))
+
+    def _lower_for_microcontroller(self, program: QuantizedProgram, form: records.Format, path: Path) -> Coverage:
+        """Lower for a microcontroller, and begin to score what stands in for the file here."""
+        file = stand_in_file(path.name)
+        coverage = lower(program, form, self._what.target, path, stand_in=self._folder / file)
+        self._scorer.begin(path, form, golden=True, stand_in=file)
+        return coverage
 
     def _keep(self, program: QuantizedProgram, name: str) -> None:
         """Keep what the .pte was lowered from, for probes of its layers: the artifact is whole without."""
@@ -322,7 +337,11 @@ class _Maker:
             delegated_mac_share=coverage.delegated_mac_share,
             partitions=coverage.partitions,
             undelegated=coverage.undelegated,
-            host=self._scorer.score(path.name, twin=None if made.recipe == "fp32" else self._twin(made.form)),
+            host=self._scorer.score(
+                path.name,
+                twin=None if made.recipe == "fp32" else self._twin(made.form),
+                scored=_STAND_IN if self._what.target.bare_metal else "",
+            ),
             inputs=coverage.inputs,
             outputs=coverage.outputs,
             preprocess=self._what.project.left_to_the_app,
@@ -330,6 +349,7 @@ class _Maker:
             golden=self._scorer.golden(path.name),
             folded=made.folded,
             output_scales=coverage.output_scales,
+            estimate=coverage.estimate,
         )
 
     def _twin(self, form: records.Format) -> str:

@@ -43,6 +43,7 @@ class Conversions:
 
 
 NOTHING = Conversions()
+WHY_FLOAT = "--delegate is made of the fp32 program if there is one, as these processors compute in floats"
 
 
 def require_delegates(platform: PlatformName, wanted: Conversions) -> None:

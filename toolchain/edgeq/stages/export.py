@@ -61,6 +61,8 @@ def export(  # noqa: PLR0913  # the options of a command
     where = PLATFORMS[platform]
     name = where.package(manifest.model, package)
     chosen, why = _choose(build, manifest, artifacts, ort=conversions.ort)
+    if conversions.delegates and not artifacts:
+        why += f"; {converting.WHY_FLOAT}"
     progress.step(f"exporting {', '.join(one.name for one in chosen)} for {platform}")
     with tempfile.TemporaryDirectory(prefix="edgeq-export-") as made, atomic_folder(out) as folder:
         models = _models(build, manifest, chosen, conversions, Path(made), named=bool(artifacts), progress=progress)

@@ -43,6 +43,8 @@ class Job:
     """One artifact of the unfinished build in the folder ``build``, to be run on every sample.
 
     With ``golden`` the first sample and all its outputs are kept as well.
+    ``stand_in``, a file relative to the build, is run in the place of an
+    artifact that cannot be.
     """
 
     build: str
@@ -51,6 +53,7 @@ class Job:
     threads: int
     evaluation: EvaluationData
     golden: bool
+    stand_in: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +97,15 @@ def outputs_file(name: str) -> str:
     return f"evaluation/host/{name}.npy"
 
 
+def stand_in_file(name: str) -> str:
+    """Where a build keeps what is run here in the place of an artifact that cannot be, relative to it."""
+    return f"evaluation/stand_in/{name}"
+
+
 def run(job: Job, progress: Progress) -> Golden | None:
     """Run every sample and keep the first output of each as a row of a .npy file; the golden pair where asked for."""
     build, golden = Path(job.build), None
-    runtime = HostRuntime(build / job.name, job.format, threads=job.threads)
+    runtime = HostRuntime(build / (job.stand_in or job.name), job.format, threads=job.threads)
     with ExitStack() as stack:
         rows: GrowingArray | None = None
         for index, inputs in enumerate(EvaluationSet(build, job.evaluation)):

@@ -92,8 +92,11 @@ class Scorer:
         self._golden: dict[str, records.Golden] = {}
         self._host_outputs: dict[str, str] = {}
 
-    def begin(self, path: Path, form: records.Format, *, golden: bool) -> None:
-        """Begin to run the artifact at ``path`` on every sample; with ``golden``, keep the first and its outputs."""
+    def begin(self, path: Path, form: records.Format, *, golden: bool, stand_in: str = "") -> None:
+        """Begin to run the artifact at ``path`` on every sample; with ``golden``, keep the first and its outputs.
+
+        ``stand_in``, relative to the build, is run in its place if it is given.
+        """
         job = Job(
             build=str(self._folder),
             name=path.name,
@@ -101,12 +104,16 @@ class Scorer:
             threads=self._threads,
             evaluation=self._data,
             golden=golden,
+            stand_in=stand_in,
         )
         self._runner.begin(job, self._progress)
         self._begun.append(path.name)
 
-    def score(self, name: str, *, twin: str | None) -> records.HostScore:
-        """What an artifact that was begun gave, compared with the fp32 ``twin`` that was begun before."""
+    def score(self, name: str, *, twin: str | None, scored: str = "") -> records.HostScore:
+        """What an artifact that was begun gave, compared with the fp32 ``twin`` that was begun before.
+
+        ``scored`` says what was run in its place, if something was.
+        """
         outputs = self._outputs(name)
         reference = None if twin is None else self._outputs(twin)
         sqnr_db = None if reference is None else stats.sqnr_db(reference, outputs)
@@ -119,6 +126,7 @@ class Scorer:
             sqnr_db=_finite(sqnr_db),
             identical=sqnr_db == math.inf,
             not_finite=sum(not np.isfinite(row).all() for row in outputs),
+            scored=scored,
         )
 
     def right(self, name: str) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ import pytest
 
 from edgeq.device.board import qemu
 from edgeq.device.board.image import Image
+from edgeq.device.board.listening import Listening
 from edgeq.errors import MissingToolError, NoEmulationError
 from edgeq.target import BenchDefaults, Emulation, RuntimeFacts, Runtimes, Target
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from edgeq.triple import Triple
 
 _EMULATION = Emulation(cpu="cortex-a72")
+_HERE = Listening()
 _IMAGE = Image(sha256="0" * 64, folder=Path("/cache/with, a comma"))
 _TARGET = Target(
     name="rpi4",
@@ -35,8 +37,10 @@ _TARGET = Target(
 )
 
 
-def _arguments(emulation: Emulation = _EMULATION, incoming_fd: int | None = None) -> tuple[str, ...]:
-    return qemu.arguments(emulation, _IMAGE, marker="m", console_fd=7, monitor_fd=8, incoming_fd=incoming_fd)
+def _arguments(
+    emulation: Emulation = _EMULATION, listening: Listening = _HERE, incoming_fd: int | None = None
+) -> tuple[str, ...]:
+    return qemu.arguments(emulation, _IMAGE, listening, marker="m", console_fd=7, monitor_fd=8, incoming_fd=incoming_fd)
 
 
 def _value(arguments: tuple[str, ...], option: str) -> str:
@@ -73,6 +77,12 @@ def test_the_board_is_reachable_from_this_machine_only_and_reaches_nothing() -> 
     network = _value(_arguments(), "-netdev").split(",")
     assert "restrict=on" in network
     assert [part for part in network if part.startswith("hostfwd")] == ["hostfwd=tcp:127.0.0.1:0-:22"]
+
+
+def test_a_board_listens_where_it_is_told_to() -> None:
+    network = _value(_arguments(listening=Listening(address="0.0.0.0", port=2222)), "-netdev")
+    assert "hostfwd=tcp:0.0.0.0:2222-:22" in network.split(",")
+    assert "restrict=on" in network.split(",")
 
 
 def test_a_comma_in_the_cache_s_path_does_not_split_an_option() -> None:

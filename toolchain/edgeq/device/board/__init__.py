@@ -7,7 +7,19 @@
 from __future__ import annotations
 
 from edgeq.device.board.lifecycle import ephemeral, logs, require, running, start, stop
+from edgeq.device.board.listening import Listening, parse_listening
 from edgeq.device.board.qemu import PROGRAMS
 from edgeq.device.board.registry import RunningBoard
 
-__all__ = ["PROGRAMS", "RunningBoard", "ephemeral", "logs", "require", "running", "start", "stop"]
+__all__ = [
+    "PROGRAMS",
+    "Listening",
+    "RunningBoard",
+    "ephemeral",
+    "logs",
+    "parse_listening",
+    "require",
+    "running",
+    "start",
+    "stop",
+]

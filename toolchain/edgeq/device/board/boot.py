@@ -16,6 +16,7 @@ from edgeq.device.board import qemu
 from edgeq.device.board.console import Console, ConsoleClosedError, log_lines, log_tail
 from edgeq.device.board.image import USER, Image
 from edgeq.device.board.keys import board_keys
+from edgeq.device.board.listening import Listening
 from edgeq.device.board.qmp import Qmp, QmpError
 from edgeq.device.board.registry import RunningBoard, announce, claim, destroy, lives, serial_log
 from edgeq.device.board.snapshot import SnapshotError, open_snapshot, save_snapshot
@@ -42,11 +43,12 @@ class Plan:
     target: str
     emulation: Emulation
     image: Image
+    listening: Listening
     ends_with_caller: bool
 
 
-def boot(plan: Plan, *, snapshot: Path, progress: Progress) -> RunningBoard:
-    """Boot a board and keep its state at ``snapshot`` for the next one.
+def boot(plan: Plan, *, snapshot: Path | None, progress: Progress) -> RunningBoard:
+    """Boot a board and, unless ``snapshot`` is None, keep its state there for the next one.
 
     Raises BoardDiedError and BoardTimeoutError. A snapshot that cannot be
     written is told to ``progress`` only: it costs the next start its speed.
@@ -59,12 +61,13 @@ def boot(plan: Plan, *, snapshot: Path, progress: Progress) -> RunningBoard:
                 console.wait_until_ready()
             with _monitor(plan.folder) as monitor:
                 port = qemu.ssh_port(monitor)
-                _wait_for_greeting(port, deadline)
-                progress.step(f"keeping a snapshot of the emulated board {plan.folder.name}")
-                try:
-                    save_snapshot(monitor, snapshot, scratch=plan.folder)
-                except SnapshotError as error:
-                    progress.step(f"no snapshot was kept: {error}")
+                _wait_for_greeting(plan.listening, port, deadline)
+                if snapshot is not None:
+                    progress.step(f"keeping a snapshot of the emulated board {plan.folder.name}")
+                    try:
+                        save_snapshot(monitor, snapshot, scratch=plan.folder)
+                    except SnapshotError as error:
+                        progress.step(f"no snapshot was kept: {error}")
         return _announced(plan, process, port, from_snapshot=False)
 
 
@@ -84,7 +87,7 @@ def restore(plan: Plan, *, snapshot: Path) -> RunningBoard:
         with _explained(plan.folder, process, "its console", _RESTORE_S):
             with Console(plan.folder / "console", deadline=deadline) as console:
                 console.set_clock()
-            _wait_for_greeting(port, deadline)
+            _wait_for_greeting(plan.listening, port, deadline)
         return _announced(plan, process, port, from_snapshot=True)
 
 
@@ -96,7 +99,7 @@ def answers(board: RunningBoard) -> bool:
     try:
         with _monitor(board.serial_log.parent) as monitor:
             _wait_until_running(monitor, deadline)
-        _wait_for_greeting(board.port, deadline)
+        _wait_for_greeting(board.listening, board.port, deadline)
     except (QmpError, OSError):
         return False
     return True
@@ -122,6 +125,7 @@ def _spawn(plan: Plan, snapshot: IO[bytes] | None) -> subprocess.Popen[bytes]:
         return qemu.spawn(
             plan.emulation,
             plan.image,
+            plan.listening,
             claimed,
             incoming_fd=None if snapshot is None else snapshot.fileno(),
             ends_with_caller=plan.ends_with_caller,
@@ -139,6 +143,7 @@ def _announced(plan: Plan, process: subprocess.Popen[bytes], port: int, *, from_
         host_key=board_keys().host_public,
         started_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         from_snapshot=from_snapshot,
+        listening=plan.listening,
     )
     announce(board)
     return board
@@ -200,9 +205,9 @@ def _wait_until_running(monitor: Qmp, deadline: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _wait_for_greeting(port: int, deadline: float) -> None:
+def _wait_for_greeting(listening: Listening, port: int, deadline: float) -> None:
     """Read ssh's first bytes: QEMU accepts a connection even where the guest does not."""
     left = max(deadline - time.monotonic(), _POLL_S)
-    with socket.create_connection(("127.0.0.1", port), timeout=left) as connection:
+    with socket.create_connection((listening.reached_at, port), timeout=left) as connection:
         if not connection.recv(4):
             raise ConnectionResetError

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edgeq.device.board import qemu
 from edgeq.device.board.boot import Plan, answers, boot, post_mortem, restore
 from edgeq.device.board.image import board_image, rebuilt_image
+from edgeq.device.board.listening import Listening
 from edgeq.device.board.registry import RunningBoard, announced, board_folder, destroy, sweep
 from edgeq.device.board.snapshot import SnapshotError, snapshot_path
 from edgeq.errors import BoardDiffersError, BoardNotRunningError, DeviceError
@@ -30,12 +31,19 @@ def require(target: Target) -> None:
     qemu.require_programs()
 
 
-def start(target: Target, *, name: str | None = None, progress: Progress) -> RunningBoard:
+def start(
+    target: Target, *, name: str | None = None, listening: Listening | None = None, progress: Progress
+) -> RunningBoard:
     """Start the emulated board of ``target``, or return it if it is up; it outlives this process.
 
     ``name`` is the target's own unless given. The first start of such a
     board boots it and keeps a snapshot, from which later ones begin. Two
     callers at once get the same board.
+
+    A board that is not up listens on this machine's loopback unless
+    ``listening`` says where. One that other machines can reach is always
+    booted and never kept as a snapshot: boards of one snapshot begin with
+    the same random numbers.
 
     Raises NoEmulationError, BadBoardNameError, MissingToolError,
     BoardDiffersError (a board of that name is another machine),
@@ -51,10 +59,15 @@ def start(target: Target, *, name: str | None = None, progress: Progress) -> Run
         if board is not None:
             if board.emulation != emulation:
                 raise BoardDiffersError(board.name, running=_words(board.emulation), wanted=_words(emulation))
+            if listening not in (None, board.listening):
+                raise BoardDiffersError(
+                    board.name, running=f"one that listens on {board.listening}", wanted=f"one on {listening}"
+                )
             if answers(board):
                 return board
             progress.step(f"board {board.name} does not answer: starting it anew")
-        return _start_in(folder, target, emulation, ends_with_caller=False, progress=progress)
+        wanted = listening or Listening()
+        return _start_in(folder, target, emulation, listening=wanted, ends_with_caller=False, progress=progress)
 
 
 @contextlib.contextmanager
@@ -84,7 +97,7 @@ def ephemeral(target: Target, *, progress: Progress) -> Iterator[RunningBoard]:
         progress.step(f"the running board {shared.name} {why}: starting one for this command")
     folder = board_folder(f"{_default_name(target)}-{secrets.token_hex(4)}")
     with folder_lock(folder):
-        board = _start_in(folder, target, emulation, ends_with_caller=True, progress=progress)
+        board = _start_in(folder, target, emulation, listening=Listening(), ends_with_caller=True, progress=progress)
     try:
         with _explained_by_death(board):
             yield board
@@ -129,14 +142,27 @@ def _explained_by_death(board: RunningBoard) -> Iterator[None]:
         raise death from error
 
 
-def _start_in(
-    folder: Path, target: Target, emulation: Emulation, *, ends_with_caller: bool, progress: Progress
+def _start_in(  # noqa: PLR0913  # what to start, and where
+    folder: Path,
+    target: Target,
+    emulation: Emulation,
+    *,
+    listening: Listening,
+    ends_with_caller: bool,
+    progress: Progress,
 ) -> RunningBoard:
     """Start a board in ``folder``, whose lock the caller holds, from a snapshot where there is one that works."""
     image = board_image(emulation.system, progress=progress)
-    snapshot = snapshot_path(qemu.fingerprint(emulation, image))
-    plan = Plan(folder=folder, target=target.name, emulation=emulation, image=image, ends_with_caller=ends_with_caller)
-    if snapshot.is_file():
+    snapshot = snapshot_path(qemu.fingerprint(emulation, image)) if listening.reachable_from_here_only else None
+    plan = Plan(
+        folder=folder,
+        target=target.name,
+        emulation=emulation,
+        image=image,
+        listening=listening,
+        ends_with_caller=ends_with_caller,
+    )
+    if snapshot is not None and snapshot.is_file():
         progress.step(f"starting the emulated board {folder.name} from its snapshot")
         try:
             return restore(plan, snapshot=snapshot)

@@ -21,6 +21,7 @@ from edgeq.errors import MissingToolError, NoEmulationError
 
 if TYPE_CHECKING:
     from edgeq.device.board.image import Image
+    from edgeq.device.board.listening import Listening
     from edgeq.device.board.qmp import Qmp
     from edgeq.device.board.registry import Claim
     from edgeq.target import Emulation, Target
@@ -81,20 +82,29 @@ def fingerprint(emulation: Emulation, image: Image) -> str:
 
 
 def arguments(  # noqa: PLR0913  # each is one side of the machine
-    emulation: Emulation, image: Image, *, marker: str, console_fd: int, monitor_fd: int, incoming_fd: int | None
+    emulation: Emulation,
+    image: Image,
+    listening: Listening,
+    *,
+    marker: str,
+    console_fd: int,
+    monitor_fd: int,
+    incoming_fd: int | None,
 ) -> tuple[str, ...]:
     """The command line, to be run in the board's folder.
 
     The sockets of the console and the monitor are inherited. The port of
-    ssh is chosen by the kernel when QEMU opens it, so that no two boards
-    can ask for the same one; :func:`ssh_port` reads it back. ``marker`` is
-    found again in the list of processes.
+    ssh, unless ``listening`` names one, is chosen by the kernel when QEMU
+    opens it, so that no two boards can ask for the same one;
+    :func:`ssh_port` reads it back. ``marker`` is found again in the list of
+    processes.
     """
+    forward = f"tcp:{listening.address}:{listening.port}-:{GUEST_SSH_PORT}"
     return (
         *(PROGRAM, "-name", marker),
         *_machine(emulation),
         *("-kernel", str(image.kernel.absolute()), "-initrd", str(image.root.absolute())),
-        *("-netdev", f"user,id=net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:{GUEST_SSH_PORT}"),
+        *("-netdev", f"user,id=net,restrict=on,ipv6=off,hostfwd={forward}"),
         *("-chardev", f"socket,id=console,fd={console_fd},server=on,wait=off,logfile=serial.log"),
         *("-serial", "chardev:console"),
         *("-chardev", f"socket,id=monitor,fd={monitor_fd},server=on,wait=off"),
@@ -103,8 +113,14 @@ def arguments(  # noqa: PLR0913  # each is one side of the machine
     )
 
 
-def spawn(
-    emulation: Emulation, image: Image, claim: Claim, *, incoming_fd: int | None, ends_with_caller: bool
+def spawn(  # noqa: PLR0913  # each is one side of the machine
+    emulation: Emulation,
+    image: Image,
+    listening: Listening,
+    claim: Claim,
+    *,
+    incoming_fd: int | None,
+    ends_with_caller: bool,
 ) -> subprocess.Popen[bytes]:
     """Start QEMU in the claimed folder, in a session of its own so that Ctrl-C does not reach it.
 
@@ -114,7 +130,13 @@ def spawn(
     """
     console, monitor = claim.console.fileno(), claim.monitor.fileno()
     argv = arguments(
-        emulation, image, marker=claim.marker, console_fd=console, monitor_fd=monitor, incoming_fd=incoming_fd
+        emulation,
+        image,
+        listening,
+        marker=claim.marker,
+        console_fd=console,
+        monitor_fd=monitor,
+        incoming_fd=incoming_fd,
     )
     tether = ("setpriv", "--pdeathsig", "KILL", "--") if ends_with_caller else ()
     inherited = (claim.lock.fileno(), console, monitor, *(() if incoming_fd is None else (incoming_fd,)))
@@ -139,9 +161,9 @@ def reap() -> None:
 
 
 def ssh_port(monitor: Qmp) -> int:
-    """The port of 127.0.0.1 that leads to the guest's ssh."""
+    """The port of this machine that leads to the guest's ssh."""
     table = str(monitor.execute("human-monitor-command", {"command-line": "info usernet"}))
-    found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s", table)
+    found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s", table)
     if found is None:
         raise QmpError(f"no forwarded port in {table!r}")
     return int(found[1])

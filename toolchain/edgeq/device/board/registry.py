@@ -28,11 +28,12 @@ import shutil
 import signal
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from edgeq.device.board.keys import user_key_path
+from edgeq.device.board.listening import Listening
 from edgeq.device.board.qmp import Qmp, QmpError
 from edgeq.device.board.unix_socket import listen_on
 from edgeq.errors import BadBoardNameError, BoardUnstoppableError, ConfigError
@@ -53,8 +54,9 @@ _PATIENCE_S = 3.0
 class RunningBoard:
     """An emulated board that is up.
 
-    ``port`` of 127.0.0.1 leads to its ssh; ``host_key`` is the public key
-    it shows there (``ssh-ed25519 AAAA...``).
+    ``port`` of ``host`` leads to its ssh; ``host_key`` is the public key it
+    shows there (``ssh-ed25519 AAAA...``). ``listening`` is what was asked
+    for, so its port may be 0.
     """
 
     name: str
@@ -66,11 +68,12 @@ class RunningBoard:
     host_key: str
     started_at: str
     from_snapshot: bool
+    listening: Listening = field(default_factory=Listening)
 
     @property
     def host(self) -> str:
-        """The address to connect to."""
-        return "127.0.0.1"
+        """The address to connect to from this machine."""
+        return self.listening.reached_at
 
     @property
     def key_path(self) -> Path:

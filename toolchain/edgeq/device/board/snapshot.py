@@ -4,7 +4,7 @@ A snapshot is QEMU's migration stream, compressed by zstd (which adds a
 checksum). It loads into the same build of QEMU with the same machine only;
 :func:`edgeq.device.board.qemu.fingerprint` names all that. Boards of one
 snapshot begin with the same memory, random numbers included, and are
-reachable from this machine only.
+reachable from this machine only; one that listens to others is booted.
 """
 
 from __future__ import annotations

@@ -19,8 +19,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from edgeq.errors import MissingCoreMlError
-from edgeq.lower.executorch_watch import plain_name
+from edgeq.lower.executorch_watch import plain_name, values_of
 from edgeq.lower.reasons import Why
 from edgeq.quantize.macs import operator_name
 from edgeq.quiet import quietly
@@ -54,14 +56,17 @@ def lowering(program: ExportedProgram) -> Iterator[Handed]:
     are left whole is another matter for Core ML than for XNNPACK.
     """
     del program
-    preprocess = _exporter().preprocess
-    native = preprocess.executorchcoreml
-    preprocess.executorchcoreml = _Settling(native)
+    exporter = _exporter()
+    native = exporter.preprocess.executorchcoreml
+    refuses = exporter.supported.should_override_support
+    exporter.preprocess.executorchcoreml = _Settling(native)
+    exporter.supported.should_override_support = lambda asked, node: _has_bytes(node) or refuses(asked, node)
     try:
         with quietly(), _no_bars():
             yield {}  # ML programs run nowhere else
     finally:
-        preprocess.executorchcoreml = native
+        exporter.preprocess.executorchcoreml = native
+        exporter.supported.should_override_support = refuses
 
 
 def partitioner(refusals: dict[str, Why], *, half: bool) -> Any:  # noqa: ANN401  # ExecuTorch is not typed
@@ -100,8 +105,9 @@ class _Exporter:
             raise MissingCoreMlError(str(error)) from error
         self.tools = coremltools
         self.preprocess = coreml_preprocess
+        self.supported = coreml_partitioner._OperatorsSupportedForCoreMLBackend  # noqa: SLF001  # no public way to ask
         self._backend = CoreMLBackend
-        self._module = coreml_partitioner
+        self._partitioner = coreml_partitioner.CoreMLPartitioner
 
     def partitioner(self, refusals: dict[str, Why], *, half: bool) -> Any:  # noqa: ANN401  # ExecuTorch is not typed
         precision = self.tools.precision
@@ -109,9 +115,9 @@ class _Exporter:
             minimum_deployment_target=self.tools.target.iOS17,  # the first with int8 activations
             compute_precision=precision.FLOAT16 if half else precision.FLOAT32,
         )
-        supported = self._module._OperatorsSupportedForCoreMLBackend()  # noqa: SLF001  # no public way to ask
+        supported = self.supported()
 
-        class Asking(self._module.CoreMLPartitioner):  # type: ignore[misc, name-defined]  # ExecuTorch is not typed
+        class Asking(self._partitioner):  # type: ignore[misc, name-defined]  # ExecuTorch is not typed
             """Asks about each node that was left out."""
 
             def partition(self, exported_program: ExportedProgram) -> Any:  # noqa: ANN401  # the same
@@ -126,11 +132,18 @@ class _Exporter:
 
 def _why_not(supported: Any, node: Node) -> Why:  # noqa: ANN401  # ExecuTorch is not typed
     name = plain_name(operator_name(node))
+    if _has_bytes(node):
+        return Why("dtype", f"Core ML takes no bytes: this {name} reads or gives uint8")
     if supported.should_override_support(node):
         return Why("constraint", f"ExecuTorch keeps this {name} from Core ML, where it is missing or known to be wrong")
     if not supported.is_node_supported({}, node):
         return Why("no-kernel", f"coremltools cannot translate {name}")
     return Why("constraint", f"Core ML takes this {name} alone, but in no partition with its neighbours")
+
+
+def _has_bytes(node: Node) -> bool:
+    """Whether a node reads or gives uint8, for which ExecuTorch's part for Core ML has no word; it fails on it."""
+    return any(value.dtype == torch.uint8 for near in (node, *node.all_input_nodes) for value in values_of(near))
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 """A lowered program run in PyTorch: delegates' kernels as ExecuTorch describes them, all else as it is.
 
 It shows what the exporter made of a model (fused operators, packed weights,
-scales), and nothing of the processor that is to run it.
+scales), and nothing of the processor that is to run it. Where a description
+forgets how ExecuTorch 1.5.1 packs what it describes, that is made up for here.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ Handed = dict[bytes, "ExportedProgram"]
 """What a delegate wrote into a file, by the bytes of its piece, as a graph of its own kernels."""
 
 _LINEAR = ("q8ta_linear", "q8ta_linear_gemv")
-_WEIGHTS, _PADDED = 3, (4, 5, 8)
-"""The place of the weights among a linear kernel's arguments, and of what is as long as they are high, or longer."""
+_CONVOLUTIONS = ("q8ta_conv2d", "q8ta_conv2d_pw", "q8ta_conv2d_transposed")
+_WEIGHTS, _PADDED, _KERNEL_SIZE, _GROUPS = 3, (4, 5, 8), 9, -2
+"""Places among the arguments of these kernels; ``_PADDED`` is as long as the weights are high, or longer."""
 
 
 def outputs(lowered: ExportedProgram, handed: Handed, inputs: Iterable[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -62,6 +64,8 @@ class _Descriptions(Interpreter):
             return module.original_module.module()(*inputs) if inside is None else _run(inside, inputs, self._handed)
         if name in _LINEAR:
             return self.call_function(n.target, _without_padding(args), {})
+        if name in _CONVOLUTIONS:
+            return self.call_function(n.target, _channels_first(args), {})
         if name == "conv_with_clamp":
             return self.call_function(n.target, tuple(map(_in_float32, args)), {})
         return super().run_node(n)
@@ -73,6 +77,14 @@ def _without_padding(args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(
         arg[:rows] if place in _PADDED and isinstance(arg, torch.Tensor) else arg for place, arg in enumerate(args)
     )
+
+
+def _channels_first(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """ExecuTorch packs rows of weights in the order height, width, channel; its description reads channels first."""
+    height, width = args[_KERNEL_SIZE]
+    channels = args[0].shape[1] // args[_GROUPS]
+    weights = args[_WEIGHTS][:, : height * width * channels].reshape(-1, height, width, channels)
+    return (*args[:_WEIGHTS], weights.permute(0, 3, 1, 2).flatten(1), *args[_WEIGHTS + 1 :])
 
 
 def _in_float32(arg: Any) -> Any:  # noqa: ANN401  # any argument of an operator

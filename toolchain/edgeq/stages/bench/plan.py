@@ -103,13 +103,13 @@ def settings(  # noqa: PLR0913  # the options of a command
             "a pace or a choice of CPUs is about time, and an emulated board has none",
             hint="measure on a real board or on this machine; leave the option out to count instructions",
         )
-    cores = len(set(cpus)) or deployment.device_facts.cores or target.bench.threads
+    cores = len(set(cpus)) or deployment.device_facts.cores or target.measuring.threads
     return Settings(
         timing=timing,
         artifacts=tuple(artifacts),
         threads=tuple(sorted(set(threads))) or ((1,) if timing == "emulated" else _doubling(cores)),
         warmup=_warmup(target, timing, pace),
-        repeats=repeats or (_EMULATED_REPEATS if timing == "emulated" else target.bench.repeats),
+        repeats=repeats or (_EMULATED_REPEATS if timing == "emulated" else target.measuring.repeats),
         samples=samples,
         budget_s=_EMULATED_BUDGET_S if timing == "emulated" and samples is None else None,
         profile=profile,
@@ -117,14 +117,14 @@ def settings(  # noqa: PLR0913  # the options of a command
         pace=pace,
         cpus=tuple(sorted(set(cpus))),
         force=force,
-        max_celsius=target.bench.max_celsius,
+        max_celsius=target.measuring.max_celsius,
     )
 
 
 def _warmup(target: Target, timing: Timing, pace: Pace) -> int:
     if timing == "emulated":
         return _EMULATED_WARMUP
-    return target.bench.warmup if pace == BACK_TO_BACK else min(target.bench.warmup, _PACED_WARMUP)
+    return target.measuring.warmup if pace == BACK_TO_BACK else min(target.measuring.warmup, _PACED_WARMUP)
 
 
 def _doubling(cores: int) -> tuple[int, ...]:

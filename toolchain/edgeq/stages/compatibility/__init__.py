@@ -135,7 +135,7 @@ def mismatches(
 
 def missing_features(target: Target, facts: DeviceFacts) -> tuple[str, ...]:
     """What a target's core computes with and this device's has not; none of a machine of another kind."""
-    if not facts.features or facts.machine not in KINDS[target.triple].machines:
+    if not facts.features or facts.machine not in KINDS[target.runner_triple].machines:
         return ()
     return tuple(one for one in target.features if one in COMPUTING and one not in facts.features)
 

@@ -44,7 +44,7 @@ def diagnose(name: str | None, *, target: Target | None, way: AbstractContextMan
 
     ConfigError if there is no device of that name.
     """
-    boards = target.triple if target and target.emulation else TRIPLES[0]  # a target without one is no board
+    boards = target.runner_triple if target and target.emulation else TRIPLES[0]  # a target without one is no board
     facts, findings = host.examine(name, boards=boards)
     if name is None or way is None:
         return Diagnosis(device=None, host=facts, findings=findings)

@@ -65,7 +65,7 @@ def examine(transport: Transport, device: str, *, target: Target | None) -> Exam
 
 def _triple(triples: Sequence[Triple], target: Target | None) -> Triple:
     """The kind whose runner is asked about: the target's if it can run there, else what the device runs best."""
-    return target.triple if target and target.triple in triples else next(iter(triples), TRIPLES[0])
+    return target.runner_triple if target and target.runner_triple in triples else next(iter(triples), TRIPLES[0])
 
 
 def _machine(facts: DeviceFacts, triples: Sequence[Triple]) -> Iterator[Finding]:
@@ -259,7 +259,7 @@ def _temperature(state: DeviceState, facts: DeviceFacts, target: Target | None) 
     if state.celsius is None:
         yield unknown("device.temperature", "it has no sensor" if facts.emulated else "it does not say how hot it is")
         return
-    hot = float(target.bench.max_celsius) if target else _HOT_CELSIUS
+    hot = float(target.measuring.max_celsius) if target else _HOT_CELSIUS
     text = f"{state.celsius:.0f} C"
     cool = "give it a fan or a heat sink, let it cool down, then measure"
     if state.celsius >= hot:

@@ -8,7 +8,19 @@ from rich.console import Group
 from rich.text import Text
 
 from edgeq.stages.explain.nodes import every, indented, overview, table_of
-from edgeq.stages.report.figures import NOTHING, decibels, listed, millions, of_total, percent, printable, some
+from edgeq.stages.report.figures import (
+    NOTHING,
+    count,
+    decibels,
+    listed,
+    megabytes,
+    millions,
+    of_total,
+    percent,
+    printable,
+    significant,
+    some,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +49,7 @@ def coverage(explained: Explained) -> RenderableType:
     """For each artifact, what of it is not int8 or not delegated, and what is moved about."""
     parts: list[RenderableType] = []
     for artifact in explained.artifacts:
-        parts += [*_heading(artifact), *_measured(artifact, explained)]
+        parts += [*_heading(artifact), *_measured(artifact, explained), *_estimated(artifact)]
         nodes = explained.nodes.get(artifact.name)
         parts += [*(_of_the_manifest(artifact) if nodes is None else overview(artifact, nodes)), Text()]
     return Group(*parts[:-1])
@@ -75,7 +87,7 @@ def headline(one: Numerics) -> str:
 
 
 def _heading(artifact: Artifact) -> Iterator[RenderableType]:
-    parts = f" in {some(artifact.partitions, 'partition')}" if artifact.format == "pte" else ""
+    parts = f" in {some(artifact.partitions, 'partition')}" if artifact.partitions and artifact.format == "pte" else ""
     yield Text(printable(artifact.name), style="bold")
     yield indented(
         f"{percent(artifact.int8_mac_share)} of {artifact.macs:,} MACs in int8, "
@@ -95,6 +107,28 @@ def _measured(artifact: Artifact, explained: Explained) -> Iterator[RenderableTy
         if check.artifact == artifact.name:
             where = f" on {check.device}" if check.device else ""
             yield indented(f"cannot tell: {check.limit}{where}: {check.text}", "yellow")
+
+
+def _estimated(artifact: Artifact) -> Iterator[RenderableType]:
+    """What Vela expects of it on its NPU."""
+    one = artifact.estimate
+    if one is None:
+        return
+    memory = [
+        f"{megabytes(size)} of {name}"
+        for name, size in (
+            ("SRAM", one.sram_bytes),
+            ("DRAM", one.dram_bytes),
+            ("on-chip flash", one.on_chip_flash_bytes),
+            ("off-chip flash", one.off_chip_flash_bytes),
+        )
+        if size
+    ]
+    yield indented(
+        f"estimate by {one.by}, not a measurement: {count(one.cycles)} cycles, "
+        f"{significant(one.inferences_per_second)} inferences a second on an {one.accelerator} at an assumed "
+        f"{one.clock_hz / 1e6:g} MHz, {percent(one.mac_utilisation)} of its MACs in use, {listed(memory)}"
+    )
 
 
 def _of_the_manifest(artifact: Artifact) -> Iterator[RenderableType]:
@@ -151,9 +185,9 @@ def measured(artifact: Artifact, fp32: Sequence[Artifact]) -> str:
 def _worth_showing(ranked: Sequence[LayerNumerics]) -> int:
     """How many of the noisiest operations make nearly all of the noise."""
     total = 0.0
-    for count, row in enumerate(ranked):
-        if total >= _MOST_NOISE or count == _MOST_LAYERS:
-            return count
+    for shown, row in enumerate(ranked):
+        if total >= _MOST_NOISE or shown == _MOST_LAYERS:
+            return shown
         total += row.noise_share
     return len(ranked)
 

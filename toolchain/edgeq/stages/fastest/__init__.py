@@ -109,7 +109,7 @@ def fastest(ground: SpeedGround, *, progress: Progress) -> Found:
     operations = operations_of(ground.source.graph.graph, plan_int8(ground.source.graph.graph))
     if not measured_here(ground.target):
         return _Cuts(ground, operations, progress).from_rows()
-    threads = min(ground.target.bench.threads, os.cpu_count() or 1)
+    threads = min(ground.target.measuring.threads, os.cpu_count() or 1)
     with desk(ground.form, ground.sample, threads, progress=progress) as here:
         return _Cuts(ground, operations, progress).measured_on(here)
 

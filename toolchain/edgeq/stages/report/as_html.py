@@ -79,7 +79,9 @@ def render(report: Report) -> str:
         report=report,
         sections=[_section(report, build) for build in report.builds],
         written=figures.moment(report.created_at),
-        devices=list(dict.fromkeys(tables.device_heading(one) for build in report.builds for one in build.devices)),
+        devices=list(
+            dict.fromkeys(tables.device_heading(one, build) for build in report.builds for one in build.devices)
+        ),
     )
 
 
@@ -96,6 +98,7 @@ def _section(report: Report, build: ReportedBuild) -> BuildSection:
         *paces.tables_of(build.paces),
         *searches.tables_of(build),
         *parity.tables_of(build.parity),
+        *file_tables.estimates(rows),
         file_tables.coverage(rows),
         file_tables.undelegated(rows),
         file_tables.host_scores(rows),
@@ -168,7 +171,7 @@ def _card(row: ReportRow, target: str) -> Card:
 
 def _device(device: ReportedDevice | None, rows: Sequence[ReportRow], build: ReportedBuild) -> DeviceSection:
     return DeviceSection(
-        heading=tables.device_heading(device),
+        heading=tables.device_heading(device, build),
         facts="" if device is None else _facts(device, rows),
         tables=device_tables.of_device(device, rows, build),
         notes=tables.notes(rows),

@@ -47,13 +47,18 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[str]:
         yield from table_lines(table) if table.rows else ()
     groups = tables.by_device(report, build)
     for device, rows in groups:
-        yield from (f"### {safe(tables.device_heading(device))}", "")
+        yield from (f"### {safe(tables.device_heading(device, build))}", "")
         for table in device_tables.of_device(device, rows, build):
             yield from table_lines(table)
         yield from (f"- {safe(note)}" for note in tables.notes(rows))
     rows = [row for _, group in groups for row in group]
     yield from table_lines(file_tables.coverage(rows))
-    shown = (*paces.tables_of(build.paces), *searches.tables_of(build), *parity.tables_of(build.parity))
+    shown = (
+        *file_tables.estimates(rows),
+        *paces.tables_of(build.paces),
+        *searches.tables_of(build),
+        *parity.tables_of(build.parity),
+    )
     for table in shown:
         yield from table_lines(table)
     more = [file_tables.undelegated(rows), file_tables.host_scores(rows), file_tables.cross_checks(build.cross_checks)]

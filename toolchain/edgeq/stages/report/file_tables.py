@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.stages.report import figures
+from edgeq.stages.report import figures, unmeasured
 from edgeq.stages.report.evidence import FP32
 from edgeq.stages.report.tables import NOTHING, Cell, Column, Table, artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from edgeq.records import CrossCheck, ReportRow, Undelegated
 
@@ -70,8 +70,19 @@ def undelegated(rows: Sequence[ReportRow]) -> Table:
     )
 
 
+def estimates(rows: Sequence[ReportRow]) -> Iterator[Table]:
+    """What Vela expects of those that an NPU runs."""
+    return unmeasured.estimates([(artifact(row), row.estimate) for row in _once(rows) if row.estimate is not None])
+
+
 def host_scores(rows: Sequence[ReportRow]) -> Table:
-    """What each artifact did in its own runtime on the build machine."""
+    """What each artifact did in its own runtime on the build machine, or what stood in for it."""
+    scored = list(dict.fromkeys(row.host.scored for row in rows if row.host.scored))
+    what = (
+        f"Scored was {figures.listed(scored)}, "
+        if scored
+        else "Each artifact in its own runtime on the machine that built it, "
+    )
     return Table(
         title="On the build machine",
         columns=(
@@ -81,7 +92,7 @@ def host_scores(rows: Sequence[ReportRow]) -> Table:
             Column(name="SQNR against fp32"),
         ),
         rows=tuple((artifact(row), *_host(row)) for row in _once(rows)),
-        note="Each artifact in its own runtime on the machine that built it, over the whole evaluation set. "
+        note=f"{what}over the whole evaluation set. "
         "SQNR is the signal-to-noise ratio of its outputs against those of its fp32 twin.",
     )
 

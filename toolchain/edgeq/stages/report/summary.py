@@ -23,7 +23,7 @@ from edgeq.records import (
     ThreadsRow,
 )
 from edgeq.stages.parity import read_parity
-from edgeq.stages.report import conditions, decision, findings, limits, paces, parity, profiles, searches
+from edgeq.stages.report import conditions, decision, findings, limits, paces, parity, profiles, searches, unmeasured
 from edgeq.stages.report.evidence import (
     FP32,
     Drop,
@@ -50,6 +50,7 @@ Measured: TypeAlias = tuple[Path, Manifest, tuple[Measurement, ...]]
 """A build's folder, its manifest, and every row of its measurements.jsonl."""
 
 BUILD_MACHINE = "the build machine"
+STAND_IN = "the build machine, where the same graph in XNNPACK stands in for the file"
 
 USUAL_DROP_PP = 0.5
 """The drop that samples are counted for where a project sets no max_drop_pp."""
@@ -74,8 +75,12 @@ def summarise(builds: Sequence[Measured]) -> Report:
         labels = Labels.of(path, manifest)
         own = _in_order([_row(build, evidence, labels, manifest) for evidence in gathered.evidence], manifest.target)
         held = limits.held_against(own, manifest.limits, manifest.target)
+        if manifest.measurable:
+            decided = decision.decide(build, manifest, own, held, gathered.evidence)
+        else:
+            held = _held_by_the_stand_in(held, checks_without_a_device(path, manifest))
+            decided = unmeasured.decide(manifest)
         own = [_with_verdicts(row, held) for row in own]
-        decided = decision.decide(build, manifest, own, held, gathered.evidence)
         own = [_with_mark(row, decided) for row in own]
         compared = read_parity(path)
         reported.append(
@@ -129,6 +134,12 @@ def checks_without_a_device(path: Path, manifest: Manifest) -> tuple[Check, ...]
     return (*limits.held_against(rows, of_the_host, manifest.target), *searched)
 
 
+def _held_by_the_stand_in(held: Sequence[Check], here: Sequence[Check]) -> tuple[Check, ...]:
+    """The limits as the build machine judged them where it can, the rest of them as they are."""
+    judged = {(one.artifact, one.limit): one for one in here}
+    return tuple(judged.get((one.artifact, one.limit), one) for one in held)
+
+
 def _with_host_accuracy(row: ReportRow) -> ReportRow:
     """The row with the right answers of the build machine, as if this machine were the device."""
     right, labelled = row.host.correct, row.host.labelled
@@ -136,7 +147,7 @@ def _with_host_accuracy(row: ReportRow) -> ReportRow:
         return row
     return dataclasses.replace(
         row,
-        device=BUILD_MACHINE,
+        device=STAND_IN if row.host.scored else BUILD_MACHINE,
         labelled=labelled,
         accuracy=right / labelled,
         accuracy_ci95=stats.wilson_interval(right, labelled),
@@ -152,7 +163,8 @@ def _with_host_drop(row: ReportRow, what: Evidence, path: Path, manifest: Manife
         Judged.of(stats.top1(evaluation.host_outputs(name)), labels.values)
         for name in (what.twin.name, what.artifact.name)
     )
-    row = dataclasses.replace(row, device=BUILD_MACHINE, labelled=reference.right.size)
+    where = STAND_IN if row.host.scored else BUILD_MACHINE
+    row = dataclasses.replace(row, device=where, labelled=reference.right.size)
     return _with_drop(row, paired_drop(reference, candidate), manifest)
 
 
@@ -206,6 +218,7 @@ def _row(build: str, what: Evidence, labels: Labels, manifest: Manifest) -> Repo
         partitions=artifact.partitions,
         undelegated=artifact.undelegated,
         host=artifact.host,
+        estimate=artifact.estimate,
     )
     if measured is None:
         return row
@@ -362,6 +375,7 @@ def _reported(build: str, manifest: Manifest, gathered: Gathered, decided: Decis
         decision=decided,
         searches=manifest.searches,
         speed_searches=manifest.speed_searches,
+        measurable=manifest.measurable,
     )
 
 

@@ -57,10 +57,10 @@ _GROWS: dict[str, Tone] = {"grows": "bad", "does not grow": "good", "cannot tell
 _VERDICTS: dict[str, Tone] = {"faster": "good", "slower": "bad", "same": "", "cannot tell": "open"}
 
 
-def device_heading(device: ReportedDevice | None) -> str:
+def device_heading(device: ReportedDevice | None, build: ReportedBuild) -> str:
     """Whose figures follow, and what kind of machine it is."""
     if device is None:
-        return "Not measured yet"
+        return "Not measured yet" if build.measurable else f"Not measured: {build.target} runs no Linux"
     facts = device.facts
     kind = {"hardware": "real board", "host": "this machine", "emulated": "emulated"}[device.timing]
     called = facts.cpu if device.timing == "emulated" else facts.model or facts.cpu

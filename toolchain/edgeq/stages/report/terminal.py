@@ -10,7 +10,8 @@ from rich.padding import Padding
 from rich.table import Table as Drawn
 from rich.text import Text
 
-from edgeq.stages.report import paces, parity, profiles, searches, tables
+from edgeq.records import ReportRow
+from edgeq.stages.report import paces, parity, profiles, searches, tables, unmeasured
 from edgeq.stages.report.figures import printable
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from edgeq.records import Check, Report, ReportedBuild, ReportRow, Search, SpeedSearch
+    from edgeq.records import Artifact, Check, Report, ReportedBuild, Search, SpeedSearch
 
 _STYLES = {"": "", "good": "green", "bad": "bold red", "open": "yellow", "dim": "dim"}
 
@@ -39,7 +40,7 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[RenderableType]:
     yield from (_indented(fact) for fact in build.decision.evidence)
     for device, rows in tables.by_device(report, build):
         yield Text()
-        yield Text(printable(tables.device_heading(device)), style="bold")
+        yield Text(printable(tables.device_heading(device, build)), style="bold")
         yield _drawn(tables.at_a_glance(rows))
         if any(row.timing == "emulated" for row in rows):
             yield _indented("instructions per inference are a cost, not a time: an emulator's clock tells none", "dim")
@@ -48,6 +49,7 @@ def _build(report: Report, build: ReportedBuild) -> Iterator[RenderableType]:
         if leaks is not None:
             yield Text()
             yield headed(leaks)
+        yield from estimates(rows)
     recommended = tables.recommendations(build.decision.recommendations)
     if recommended.rows:
         yield Text()
@@ -94,6 +96,18 @@ def search(record: Search) -> RenderableType:
 def speed_search(record: SpeedSearch) -> RenderableType:
     """What a search for the fastest artifact considered, as a table under a heading."""
     return headed(searches.speed_table(record))
+
+
+def estimates(of: Sequence[ReportRow] | Sequence[Artifact]) -> Iterator[RenderableType]:
+    """What Vela expects of those that an NPU runs, as tables under a heading."""
+    named = [
+        (tables.artifact(one) if isinstance(one, ReportRow) else tables.Cell(text=one.name), one.estimate)
+        for one in of
+        if one.estimate is not None
+    ]
+    for table in unmeasured.estimates(named):
+        yield Text()
+        yield headed(table)
 
 
 def operators(rows: Sequence[ReportRow]) -> Iterator[RenderableType]:

@@ -190,12 +190,13 @@ def counts_of(target: Target, counted: Sequence[Counted], boots: int) -> list[Ro
 def fresh_board(target: Target) -> Iterator[SshTransport]:
     """A board that was booted for this block, and ends with it."""
     folder = registry.board_folder(f"trust-{secrets.token_hex(4)}")
+    emulation = emulation_of(target)
     with folder_lock(folder), tempfile.TemporaryDirectory() as scratch:
         plan = boot.Plan(
             folder=folder,
             target=target.name,
-            emulation=emulation_of(target),
-            image=image.board_image(progress=SILENT),
+            emulation=emulation,
+            image=image.board_image(emulation.system, progress=SILENT),
             ends_with_caller=True,
         )
         board = boot.boot(plan, snapshot=Path(scratch) / "unused", progress=SILENT)

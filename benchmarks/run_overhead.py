@@ -144,7 +144,7 @@ def write(folder: Path, pairs: Sequence[Pair]) -> None:
         "overheads": [asdict(one) for one in overheads(pairs)],
         "pairs": [asdict(one) for one in pairs],
     }
-    write_text(folder / "results.json", json.dumps(found, indent=1) + "\n")
+    write_text(folder / "results.json", json.dumps(found) + "\n")
     lines = ["| file | bare loop ms | runner ms | runner adds | 95 % interval | below 1 % |"]
     lines += ["| --- | ---: | ---: | ---: | ---: | --- |"]
     for one in overheads(pairs):

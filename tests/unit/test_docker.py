@@ -11,22 +11,25 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from dockerfile import (
-    Dockerfile,
-    DockerfileError,
-    Ignored,
-    Instruction,
-    argument,
-    filled_in,
-    read_dockerfile,
-    read_ignored,
-)
-from image import copied_from_context
 
 from edgeq.cli import group
 from edgeq.schema import read_toml
 
 ROOT = Path(__file__).parents[2]
+with pytest.MonkeyPatch.context() as patch:  # on the path of this import alone: a build records where Python looks
+    patch.syspath_prepend(str(ROOT / "docker/chroot"))
+    from dockerfile import (
+        Dockerfile,
+        DockerfileError,
+        Ignored,
+        Instruction,
+        argument,
+        filled_in,
+        read_dockerfile,
+        read_ignored,
+    )
+    from image import copied_from_context
+
 DOCKERFILE = ROOT / "docker/Dockerfile"
 COMPOSE = ROOT / "docker/compose.yaml"
 SCRIPTS = sorted((ROOT / "docker").glob("*.sh"))

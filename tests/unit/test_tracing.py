@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 REQUEST = {"the target": "a board"}
 
+
+@pytest.fixture(autouse=True)
+def without_the_tools_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Native packages that other tests loaded into this process would count as ones of the user's."""
+    strange = tracing._Loaded.now().native - tracing._WATCHED
+    for name in [name for name in sys.modules if name.partition(".")[0] in strange]:
+        monkeypatch.delitem(sys.modules, name)
+
+
 DATA = """
 import glob, os, socket, sqlite3, subprocess, threading
 from concurrent.futures import ThreadPoolExecutor

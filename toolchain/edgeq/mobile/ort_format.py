@@ -23,6 +23,7 @@ https://onnxruntime.ai/docs/reference/operators/reduced-operator-config-file.htm
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,9 +109,16 @@ def _lines(found: dict[str, dict[int, set[str]]]) -> tuple[str, ...]:
 
 
 def _ort_format() -> Any:  # noqa: ANN401  # ONNX Runtime's tools are not typed
-    """ONNX Runtime's own reader of the format; where torch is installed its package imports that."""
-    from onnxruntime.tools import ort_format_model  # noqa: PLC0415  # may take seconds
+    """ONNX Runtime's own reader of the format; where torch is installed its package imports that.
 
+    It leaves a folder of its own where Python looks for modules, which
+    would make every build that this process looks at another one.
+    """
+    before = list(sys.path)
+    try:
+        from onnxruntime.tools import ort_format_model  # noqa: PLC0415  # may take seconds
+    finally:
+        sys.path[:] = before
     return ort_format_model
 
 

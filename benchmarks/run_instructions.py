@@ -35,7 +35,7 @@ from zoo import PICTURE, ZOO, Entry, samples
 
 import edgeq
 from edgeq import runner
-from edgeq.device.board import boot, image, registry
+from edgeq.device.board import Listening, boot, image, registry
 from edgeq.device.board.qemu import emulation_of
 from edgeq.device.ssh import SshTransport
 from edgeq.device.ssh_connection import Address
@@ -191,15 +191,16 @@ def fresh_board(target: Target) -> Iterator[SshTransport]:
     """A board that was booted for this block, and ends with it."""
     folder = registry.board_folder(f"trust-{secrets.token_hex(4)}")
     emulation = emulation_of(target)
-    with folder_lock(folder), tempfile.TemporaryDirectory() as scratch:
+    with folder_lock(folder):
         plan = boot.Plan(
             folder=folder,
             target=target.name,
             emulation=emulation,
             image=image.board_image(emulation.system, progress=SILENT),
+            listening=Listening(),
             ends_with_caller=True,
         )
-        board = boot.boot(plan, snapshot=Path(scratch) / "unused", progress=SILENT)
+        board = boot.boot(plan, snapshot=None, progress=SILENT)
     address = Address(
         name=board.name,
         host=board.host,

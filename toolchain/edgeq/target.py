@@ -111,8 +111,8 @@ _DRAM_MODES = ("Dedicated_Sram", "Dedicated_Sram_256KB", "Dedicated_Sram_384KB",
 class Target:
     """Facts of a board. ``sources`` says where each was read.
 
-    A board with Linux has ``ram_bytes``, ``bench`` and both runtimes, and
-    neither ``npu`` nor ``cmsis_nn``; a microcontroller (``arm-none-eabi``)
+    A board with Linux has ``ram_bytes``, ``bench`` and the runtimes that there
+    are for its triple, and neither ``npu`` nor ``cmsis_nn``; a microcontroller (``arm-none-eabi``)
     has one of the two and none of those.
     """
 

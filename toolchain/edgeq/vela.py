@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib.metadata
 import os
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import MissingArmToolsError, VelaSummaryError
+from edgeq.installed import version_of
 from edgeq.records import NpuEstimate
 
 if TYPE_CHECKING:
@@ -44,21 +44,19 @@ def require_packages(target: Target) -> None:
     """MissingArmToolsError unless :func:`arm_packages` are here, in the releases that were tested."""
     packages = arm_packages(target)
     needed = [f"{name}=={version}" for name, version in packages.items()]
-    missing = []
-    for name, version in packages.items():
-        try:
-            found = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found = ""
-        if found != version:
-            missing.append(f"{name} {version}" + (f" (here is {found})" if found else ""))
+    here = {name: version_of(name) for name in packages}
+    missing = [
+        f"{name} {version}" + (f" (here is {here[name]})" if here[name] else "")
+        for name, version in packages.items()
+        if here[name] != version
+    ]
     if missing:
         raise MissingArmToolsError(missing, needed)
 
 
 def vela_version() -> str:
     """Which Vela is installed."""
-    return importlib.metadata.version("ethos-u-vela")
+    return version_of("ethos-u-vela")
 
 
 @contextlib.contextmanager

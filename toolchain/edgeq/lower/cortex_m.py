@@ -7,7 +7,6 @@ shares count what runs in CMSIS-NN, which computes in int8 alone.
 
 from __future__ import annotations
 
-import importlib.metadata
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -17,15 +16,15 @@ import torch
 from edgeq.files import write_bytes
 from edgeq.lower.arm_words import BY_CMSIS_NN, speak_arm, spell_linear_as_convolution
 from edgeq.lower.cortex_m_tools import CortexM, CortexMPassManager, CortexMTargetConfig, edge_config, to_edge
-from edgeq.lower.coverage import Coverage, as_undelegated, grouped, share
-from edgeq.lower.executorch import output_scales, quiet_exporter, tensor_specs
+from edgeq.lower.coverage import share
+from edgeq.lower.executorch import coverage_of, quiet_exporter, requirements
 from edgeq.lower.executorch_nodes import MOVES, fact_of, is_operator, movement_of, only_converts, turns_or_converts
 from edgeq.lower.executorch_watch import plain_name, values_of
 from edgeq.lower.reasons import Why
 from edgeq.lower.refusal import RefusedError
-from edgeq.quantize.macs import macs, operator_name, total_macs
+from edgeq.quantize.macs import macs, operator_name
 from edgeq.quiet import quietly
-from edgeq.records import Nodes, Requires
+from edgeq.records import Nodes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import Node
 
+    from edgeq.lower.coverage import Coverage
     from edgeq.quantize import QuantizedProgram
     from edgeq.records import NodeFacts
     from edgeq.target import CmsisNn
@@ -60,26 +60,7 @@ def lower_cortex_m(program: QuantizedProgram, cmsis_nn: CmsisNn, path: Path) -> 
     except Exception as error:  # the passes of ExecuTorch raise whatever they raise
         raise RefusedError from error
     write_bytes(path, executable.buffer)
-    plan = executable.executorch_program.execution_plan[0]
-    total = sum(node.macs for node in nodes.nodes)
-    taken = share(sum(node.macs for node in nodes.nodes if node.delegated), total)
-    return Coverage(
-        macs=total_macs(program.float_program.graph.nodes),
-        int8_mac_share=taken,
-        delegated_mac_share=taken,
-        partitions=0,
-        undelegated=grouped(as_undelegated(node) for node in nodes.nodes if node.code),
-        requires=Requires(
-            runtime="executorch",
-            version=importlib.metadata.version("executorch"),
-            ops=tuple(sorted(f"{op.name}.{op.overload}" if op.overload else op.name for op in plan.operators)),
-        ),
-        inputs=tensor_specs(program, "inputs"),
-        outputs=tensor_specs(program, "outputs"),
-        output_scales=output_scales(program),
-        nodes=nodes,
-        operators=(),
-    )
+    return coverage_of(program, nodes, requirements(executable.executorch_program))
 
 
 def _require_floats(lowered: ExportedProgram) -> None:

@@ -7,16 +7,15 @@ the NPU computes in int8 and nothing else.
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeq.files import write_bytes
 from edgeq.lower.arm_words import BY_ETHOS_U, speak_arm
-from edgeq.lower.coverage import Coverage, as_undelegated, grouped, share
+from edgeq.lower.coverage import share
 from edgeq.lower.ethos_u_tools import AskedPartitioner, EthosUCompileSpec, ethos_u_backend, to_edge_transform_and_lower
-from edgeq.lower.executorch import output_scales, quiet_exporter, tensor_specs
+from edgeq.lower.executorch import coverage_of, quiet_exporter, requirements
 from edgeq.lower.executorch_nodes import (
     MOVES,
     called,
@@ -33,7 +32,7 @@ from edgeq.lower.reasons import Why, for_recipe
 from edgeq.lower.refusal import RefusedError
 from edgeq.quantize.macs import macs, operator_name, total_macs
 from edgeq.quantize.source import earlier_names
-from edgeq.records import Nodes, Partition, Requires
+from edgeq.records import Nodes, Partition
 from edgeq.vela import estimate, listening
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import Node
 
+    from edgeq.lower.coverage import Coverage
     from edgeq.lower.xnnpack import LoweredBackendModule
     from edgeq.quantize import QuantizedProgram
     from edgeq.records import NodeFacts
@@ -67,28 +67,8 @@ def lower_ethos_u(program: QuantizedProgram, npu: Npu, path: Path) -> Coverage:
     except Exception as error:  # the passes of ExecuTorch raise whatever they raise
         raise RefusedError from error
     write_bytes(path, executable.buffer)
-    plan = executable.executorch_program.execution_plan[0]
-    total = sum(node.macs for node in nodes.nodes)
-    delegated = share(sum(node.macs for node in nodes.nodes if node.delegated), total)
-    return Coverage(
-        macs=total_macs(program.float_program.graph.nodes),
-        int8_mac_share=delegated,
-        delegated_mac_share=delegated,
-        partitions=len(nodes.partitions),
-        undelegated=grouped(as_undelegated(node) for node in nodes.nodes if node.code),
-        requires=Requires(
-            runtime="executorch",
-            version=importlib.metadata.version("executorch"),
-            ops=tuple(sorted(f"{op.name}.{op.overload}" if op.overload else op.name for op in plan.operators)),
-            backends=tuple(sorted({delegate.id for delegate in plan.delegates})),
-        ),
-        inputs=tensor_specs(program, "inputs"),
-        outputs=tensor_specs(program, "outputs"),
-        output_scales=output_scales(program),
-        nodes=nodes,
-        operators=(),
-        estimate=estimate(summaries, npu, outside=sum(not node.delegated for node in nodes.nodes)),
-    )
+    expected = estimate(summaries, npu, outside=sum(not node.delegated for node in nodes.nodes))
+    return coverage_of(program, nodes, requirements(executable.executorch_program), estimate=expected)
 
 
 def _nodes_of(program: QuantizedProgram, lowered: ExportedProgram, refusals: Mapping[str, str], means: int) -> Nodes:

@@ -11,7 +11,7 @@ import contextlib
 import importlib.metadata
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch.fx import Node
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from edgeq.lower.xnnpack import EdgeProgramManager
     from edgeq.quantize import QuantizedProgram
-    from edgeq.records import FileOperator, Nodes
+    from edgeq.records import FileOperator, Nodes, NpuEstimate
 
 
 def lower_executorch(program: QuantizedProgram, path: Path, *, float_filters: bool = False) -> Coverage:
@@ -61,14 +61,18 @@ def lower_executorch(program: QuantizedProgram, path: Path, *, float_filters: bo
     except Exception as error:  # the passes of ExecuTorch raise whatever they raise
         raise RefusedError from error
     write_bytes(path, executable.buffer)
-    plan = executable.executorch_program.execution_plan[0]
-    requires = Requires(
+    return coverage_of(program, nodes, requirements(executable.executorch_program), operators=operators)
+
+
+def requirements(written: Any) -> Requires:  # noqa: ANN401  # ExecuTorch is not typed
+    """What a device must have for a program of ExecuTorch's, as it stands in a .pte."""
+    (plan,) = written.execution_plan
+    return Requires(
         runtime="executorch",
         version=importlib.metadata.version("executorch"),
         ops=tuple(sorted(f"{op.name}.{op.overload}" if op.overload else op.name for op in plan.operators)),
         backends=tuple(sorted({delegate.id for delegate in plan.delegates})),
     )
-    return _coverage(program, nodes, operators, requires)
 
 
 def suit_xnnpack(copied: ExportedProgram, *, float_filters: bool) -> None:
@@ -83,8 +87,13 @@ def to_edge(copied: ExportedProgram, watched: Watched) -> EdgeProgramManager:
     return to_edge_transform_and_lower(copied, transform_passes=[read_apart], partitioner=[watched.partitioner()])
 
 
-def _coverage(
-    program: QuantizedProgram, nodes: Nodes, operators: tuple[FileOperator, ...], requires: Requires
+def coverage_of(
+    program: QuantizedProgram,
+    nodes: Nodes,
+    requires: Requires,
+    *,
+    operators: tuple[FileOperator, ...] = (),
+    estimate: NpuEstimate | None = None,
 ) -> Coverage:
     """Sums over the nodes; a recipe that quantizes at run time leaves all but layers in float, which is no news."""
     total = sum(node.macs for node in nodes.nodes)
@@ -105,6 +114,7 @@ def _coverage(
         output_scales=output_scales(program),
         nodes=nodes,
         operators=operators,
+        estimate=estimate,
     )
 
 

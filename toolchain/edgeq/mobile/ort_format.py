@@ -129,7 +129,7 @@ def _in_settled_order(data: bytes) -> bytes:
     in each process. It lies in front of the model, as flatbuffers are
     written from their end: what lies behind is kept byte for byte.
     """
-    _ort_format()  # puts the module of the next line on Python's path
+    _ort_format()  # loads the package of the line after the next, which lies inside of it
     from flatbuffers import Builder  # noqa: PLC0415  # comes with ONNX Runtime
     from ort_flatbuffers_py import fbs  # noqa: PLC0415  # the same
 

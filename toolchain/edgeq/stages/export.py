@@ -10,13 +10,12 @@ import hashlib
 import json
 import shutil
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.errors import NotAnExportError, OperatorListError
 from edgeq.files import atomic_folder, sha256_file, write_bytes, write_text
-from edgeq.installed import require
+from edgeq.installed import require, version_of
 from edgeq.mobile import PLATFORMS, ort_format, vectors
 from edgeq.mobile.content import IMAGES, gather, model_of
 from edgeq.mobile.conversions import OPERATOR_LISTS, section
@@ -75,7 +74,7 @@ def export(  # noqa: PLR0913  # the options of a command
             target=manifest.target,
             built_at=manifest.created_at,
             tools=manifest.tools,
-            edgeq=version("edgeq"),
+            edgeq=version_of("edgeq"),
             package=name,
             type_name=content.type_name,
             files=tuple(_write_model(folder, where, content, one) for one in models),

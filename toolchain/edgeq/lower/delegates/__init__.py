@@ -19,23 +19,23 @@ from edgeq.host import Arrays
 from edgeq.lower.coverage import grouped, share
 from edgeq.lower.delegates import coreml, file, reference, vulkan
 from edgeq.lower.delegates.left import Refusals, left_out
-from edgeq.lower.executorch_nodes import is_operator
+from edgeq.lower.executorch_nodes import delegates, is_operator
 from edgeq.lower.executorch_watch import Watched
 from edgeq.lower.xnnpack import to_edge_transform_and_lower
-from edgeq.quantize.macs import operator_name, total_macs
+from edgeq.quantize.macs import total_macs
 from edgeq.quiet import quietly
 from edgeq.records import Delegated, Requires, Undelegated
 from edgeq.stats import sqnr_db
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch.export import ExportedProgram
 
     from edgeq.lower.delegates.backend import Backend
     from edgeq.lower.delegates.reference import Handed
-    from edgeq.lower.xnnpack import EdgeProgramManager, LoweredBackendModule
+    from edgeq.lower.xnnpack import EdgeProgramManager
     from edgeq.records import DelegateName
 
 XNNPACK = "XnnpackBackend"
@@ -133,7 +133,7 @@ def _facts(
     backend: Backend, edge: EdgeProgramManager, handed: Handed, refusals: Refusals, expected: Expected
 ) -> _Facts:
     lowered = edge.exported_program()
-    parts = list(_parts(lowered))
+    parts = list(delegates(lowered))
     outside = [node for node in lowered.graph.nodes if is_operator(node)]
     mine = [part for part in parts if part.backend_id == backend.BACKEND]
     on_cpu = [part for part in parts if part.backend_id == XNNPACK]
@@ -148,12 +148,6 @@ def _facts(
         undelegated=grouped(left_out(on_cpu, outside, refusals, backend.NAME, total=total)),
         described=_described(lowered, handed, expected),
     )
-
-
-def _parts(lowered: ExportedProgram) -> Iterator[LoweredBackendModule]:
-    for node in lowered.graph.nodes:
-        if node.op == "call_function" and operator_name(node) == "executorch_call_delegate":
-            yield getattr(lowered.graph_module, str(node.args[0].target))
 
 
 def _described(lowered: ExportedProgram, handed: Handed, expected: Expected) -> _Described:

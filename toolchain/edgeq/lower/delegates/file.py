@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.lower.executorch import requirements
 from edgeq.quiet import quietly
 from edgeq.records import Requires
 
@@ -47,16 +47,8 @@ def read_back(data: bytes, backend: Backend) -> FoundInFile:
     for given in plan.delegates:
         if given.id == backend.BACKEND:
             kernels += backend.kernels(bytes(read.program.backend_delegate_data[given.processed.index].data), named)
-    operators = tuple(sorted(f"{op.name}.{op.overload}" if op.overload else op.name for op in plan.operators))
+    requires = requirements(read.program)
     known = Runtime.get().operator_registry.operator_names
-    if missing := [name for name in operators if name not in known]:
+    if missing := [name for name in requires.ops if name not in known]:
         raise ValueError(f"ExecuTorch has no kernel for {', '.join(missing)}, which no delegate takes")
-    return FoundInFile(
-        kernels=kernels,
-        requires=Requires(
-            runtime="executorch",
-            version=importlib.metadata.version("executorch"),
-            ops=operators,
-            backends=tuple(sorted({given.id for given in plan.delegates})),
-        ),
-    )
+    return FoundInFile(kernels=kernels, requires=requires)

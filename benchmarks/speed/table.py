@@ -101,7 +101,7 @@ def milliseconds(row: Row) -> str:
     if not row.rounds_ns:
         return ""
     once = stats.percentile([ns for one in row.rounds_ns for ns in one], 50)
-    interval = stats.median_interval(row.rounds_ns)
+    interval = stats.percentile_interval(row.rounds_ns, stats.MEDIAN)
     low_high = "" if interval is None else f" ({interval[0] / 1e6:.3g} to {interval[1] / 1e6:.3g})"
     return "" if once is None else f"{once / 1e6:.3g}{low_high}"
 

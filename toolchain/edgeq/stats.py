@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Rounds: TypeAlias = Sequence[Sequence[int]]
-"""Samples of one artifact, one sequence for each visit to it; visits to several artifacts take turns."""
+from edgeq.resampling import Clusters, Rounds, drawn_rounds, expanded_percentiles, student_t_quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 MIN_ROUNDS = 5
 """Fewer rounds than this give no interval: the spread between them is what an interval is made of."""
@@ -40,11 +42,9 @@ NO_ANSWER = -2
 """The top-1 of a sample whose scores hold NaN."""
 
 _CHUNK = 1 << 22
-_DRAWS = 4000
 _POWER = 0.8
 _SURE = 0.98
 """One-sided: at most four of a hundred equal pairs are called different, half of them in each direction."""
-_SEED = 20_260_101
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +123,6 @@ def split_rounds(samples: Sequence[int], lengths: Sequence[int]) -> tuple[tuple[
     return tuple(tuple(samples[end - length : end]) for end, length in zip(ends, lengths, strict=True))
 
 
-def median_interval(rounds: Rounds, *, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Interval of the median of all samples in ``rounds``: :func:`percentile_interval` of 50 %."""
-    return percentile_interval(rounds, MEDIAN, confidence=confidence)
-
-
 def percentile_interval(rounds: Rounds, percent: float, *, confidence: float = 0.95) -> tuple[float, float] | None:
     """Interval of the value below which ``percent`` of all samples in ``rounds`` lie.
 
@@ -148,12 +143,12 @@ def percentile_interval(rounds: Rounds, percent: float, *, confidence: float = 0
     Raises:
         ValueError: there is no round, or an empty one.
     """
-    clusters = _Clusters.of(rounds)
+    clusters = Clusters.of(rounds)
     if len(rounds) < (MIN_TAIL_ROUNDS if percent > MEDIAN else MIN_ROUNDS):
         return None
     if percent > MEDIAN and clusters.ordered.size * (100 - percent) < 100 * MIN_IN_TAIL:
         return None
-    return _expanded_percentiles(clusters.percentiles(_drawn_rounds(len(rounds)), percent), len(rounds), confidence)
+    return expanded_percentiles(clusters.percentiles(drawn_rounds(len(rounds)), percent), len(rounds), confidence)
 
 
 def median_ratio(
@@ -163,7 +158,7 @@ def median_ratio(
 
     Round i of both happened side by side, so each draw takes the same
     rounds of both: what drifts over a session cancels out. The interval is
-    that of :func:`median_interval`, of the ratio; Kalibera and Jones (2012)
+    that of :func:`percentile_interval`, of the ratio; Kalibera and Jones (2012)
     on why an effect size with an interval and not a test.
 
     The verdict is "same" when the whole interval lies within 1 +-
@@ -179,15 +174,15 @@ def median_ratio(
     """
     if len(reference) != len(candidate):
         raise ValueError(f"{len(reference)} rounds against {len(candidate)}: not measured in turn")
-    first, second = _Clusters.of(reference), _Clusters.of(candidate)
+    first, second = Clusters.of(reference), Clusters.of(candidate)
     count = len(reference)
     once = np.ones((1, count), dtype=np.int64)
-    ratio = float(first.medians(once)[0] / second.medians(once)[0])
+    ratio = float(first.percentiles(once, MEDIAN)[0] / second.percentiles(once, MEDIAN)[0])
     if count < MIN_ROUNDS:
         return MedianRatio(ratio=ratio, low=None, high=None, verdict="cannot tell")
-    drawn = _drawn_rounds(count)
-    ratios = first.medians(drawn) / second.medians(drawn)
-    low, high = _expanded_percentiles(ratios, count, confidence)
+    drawn = drawn_rounds(count)
+    ratios = first.percentiles(drawn, MEDIAN) / second.percentiles(drawn, MEDIAN)
+    low, high = expanded_percentiles(ratios, count, confidence)
     error = float(np.log(ratios).std()) * math.sqrt(count / (count - 1))  # redrawing n rounds finds (n - 1) / n of it
     sure = student_t_quantile(_SURE, count - 1) * error
     verdict: Literal["faster", "slower", "same", "cannot tell"] = "cannot tell"
@@ -342,80 +337,3 @@ def agreements(reference: NDArray[np.generic], other: NDArray[np.generic]) -> in
         raise ValueError(f"{len(reference)} samples against {len(other)}")
     first = top1(reference)
     return int(((first == top1(other)) & (first != NO_ANSWER)).sum())
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Clusters:
-    """Samples in ascending order, each with the round it came from: medians of redrawn rounds without re-sorting."""
-
-    ordered: NDArray[np.float64]
-    round_of: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, rounds: Rounds) -> _Clusters:
-        if not rounds or min(map(len, rounds)) == 0:
-            raise ValueError("there is no round, or an empty one")
-        values = np.concatenate([np.asarray(samples, dtype=np.float64) for samples in rounds])
-        order = np.argsort(values, kind="stable")
-        round_of = np.repeat(np.arange(len(rounds)), [len(samples) for samples in rounds])
-        return cls(ordered=values[order], round_of=round_of[order])
-
-    def medians(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The median for each row of ``counts``: see :meth:`percentiles`."""
-        return self.percentiles(counts, MEDIAN)
-
-    def percentiles(self, counts: NDArray[np.int64], percent: float) -> NDArray[np.float64]:
-        """A percentile for each row of ``counts``, which takes round i ``counts[row, i]`` times.
-
-        Linear between order statistics, as :func:`percentile`. ``counts``
-        is (draws, rounds), the result (draws,).
-        """
-        found = np.empty(len(counts))
-        block = max(1, _CHUNK // self.ordered.size)
-        for start in range(0, len(counts), block):
-            upto = counts[start : start + block, self.round_of].cumsum(axis=1)
-            last = upto[:, -1:] - 1
-            rank = last * (percent / 100)
-            below = np.floor(rank)
-            lower, upper = ((upto <= at).sum(axis=1) for at in (below, np.minimum(below + 1, last)))
-            share = (rank - below)[:, 0]
-            found[start : start + block] = self.ordered[lower] * (1 - share) + self.ordered[upper] * share
-        return found
-
-
-def _drawn_rounds(count: int) -> NDArray[np.int64]:
-    """How often each of ``count`` rounds is taken in each draw with replacement; shape (draws, count)."""
-    return np.random.default_rng(_SEED).multinomial(count, np.full(count, 1 / count), size=_DRAWS)
-
-
-def _expanded_percentiles(values: NDArray[np.float64], rounds: int, confidence: float) -> tuple[float, float]:
-    """The percentiles of ``values`` that a t-interval over ``rounds`` rounds would reach to (Hesterberg 2015)."""
-    t = student_t_quantile((1 + confidence) / 2, rounds - 1)
-    tail = NormalDist().cdf(-math.sqrt(rounds / (rounds - 1)) * t)
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def student_t_quantile(probability: float, freedom: int) -> float:
-    """Quantile of Student's t for whole degrees of freedom and ``probability`` above 1/2, by bisection."""
-    low, high = 0.0, 1.0
-    while _student_t_cdf(high, freedom) < probability:
-        high *= 2
-    while high - low > 1e-10 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _student_t_cdf(middle, freedom) < probability else (low, middle)
-    return high
-
-
-def _student_t_cdf(t: float, freedom: int) -> float:
-    """Distribution function of Student's t, a finite sum (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4)."""
-    angle = math.atan(t / math.sqrt(freedom))
-    cosine_squared = math.cos(angle) ** 2
-    odd = freedom % 2
-    term = math.cos(angle) if odd else 1.0
-    total = 0.0
-    for k in range(1 + odd, freedom, 2):
-        total += term
-        term *= cosine_squared * k / (k + 1)
-    inside = 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
-    return 0.5 + inside / 2

@@ -18,7 +18,7 @@ from edgeq.stats import SAME_WITHIN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.stats import Rounds
+    from edgeq.resampling import Rounds
 
 FEWEST = 20
 """In fewer runs than this a change of level cannot be told from noise."""

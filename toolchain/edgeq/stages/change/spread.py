@@ -14,7 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.stats import student_t_quantile
+from edgeq.resampling import student_t_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What tests of devices share: a small build, the address of a board, and what every way to a device must do."""
+"""What tests of devices share: a small build, edgeq's command, the address of a board, what any way to one must do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from edgeq import pipeline
 from edgeq.device.ssh_connection import Address
+from edgeq.files import cache_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +20,44 @@ if TYPE_CHECKING:
 
     from edgeq.device.board import RunningBoard
     from edgeq.device.transport import Transport
+
+SMALL_SAMPLES = 24
+SMALL_CONVNET = f"""
+import torch
+
+def load():
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 16, 3, stride=2), torch.nn.ReLU6(), torch.nn.Conv2d(16, 16, 3), torch.nn.ReLU6()]
+    return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(16 * 5 * 5, 10)).eval()
+
+def _inputs(seed):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range({SMALL_SAMPLES}):
+        yield torch.randn(1, 3, 16, 16, generator=generator)
+
+def calibration():
+    for inputs in _inputs(1):
+        yield (inputs,)
+
+def evaluation():
+    model = load()
+    for index, inputs in enumerate(_inputs(2)):
+        yield (inputs,), (int(model(inputs).argmax()) if index % 4 else -1)
+"""
+"""Three of four of its samples have a label."""
+
+
+def run_edgeq(*args: object, cwd: Path, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    """What the command does in that folder, its home for what `--device local` deploys; the cache is shared."""
+    return subprocess.run(
+        [sys.executable, "-m", "edgeq", *map(str, args)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        timeout=timeout,
+        env={**os.environ, "HOME": str(cwd), "EDGEQ_CACHE": str(cache_dir())},
+    )
 
 
 def toml(

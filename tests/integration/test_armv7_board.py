@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from device_help import board_address, built, toml
+from device_help import SMALL_CONVNET, SMALL_SAMPLES, board_address, built, toml
 
 from edgeq import pipeline
 from edgeq.device import board
@@ -29,35 +29,12 @@ if TYPE_CHECKING:
     from edgeq.target import Target
 
 ARMV7 = "arm-linux-gnueabihf"
-SAMPLES = 24
 PROJECT = toml(target="generic-armv7", formats=["onnx"], recipes=["fp32", "int8-static"])
-CODE = f"""
-import torch
-
-def load():
-    torch.manual_seed(0)
-    layers = [torch.nn.Conv2d(3, 16, 3, stride=2), torch.nn.ReLU6(), torch.nn.Conv2d(16, 16, 3), torch.nn.ReLU6()]
-    return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(16 * 5 * 5, 10)).eval()
-
-def _inputs(seed):
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range({SAMPLES}):
-        yield torch.randn(1, 3, 16, 16, generator=generator)
-
-def calibration():
-    for inputs in _inputs(1):
-        yield (inputs,)
-
-def evaluation():
-    model = load()
-    for inputs in _inputs(2):
-        yield (inputs,), int(model(inputs).argmax())
-"""
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Build:
-    return built(tmp_path_factory.mktemp("tiny"), PROJECT, CODE)
+    return built(tmp_path_factory.mktemp("tiny"), PROJECT, SMALL_CONVNET)
 
 
 @contextlib.contextmanager
@@ -96,8 +73,8 @@ def _measured(build: pipeline.Build, device: SshTransport) -> dict[str, int | No
     cpuinfo = Path("/proc/cpuinfo").read_text()
     exact = "sse2" not in cpuinfo or "vnni" in cpuinfo
     for row in rows:
-        assert (row.timing, row.total) == ("emulated", SAMPLES)
-        assert row.agreement_with_host == SAMPLES or (not exact and "int8" in row.artifact)
+        assert (row.timing, row.total) == ("emulated", SMALL_SAMPLES)
+        assert row.agreement_with_host == SMALL_SAMPLES or (not exact and "int8" in row.artifact)
         assert row.peak_rss_bytes
     return {row.artifact: row.instructions for row in rows}
 

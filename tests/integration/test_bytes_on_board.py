@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from device_help import run_edgeq
 
 from edgeq.evaluation import EvaluationSet
-from edgeq.files import cache_dir
 from edgeq.pipeline import read_build
 
 if TYPE_CHECKING:
@@ -65,15 +62,7 @@ def evaluation():
 
 
 def _edgeq(*args: object, cwd: Path) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "edgeq", *map(str, args), "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        timeout=900,
-        env={**os.environ, "HOME": str(cwd), "EDGEQ_CACHE": str(cache_dir())},
-    )
+    done = run_edgeq(*args, "--json", cwd=cwd)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from device_help import board_address, built, toml
+from device_help import SMALL_CONVNET, SMALL_SAMPLES, board_address, built, toml
 
 from edgeq import pipeline
 from edgeq.device import board
@@ -44,37 +44,12 @@ if TYPE_CHECKING:
     from edgeq.records import Artifact, Deployment
     from edgeq.stages.deploy import DeployResult
 
-SAMPLES = 24
-
 PROJECT = toml(recipes=["fp32", "int8-static"])
-
-CODE = f"""
-import torch
-
-def load():
-    torch.manual_seed(0)
-    layers = [torch.nn.Conv2d(3, 16, 3, stride=2), torch.nn.ReLU6(), torch.nn.Conv2d(16, 16, 3), torch.nn.ReLU6()]
-    return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(16 * 5 * 5, 10)).eval()
-
-def _inputs(seed):
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range({SAMPLES}):
-        yield torch.randn(1, 3, 16, 16, generator=generator)
-
-def calibration():
-    for inputs in _inputs(1):
-        yield (inputs,)
-
-def evaluation():
-    model = load()
-    for index, inputs in enumerate(_inputs(2)):
-        yield (inputs,), (int(model(inputs).argmax()) if index % 4 else -1)
-"""
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Build:
-    return built(tmp_path_factory.mktemp("tiny"), PROJECT, CODE)
+    return built(tmp_path_factory.mktemp("tiny"), PROJECT, SMALL_CONVNET)
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +99,16 @@ def test_rows_count_instructions_and_agree_with_the_host(build: pipeline.Build, 
     assert {row.artifact for row in rows} == {artifact.name for artifact in build.manifest.artifacts}
     assert rows == read_measurements(build.path)[-len(rows) :]
     for row in rows:
-        assert (row.timing, row.threads, row.total, row.labelled) == ("emulated", 1, SAMPLES, SAMPLES * 3 // 4)
+        assert (row.timing, row.threads, row.total, row.labelled) == (
+            "emulated",
+            1,
+            SMALL_SAMPLES,
+            SMALL_SAMPLES * 3 // 4,
+        )
         assert row.instructions is not None
         assert 10_000 < row.instructions < 10_000_000
         assert row.agreement_with_host is not None
-        assert row.agreement_with_host >= SAMPLES - 1
+        assert row.agreement_with_host >= SMALL_SAMPLES - 1
         assert row.peak_rss_bytes
     fp32 = [row for row in rows if ".fp32." in row.artifact]
     assert all(row.correct == row.labelled for row in fp32)
@@ -402,7 +382,7 @@ def test_this_machine_is_a_device_too(build: pipeline.Build, tmp_path: Path, mon
         pipeline.deploy(build, local, device="local", progress=Silent())
         options = pipeline.BenchOptions(repeats=20, threads=(1,), force=True)
         rows = pipeline.bench(build, local, options, device="local", progress=Silent())
-    assert {(row.timing, row.instructions, row.agreement_with_host) for row in rows} == {("host", None, SAMPLES)}
+    assert {(row.timing, row.instructions, row.agreement_with_host) for row in rows} == {("host", None, SMALL_SAMPLES)}
 
 
 def test_files_of_another_owner_are_told_and_what_was_active_is(

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from device_help import run_edgeq
 from npu_models import Everything, WithSoftmax
 from quantize_models import IMAGE, outputs, quantized, samples, settled
 from torch import nn
 from tosa_reference import recorded
 
 from edgeq.errors import LoweringError
-from edgeq.files import cache_dir
 from edgeq.host import HostRuntime
 from edgeq.lower import lower
 from edgeq.records import Manifest
@@ -102,18 +99,6 @@ def test_no_other_format_is_suggested_where_a_program_cannot_be_lowered(tmp_path
     assert not (tmp_path / "npu.pte").exists()
 
 
-def _edgeq(*args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edgeq", *map(str, args)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        timeout=600,
-        env={**os.environ, "HOME": str(cwd), "EDGEQ_CACHE": str(cache_dir())},
-    )
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("ethos-u")
@@ -121,7 +106,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(home: Path) -> dict[str, Any]:
-    done = _edgeq("run", EXAMPLE, "--target", BUILT_FOR, "--json", cwd=home)
+    done = run_edgeq("run", EXAMPLE, "--target", BUILT_FOR, "--json", cwd=home)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
@@ -168,7 +153,7 @@ def test_the_reports_call_the_estimate_one(run: dict[str, Any], home: Path, name
 
 def test_an_explanation_gives_the_estimate_as_one(run: dict[str, Any], home: Path) -> None:
     assert run["rows"]
-    done = _edgeq("explain", BUILD, cwd=home)
+    done = run_edgeq("explain", BUILD, cwd=home)
     assert done.returncode == 0, done.stderr
     assert "estimate by Vela" in done.stdout
     assert "not a measurement" in " ".join(done.stdout.split())
@@ -187,7 +172,7 @@ def test_what_takes_another_machine_is_an_error_that_names_the_next_step(
     run: dict[str, Any], home: Path, command: tuple[object, ...]
 ) -> None:
     assert run["rows"]
-    done = _edgeq(*command, cwd=home)
+    done = run_edgeq(*command, cwd=home)
     assert done.returncode == 2, done.stderr
     assert "microcontroller" in done.stderr
     assert "edgeq report" in done.stderr

@@ -13,24 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from edgeq.files import cache_dir
+from device_help import run_edgeq
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAMPLES = 1000
-
-
-def _edgeq(*args: object, cwd: Path, timeout: float = 900) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edgeq", *map(str, args)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        timeout=timeout,
-        # A home of its own for what `--device local` deploys, and the cache that every test shares.
-        env={**os.environ, "HOME": str(cwd), "EDGEQ_CACHE": str(cache_dir())},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(home: Path) -> dict[str, Any]:
-    done = _edgeq("run", EXAMPLES / "fashion_mnist", "--target", "rpi4", "--samples", SAMPLES, "--json", cwd=home)
+    done = run_edgeq("run", EXAMPLES / "fashion_mnist", "--target", "rpi4", "--samples", SAMPLES, "--json", cwd=home)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
@@ -140,7 +126,7 @@ def test_explain_ranks_the_layers_of_the_build_and_its_simulation_is_near_to_the
     home: Path, report: dict[str, Any]
 ) -> None:
     del report
-    done = _edgeq("explain", BUILD, "--numerics", "--plot", "layers.svg", "--json", cwd=home, timeout=60)
+    done = run_edgeq("explain", BUILD, "--numerics", "--plot", "layers.svg", "--json", cwd=home, timeout=60)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     (numerics,) = document["numerics"]
@@ -154,9 +140,11 @@ def test_explain_ranks_the_layers_of_the_build_and_its_simulation_is_near_to_the
 
 def test_bench_on_this_machine_gives_latencies_marked_as_the_hosts(home: Path, report: dict[str, Any]) -> None:
     del report
-    done = _edgeq("deploy", BUILD, "--device", "local", cwd=home)
+    done = run_edgeq("deploy", BUILD, "--device", "local", cwd=home)
     assert done.returncode == 0, done.stderr
-    done = _edgeq("bench", BUILD, "--device", "local", "--force", "--samples", 500, "--repeats", 20, "--json", cwd=home)
+    done = run_edgeq(
+        "bench", BUILD, "--device", "local", "--force", "--samples", 500, "--repeats", 20, "--json", cwd=home
+    )
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout)["measurements"]
     assert {row["timing"] for row in measured} == {"host"}
@@ -166,7 +154,7 @@ def test_bench_on_this_machine_gives_latencies_marked_as_the_hosts(home: Path, r
 
 def test_a_second_deployment_sends_nothing(home: Path, report: dict[str, Any]) -> None:
     del report
-    done = _edgeq("deploy", BUILD, "--device", "local", "--json", cwd=home)
+    done = run_edgeq("deploy", BUILD, "--device", "local", "--json", cwd=home)
     assert json.loads(done.stdout)["transferred_bytes"] == 0
 
 
@@ -181,16 +169,16 @@ def test_the_board_that_deploy_starts_serves_the_commands_after_it(home: Path, r
     try:
         sent = []
         for _ in range(2):
-            done = _edgeq("deploy", build, "--device", "board", "--json", cwd=home)
+            done = run_edgeq("deploy", build, "--device", "board", "--json", cwd=home)
             assert done.returncode == 0, done.stderr
             sent.append(json.loads(done.stdout)["transferred_bytes"])
         assert sent[0] > 1_000_000
         assert sent[1] == 0
-        done = _edgeq("bench", build, "--device", "board", "--samples", 20, "--json", cwd=home)
+        done = run_edgeq("bench", build, "--device", "board", "--samples", 20, "--json", cwd=home)
         assert done.returncode == 0, done.stderr
         assert {row["total"] for row in json.loads(done.stdout)["measurements"]} == {20}
     finally:
-        stopped = _edgeq("board", "stop", board, cwd=home)
+        stopped = run_edgeq("board", "stop", board, cwd=home)
     assert stopped.returncode == 0, stopped.stderr
 
 
@@ -218,11 +206,11 @@ def test_ctrl_c_in_the_middle_of_bench_ends_with_130_and_leaves_no_board(home: P
 
 
 def _boards(home: Path) -> set[str]:
-    return {one["name"] for one in json.loads(_edgeq("board", "list", "--json", cwd=home).stdout)}
+    return {one["name"] for one in json.loads(run_edgeq("board", "list", "--json", cwd=home).stdout)}
 
 
 def test_efficientnet_lite0_is_built_by_the_same_command(tmp_path: Path) -> None:
-    done = _edgeq("build", EXAMPLES / "efficientnet_lite0", "--target", "rpi4", "--json", cwd=tmp_path)
+    done = run_edgeq("build", EXAMPLES / "efficientnet_lite0", "--target", "rpi4", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     manifest = json.loads(done.stdout)
     for artifact in manifest["artifacts"]:

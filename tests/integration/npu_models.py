@@ -1,9 +1,14 @@
-"""Small networks for the tests of microcontrollers: random weights."""
+"""Small networks for the tests of microcontrollers, with random weights, and what their lowered graphs take."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Everything(nn.Module):
@@ -36,3 +41,15 @@ class WithSoftmax(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.second(torch.softmax(self.first(image), 1))
+
+
+def arguments(program: Any, inputs: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """The values of a lowered program's placeholders, in their order: its weights, and these inputs."""
+    signature = program.graph_signature
+    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    given = iter(inputs)
+    return [
+        program.state_dict[names[node.name]] if node.name in names else next(given)
+        for node in program.graph.nodes
+        if node.op == "placeholder"
+    ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from npu_models import Everything, WithSoftmax
+from npu_models import Everything, WithSoftmax, arguments
 from quantize_models import IMAGE, outputs, quantized, samples, settled
 from torch.fx import Interpreter
 
@@ -48,15 +48,7 @@ def _lowered(program: QuantizedProgram, folder: Path) -> Coverage:
 
 
 def _run(program: Any, inputs: tuple[Any, ...]) -> np.ndarray:
-    signature = program.graph_signature
-    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    given = iter(inputs)
-    values = [
-        program.state_dict[names[node.name]] if node.name in names else next(given)
-        for node in program.graph.nodes
-        if node.op == "placeholder"
-    ]
-    (output,) = Interpreter(program.graph_module).run(*values)
+    (output,) = Interpreter(program.graph_module).run(*arguments(program, inputs))
     return np.asarray(output.numpy().ravel())
 
 

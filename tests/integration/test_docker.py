@@ -32,9 +32,9 @@ WORKDIR /made
 RUN pwd > here && echo content > file
 
 FROM debian AS image
-COPY --from=made /made /work/made
-COPY --chown=edgeq examples/fashion_mnist/edgeq.toml /work/
-WORKDIR /work
+COPY --from=made /made /workspace/made
+COPY --chown=edgeq examples/fashion_mnist/edgeq.toml /workspace/
+WORKDIR /workspace
 RUN install -d -m 700 -o edgeq /share && ln -s /proc/self/status status
 ENV NAME=value PATH=/opt/none:$PATH
 USER 1000
@@ -129,7 +129,7 @@ def test_an_image_runs_as_its_user_and_sees_only_itself(made: Path) -> None:
     done = _chroot("run", made / "images/Toy/image")
     assert done.returncode == 0, done.stderr
     uid, workdir, env, there, owner, *listed, processes = done.stdout.splitlines()
-    assert (uid, workdir, there, owner) == ("1000", "/work", "/made", "edgeq")
+    assert (uid, workdir, there, owner) == ("1000", "/workspace", "/made", "edgeq")
     assert env == "value /opt/none:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /home/edgeq"
     assert listed == ["file", "here"]
     assert int(processes) <= 4

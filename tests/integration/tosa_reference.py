@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import tosa_reference_model
+from npu_models import arguments
 from torch.fx import Interpreter
 
 from edgeq.lower import ethos_u
@@ -29,15 +30,7 @@ class Reference:
 
     def run(self, inputs: Sequence[torch.Tensor]) -> list[np.ndarray]:
         held = self.edge.exported_program()
-        signature = held.graph_signature
-        names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-        given = iter(inputs)
-        values = [
-            held.state_dict[names[node.name]] if node.name in names else next(given)
-            for node in held.graph.nodes
-            if node.op == "placeholder"
-        ]
-        return [output.numpy() for output in _Run(held.graph_module, self.programs).run(*values)]
+        return [output.numpy() for output in _Run(held.graph_module, self.programs).run(*arguments(held, inputs))]
 
 
 class _Run(Interpreter):

@@ -1,7 +1,7 @@
 """Proves Dockerfiles and a compose file where there is no engine: their own steps, run in plain chroots.
 
-    sudo .venv/bin/python docker/chroot build docker/board.Dockerfile --into /var/tmp/edgeq-images
-    sudo .venv/bin/python docker/chroot run /var/tmp/edgeq-images/images/board/board -- edgeq --version
+    sudo .venv/bin/python docker/chroot build docker/Dockerfile --target board --into /var/tmp/edgeq-images
+    sudo .venv/bin/python docker/chroot run /var/tmp/edgeq-images/images/Dockerfile/board -- edgeq --version
     sudo .venv/bin/python docker/chroot flow docker/compose.yaml --into /var/tmp/edgeq-images
 
 docs/docker.md says what differs from an engine.

@@ -1,6 +1,6 @@
 """Reads a Dockerfile: its stages and, with their variables filled in, their instructions.
 
-What docker/chroot.py and the tests need of the format, and no more: an
+What docker/chroot and the tests need of the format, and no more: an
 instruction that is not known here, a here-document or a ``RUN --mount`` is an
 error, not something to pass over.
 https://docs.docker.com/reference/dockerfile/

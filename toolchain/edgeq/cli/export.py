@@ -10,6 +10,7 @@ import click
 from edgeq import pipeline
 from edgeq.cli import options
 from edgeq.mobile import PLATFORMS
+from edgeq.mobile.conversions import nearness
 from edgeq.records import DelegateName
 from edgeq.schema import to_data
 
@@ -102,8 +103,7 @@ def _told(record: Export, folder: Path) -> Iterator[str]:
 
 def _told_of_conversions(one: ExportedFile) -> Iterator[str]:
     if one.ort is not None:
-        apart = "the same bits as" if one.ort.identical else "near to"
-        yield f"  {len(one.ort.operators)} operators; {apart} {one.artifact} on this machine"
+        yield f"  {len(one.ort.operators)} operators; {nearness(one.ort)} {one.artifact} on this machine"
         yield from (f"  not checked: {said}" for said in one.ort.unchecked)
     if one.delegated is not None:
         made = one.delegated

@@ -40,10 +40,16 @@ give ONNX Runtime's build one of the lists in this folder:
 or, for kernels that know the types of this folder's models alone, `{OPERATOR_LISTS}/{REQUIRED_TYPES}` with
 `--enable_reduced_operator_type_support`.
 """
-    same = "the same bits as" if made.identical else f"{made.sqnr_db:.1f} dB from" if made.sqnr_db is not None else ""
     why = f": {made.note}" if made.note else ""
-    yield f"- Its outputs on the build machine: {same} the `.onnx`'s{why}."
+    yield f"- Its outputs on the build machine: {nearness(made)} the `.onnx`'s{why}."
     yield from _told(made.checked, made.unchecked)
+
+
+def nearness(made: OrtFormat) -> str:
+    """How near the .ort's outputs are on the build machine: ``the same bits as``, or so many decibels ``from``."""
+    if made.identical:
+        return "the same bits as"
+    return "not a finite distance from" if made.sqnr_db is None else f"{made.sqnr_db:.1f} dB from"
 
 
 def _about_delegate(model: AppModel, made: Delegated) -> Iterator[str]:
